@@ -1,0 +1,5 @@
+"""`python -m mzsr` is the same as `mzsr`."""
+
+from mzsr.apps.cli import main
+
+main()

@@ -1,0 +1,217 @@
+"""What happened to the picture: blur, subsampling, noise.
+
+    lr = (hr * k) ↓s + n
+
+"*" is correlation with half-sample symmetric borders; ↓s keeps every s-th pixel from 0 on (`direct`), or is MATLAB's
+bicubic shrinking of the blurred picture (`bicubic`). Both are one thing here: correlate with the *effective kernel*,
+then keep every s-th pixel. Its centroid is the phase: low-resolution pixel i sits on high-resolution s i + phase.
+
+Source: MZSR, equation 1. Kernels come from `kernels`; degraded pictures go to training, adaptation and benchmarks.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import conv2d, conv_transpose2d, pad
+
+from mzsr.errors import InputError
+from mzsr.imaging import kernels
+from mzsr.imaging.borders import fold_symmetric, pad_symmetric
+from mzsr.imaging.resize import resize, stretched_cubic
+from mzsr.shapes import Images, Kernels
+
+Subsample = Literal["direct", "bicubic"]
+MAX_SCALE = 8
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Everything that turns a high-resolution picture into the low-resolution one.
+
+    Attributes:
+        kernel: (n, n) for every image, or (b, n, n), one for each; odd, summing to 1; correlated.
+        scale: integer, 1 to 8.
+        subsample: `direct` or `bicubic`.
+        noise: standard deviation in [0, 1] units, one number or (b,).
+
+    Raises:
+        InputError: a scale, a subsampling or a noise level that is none, or an even or non-square kernel.
+    """
+
+    kernel: Kernels
+    scale: int = 2
+    subsample: Subsample = "direct"
+    noise: float | Float[Tensor, " b"] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check everything that does not depend on a picture."""
+        if not (isinstance(self.scale, int) and 1 <= self.scale <= MAX_SCALE):
+            raise InputError(f"scale is {self.scale}; a degradation needs a whole number from 1 to {MAX_SCALE}")
+        if self.subsample not in ("direct", "bicubic"):
+            raise InputError(f"subsampling is '{self.subsample}'; it must be 'direct' or 'bicubic'")
+        rows, columns = self.kernel.shape[-2:]
+        if rows != columns or rows % 2 == 0:
+            raise InputError(f"kernel is {rows}x{columns}; it must be square and odd — pad it with kernels.centre()")
+        if isinstance(self.noise, float | int) and not 0 <= self.noise <= 1:
+            raise InputError(f"noise is {self.noise}; it is a standard deviation between 0 and 1 (x/255)")
+
+    def to(self, device: torch.device | str) -> "Degradation":
+        """Return the same degradation with its tensors on another device."""
+        noise = self.noise.to(device) if isinstance(self.noise, Tensor) else self.noise
+        return replace(self, kernel=self.kernel.to(device), noise=noise)
+
+
+def effective_kernel(d: Degradation) -> Kernels:
+    """Return the odd kernel with which correlation and `[::s, ::s]` do the whole blur and subsampling.
+
+    For bicubic subsampling it is k convolved with the stretched cubic, which has 4 s taps per axis and is centred
+    (s - 1) / 2 off the sample, then padded to put that offset into its centroid.
+
+    Returns:
+        (*batch, m, m), m odd.
+
+    >>> effective_kernel(Degradation(kernels.delta(), scale=2, subsample="bicubic")).shape[-1]
+    9
+    """
+    if d.subsample == "direct" or d.scale == 1:
+        return d.kernel
+    taps, first = stretched_cubic(d.scale)
+    size, length = d.kernel.shape[-1], taps.numel()
+    weight = torch.outer(taps, taps).to(d.kernel).flip(0, 1)[None, None]
+    full = conv2d(d.kernel.reshape(-1, 1, size, size), weight, padding=length - 1)[:, 0]  # conv2d correlates
+    start = first - size // 2  # offset of the first tap from high-resolution pixel s i
+    end = start + full.shape[-1] - 1
+    radius = max(-start, end)
+    before, after = radius + start, radius - end
+    return pad(full, (before, after, before, after)).reshape(*d.kernel.shape[:-2], 2 * radius + 1, 2 * radius + 1)
+
+
+def phase(d: Degradation) -> tuple[float, float]:
+    """Return where low-resolution pixel (0, 0) sits on the high-resolution grid, (row, column), pixels.
+
+    With one kernel for each image it is their mean; kernels of one batch belong to one grid convention.
+
+    >>> phase(Degradation(kernels.delta(), scale=2, subsample="bicubic"))
+    (0.5, 0.5)
+    """
+    effective = effective_kernel(d)
+    row, column = kernels.centroid(effective if effective.ndim == 2 else effective.mean(0))
+    # Rounding noise of the taps must not shift a grid
+    return round(row, 4) + 0.0, round(column, 4) + 0.0
+
+
+def linear(hr: Images, d: Degradation) -> Images:
+    """Blur and subsample: the linear part A.
+
+    For bicubic subsampling this is one correlation with the effective kernel where MATLAB blurs and then shrinks;
+    they differ only within a kernel's radius of the border, and only for kernels without point symmetry.
+
+    Args:
+        hr: (B, C, H, W), both sides multiples of the scale.
+        d: the degradation.
+
+    Returns:
+        (B, C, H / s, W / s).
+    """
+    height, width = hr.shape[2:]
+    if height % d.scale or width % d.scale:
+        raise InputError(f"image is {height}x{width}; both sides must be multiples of {d.scale} — see degrade.crop()")
+    weight, batched = _weight(d, hr)
+    radius = weight.shape[-1] // 2
+    padded = pad_symmetric(_as_planes(hr, batched), (radius,) * 4)
+    result = conv2d(padded, weight, stride=d.scale, groups=weight.shape[0])
+    return _as_images(result, hr.shape[0], batched)
+
+
+def adjoint(lr: Images, d: Degradation) -> Images:
+    """Apply Aᵀ, the exact adjoint of `linear`, borders included.
+
+    Args:
+        lr: (B, C, h, w).
+        d: the degradation.
+
+    Returns:
+        (B, C, s h, s w).
+    """
+    weight, batched = _weight(d, lr)
+    radius = weight.shape[-1] // 2
+    spread = conv_transpose2d(
+        _as_planes(lr, batched), weight, stride=d.scale, output_padding=d.scale - 1, groups=weight.shape[0]
+    )
+    return _as_images(fold_symmetric(spread, (radius,) * 4), lr.shape[0], batched)
+
+
+def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None) -> Images:
+    """Make the low-resolution picture: crop to a multiple of the scale, blur, subsample, add noise.
+
+    Args:
+        hr: (B, C, H, W) in [0, 1].
+        d: the degradation.
+        generator: source of the noise; without one none is added.
+
+    Returns:
+        (B, C, H // s, W // s), neither clamped nor rounded.
+
+    Raises:
+        InputError: the image is smaller than the scale, or than the reach of the kernel.
+
+    Source: MZSR, equation 1.
+    """
+    hr = crop(hr, d.scale)
+    lr = linear(hr, d)
+    if generator is None:
+        return lr
+    noise = torch.randn(lr.shape, generator=generator, device=generator.device).to(lr)
+    return lr + noise * noise_map(d, lr)
+
+
+def noise_map(d: Degradation, images: Images) -> Float[Tensor, "#b 1 1 1"]:
+    """Return the noise level as a tensor that broadcasts over images."""
+    return torch.as_tensor(d.noise, device=images.device, dtype=images.dtype).reshape(-1, 1, 1, 1)
+
+
+def crop(hr: Images, scale: int) -> Images:
+    """Cut rows from the bottom and columns from the right until both sides are multiples of the scale.
+
+    >>> crop(torch.zeros(1, 1, 7, 9), 2).shape[2:]
+    torch.Size([6, 8])
+    """
+    height, width = (side - side % scale for side in hr.shape[2:])
+    if min(height, width) < 1:
+        raise InputError(f"image is {hr.shape[2]}x{hr.shape[3]}; at x{scale} it must be at least {scale}x{scale}")
+    return hr[:, :, :height, :width]
+
+
+def upsample(lr: Images, d: Degradation) -> Images:
+    """Enlarge by bicubic interpolation on the right phase, so that nothing moves.
+
+    Args:
+        lr: (B, C, h, w).
+        d: the degradation; its phase says where the pixels of lr sit.
+
+    Returns:
+        (B, C, s h, s w).
+    """
+    return resize(lr, scale=float(d.scale), phase=phase(d))
+
+
+def _weight(d: Degradation, images: Images) -> tuple[Float[Tensor, "b 1 n n"], bool]:
+    """Return the effective kernels as convolution weights, and whether each image has one of its own."""
+    effective = effective_kernel(d).to(images)
+    batched = effective.ndim == 3 and effective.shape[0] > 1
+    weight = effective.reshape(-1, 1, *effective.shape[-2:])
+    if batched and weight.shape[0] != images.shape[0]:
+        raise InputError(f"there are {weight.shape[0]} kernels for {images.shape[0]} images; give one, or one for each")
+    return weight, batched
+
+
+def _as_planes(images: Images, batched: bool) -> Images:
+    """Put images where a grouped convolution finds them: as channels if each has its kernel, else as a batch."""
+    return images.transpose(0, 1) if batched else images.reshape(-1, 1, *images.shape[2:])
+
+
+def _as_images(planes: Images, count: int, batched: bool) -> Images:
+    return planes.transpose(0, 1) if batched else planes.reshape(count, -1, *planes.shape[2:])

@@ -1,0 +1,276 @@
+"""Blur kernels: analytic, random and from files.
+
+A kernel is an odd, square tensor that sums to one, indexed (row, column), and applied as *correlation* around its
+middle tap. Its grid convention is its centroid: at the middle tap the kernel belongs to the paper's grid, where
+low-resolution pixel i sits on high-resolution pixel s i; at (s - 1) / 2 from it, to the centre-aligned grid.
+
+Knows nothing of images. Goes to `degrade.Degradation`.
+"""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mzsr.errors import InputError
+from mzsr.shapes import Kernel, Kernels
+
+SIZE = 15  # taps per axis of the kernels of the MZSR paper
+
+
+def gaussians(
+    variances: Float[Tensor, "*batch 2"],
+    theta: Float[Tensor, "*batch"],
+    *,
+    size: int = SIZE,
+    offset: tuple[float, float] = (0.0, 0.0),
+) -> Kernels:
+    """Sample anisotropic Gaussians, k(p) ∝ exp(-pᵀ Σ⁻¹ p / 2), Σ = V diag(l1, l2) Vᵀ.
+
+    V turns the column axis by theta towards the row axis: (cos, -sin; sin, cos) on (column, row) coordinates.
+
+    Args:
+        variances: (l1, l2), eigenvalues of the covariance in pixels², not standard deviations.
+        theta: radians.
+        size: taps per axis, odd.
+        offset: (row, column) of the centre of the Gaussian relative to the middle tap, pixels.
+
+    Returns:
+        (*batch, size, size), each summing to 1.
+
+    Source: MZSR, section 4.1 (kernel distribution).
+
+    >>> k = gaussians(torch.tensor([[1.0, 1.0]]), torch.zeros(1), size=3)
+    >>> round(float(k[0, 1, 1] / k[0, 0, 1]), 4) == round(math.exp(0.5), 4)
+    True
+    """
+    axis = torch.arange(size, dtype=variances.dtype, device=variances.device) - size // 2
+    row = (axis - offset[0])[:, None]
+    column = (axis - offset[1])[None, :]
+    cos, sin = torch.cos(theta)[..., None, None], torch.sin(theta)[..., None, None]
+    along, across = cos * column + sin * row, -sin * column + cos * row
+    exponent = along**2 / variances[..., 0, None, None] + across**2 / variances[..., 1, None, None]
+    # Subtracting the smallest exponent keeps a very narrow, shifted kernel from vanishing altogether
+    taps = torch.exp(-0.5 * (exponent - exponent.amin((-2, -1), keepdim=True)))
+    return taps / taps.sum((-2, -1), keepdim=True)
+
+
+def gaussian(
+    variances: tuple[float, float],
+    theta: float = 0.0,
+    *,
+    size: int = SIZE,
+    offset: tuple[float, float] = (0.0, 0.0),
+) -> Kernel:
+    """Sample one anisotropic Gaussian; see `gaussians`.
+
+    Raises:
+        InputError: a variance that is not above 0, or an even size.
+
+    >>> float(gaussian((2.0, 2.0)).sum().round(decimals=6))
+    1.0
+    """
+    if not min(variances) > 0:
+        raise InputError(f"kernel variances are {variances[0]:g} and {variances[1]:g} pixels²; both must be above 0")
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"kernel size is {size}; it must be odd and at least 1")
+    exact = torch.tensor(variances, dtype=torch.float64), torch.tensor(theta, dtype=torch.float64)
+    return gaussians(*exact, size=size, offset=offset).float()
+
+
+def random_gaussians(
+    count: int,
+    *,
+    variance: tuple[float, float],
+    size: int = SIZE,
+    offset: tuple[float, float] = (0.0, 0.0),
+    generator: torch.Generator,
+) -> Float[Tensor, "count n n"]:
+    """Draw anisotropic Gaussians, both variances log-uniform and the angle uniform.
+
+    The paper draws l1 ~ U(1, 2.5 s) and l2 ~ U(1, l1): no variance below 1, which is where it loses to ZSSR. The
+    log-uniform law reaches the sharp pictures too.
+
+    Args:
+        count: how many.
+        variance: the smallest and the largest, pixels².
+        size: taps per axis, odd.
+        offset: (row, column) of their centres relative to the middle tap, pixels.
+        generator: source of randomness.
+    """
+    low, high = math.log(variance[0]), math.log(variance[1])
+    drawn = torch.rand((count, 3), generator=generator, dtype=torch.float64, device=generator.device)
+    return gaussians(torch.exp(low + (high - low) * drawn[:, :2]), math.pi * drawn[:, 2], size=size, offset=offset).float()
+
+
+def delta(size: int = 1) -> Kernel:
+    """Return the kernel that does nothing.
+
+    >>> delta(3).tolist()
+    [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    taps = torch.zeros(size, size)
+    taps[size // 2, size // 2] = 1.0
+    return taps
+
+
+def centroid(kernel: Kernel) -> tuple[float, float]:
+    """Return the centre of mass, (row, column) relative to the middle tap, pixels.
+
+    >>> centroid(delta(5))
+    (0.0, 0.0)
+    """
+    taps = kernel.double().cpu()
+    axis = torch.arange(taps.shape[0], dtype=torch.float64) - taps.shape[0] // 2
+    total = taps.sum()
+    return float((taps.sum(1) @ axis) / total), float((taps.sum(0) @ axis) / total)
+
+
+def covariance(kernel: Kernel) -> Float[Tensor, "2 2"]:
+    """Return the second central moments in pixels², on (row, column)."""
+    taps = kernel.double().cpu() / kernel.double().sum().cpu()
+    axis = torch.arange(taps.shape[0], dtype=torch.float64) - taps.shape[0] // 2
+    row, column = (axis - shift for shift in centroid(kernel))
+    mixed = row @ taps @ column
+    return torch.stack(
+        [torch.stack([taps.sum(1) @ row**2, mixed]), torch.stack([mixed, taps.sum(0) @ column**2])],
+    )
+
+
+def centre(kernel: Float[Tensor, "rows columns"], to: tuple[float, float] = (0.0, 0.0)) -> Kernel:
+    """Pad a kernel of any shape to an odd square and move its centroid to `to`, by cubic-spline interpolation.
+
+    Args:
+        kernel: any shape, any centroid.
+        to: (row, column) of the new centroid relative to the middle tap, pixels. ((s - 1) / 2, (s - 1) / 2) gives the
+            centre-aligned grid, the convention of the DIV2KRK kernels.
+
+    Returns:
+        Odd and square, summing to 1.
+    """
+    from scipy.ndimage import shift  # scipy is slow to import, and few commands need it
+
+    taps = kernel.double().cpu().numpy()
+    middle = np.indices(taps.shape).reshape(2, -1) @ taps.ravel() / taps.sum()
+    # Room for the kernel on both sides of its centroid wherever that goes, and one tap for the interpolation
+    reach = np.maximum(middle - np.array(to), np.array(taps.shape) - 1 - middle + np.array(to))
+    radius = math.ceil(float(reach.max())) + 1
+    canvas = np.zeros((2 * radius + 1, 2 * radius + 1))
+    canvas[: taps.shape[0], : taps.shape[1]] = taps
+    moved = shift(canvas, np.array(to) + radius - middle, order=3)
+    return torch.from_numpy(moved / moved.sum()).float()
+
+
+def check(kernel: Float[Tensor, "*shape"], name: str = "kernel") -> Kernel:
+    """Return the kernel normalised to sum 1, or say what is wrong with it.
+
+    Raises:
+        InputError: not two-dimensional, not square, even-sized, not finite, or of a sum that is not above 0.
+
+    >>> check(torch.full((3, 3), 2.0)).sum().round(decimals=6).item()
+    1.0
+    """
+    shape = "x".join(str(side) for side in kernel.shape)
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
+        raise InputError(f"{name} is {shape}; it must be square and odd — pad it with mzsr.kernels.centre()")
+    if not bool(torch.isfinite(kernel).all()):
+        bad = int((~torch.isfinite(kernel)).sum())
+        raise InputError(f"{name} has {bad} values that are NaN or infinite; every value must be finite")
+    total = float(kernel.double().sum())
+    if not total > 1e-8:
+        raise InputError(f"{name} sums to {total:g}; the sum must be above 0, so that brightness is kept")
+    return (kernel.double() / total).float()
+
+
+def load(path: str | Path) -> Kernel:
+    """Read a kernel from a MATLAB file (.mat, one 2-D variable of any name) or from NumPy's .npy.
+
+    Raises:
+        InputError: the file is missing, unreadable, of another kind, or holds no or several 2-D variables.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"kernel file {path} {what}; give a .mat or .npy file")
+    if path.suffix.lower() not in (".mat", ".npy"):
+        raise InputError(f"kernel file {path} ends in '{path.suffix}'; .mat and .npy files are read")
+    try:
+        array = _load_mat(path) if path.suffix.lower() == ".mat" else np.load(path, allow_pickle=False)
+    except InputError:
+        raise
+    except Exception as error:  # scipy and numpy raise nearly anything on a damaged file
+        raise InputError(f"kernel file {path} cannot be read ({error}); it may be damaged") from error
+    if not (isinstance(array, np.ndarray) and array.dtype.kind in "fiub"):
+        raise InputError(f"kernel file {path} holds {getattr(array, 'dtype', type(array))}; real numbers are required")
+    return check(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64)), f"kernel in {path}")
+
+
+def _load_mat(path: Path) -> np.ndarray:
+    from scipy.io import loadmat
+
+    found = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+    planes = {name: value for name, value in found.items() if getattr(value, "ndim", 0) == 2 and value.size > 1}
+    if len(planes) != 1:
+        names = ", ".join(sorted(planes)) or "none"
+        raise InputError(f"kernel file {path} has {len(planes)} 2-D variables ({names}); exactly one is required")
+    return next(iter(planes.values()))
+
+
+def save(path: str | Path, kernel: Kernel) -> None:
+    """Write a kernel as .mat (variable `Kernel`) or .npy, by way of a temporary file.
+
+    Raises:
+        InputError: another suffix, or a folder that is missing or cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".mat", ".npy"):
+        raise InputError(f"kernel output {path} ends in '{path.suffix}'; use .mat or .npy")
+    if path.is_dir():
+        raise InputError(f"kernel output {path} is a folder; name a file")
+    taps = kernel.detach().cpu().double().numpy()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            if path.suffix.lower() == ".mat":
+                from scipy.io import savemat
+
+                savemat(file, {"Kernel": taps})
+            else:
+                np.save(file, taps, allow_pickle=False)
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"kernel output {path} cannot be written ({error.strerror}); choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def parse(spec: str) -> Kernel:
+    """Read a kernel as it is written on the command line.
+
+    Args:
+        spec: `bicubic` (no blur beside the resize itself), `gauss:VAR`, `gauss:VAR1,VAR2,THETA`, or a file.
+
+    Raises:
+        InputError: anything else.
+
+    >>> torch.equal(parse("gauss:2.0"), gaussian((2.0, 2.0)))
+    True
+    """
+    if spec == "bicubic":
+        return delta()
+    if not spec.startswith("gauss:"):
+        return load(spec)
+    try:
+        numbers = [float(number) for number in spec.removeprefix("gauss:").split(",")]
+        first, second, theta = numbers if len(numbers) == 3 else (numbers * 2 + [0.0])
+    except ValueError:
+        raise InputError(f"kernel is '{spec}'; write gauss:VAR or gauss:VAR1,VAR2,THETA, numbers in pixels²") from None
+    if not (math.isfinite(first) and math.isfinite(second) and math.isfinite(theta)):
+        raise InputError(f"kernel is '{spec}'; its variances and angle must be finite numbers")
+    # Six standard deviations hold all but 0.3 % of a Gaussian; below the paper's size nothing is saved
+    size = max(SIZE, 2 * math.ceil(3 * math.sqrt(max(first, second, 0.0))) + 1)
+    return gaussian((first, second), theta, size=size)

@@ -1,0 +1,105 @@
+"""MATLAB-compatible bicubic resizing that knows the phase of the grid.
+
+Equals MATLAB's `imresize(…, 'bicubic')`: a = -1/2, the kernel stretched when shrinking, half-sample symmetric borders.
+Beyond it, `phase` says where the first input pixel lies on the output grid, which is what an upsampler must know when
+the low-resolution picture was made by keeping every s-th pixel.
+"""
+
+import math
+
+import torch
+
+from mzsr.errors import InputError
+from mzsr.imaging.borders import pad_symmetric
+from mzsr.shapes import Images
+
+
+def resize(
+    images: Images,
+    *,
+    scale: float | None = None,
+    size: tuple[int, int] | None = None,
+    phase: tuple[float, float] | None = None,
+) -> Images:
+    """Resize by bicubic interpolation, antialiased when shrinking.
+
+    Output pixel j takes its value at input coordinate u = (j - phase) / scale, so input pixel i lies on output pixel
+    scale * i + phase. Centre-aligned resizing, MATLAB's, is phase = (scale - 1) / 2, the default.
+
+    Args:
+        images: (B, C, H, W).
+        scale: output pixels per input pixel, > 0. Left out: the ratio of the sizes, for each axis.
+        size: (height, width) of the output. Left out: ceil(scale * H), ceil(scale * W), as MATLAB does.
+        phase: (row, column) of input pixel (0, 0) on the output grid, in output pixels.
+
+    Returns:
+        (B, C, *size).
+
+    Raises:
+        InputError: neither scale nor size is given, or one is not positive.
+
+    Source: Keys, "Cubic convolution interpolation for digital image processing", 1981; MATLAB imresize.
+
+    >>> resize(torch.full((1, 1, 3, 5), 0.25), scale=2.0).unique().tolist()
+    [0.25]
+    """
+    if scale is None and size is None:
+        raise InputError("resize got neither scale nor size; give one of them")
+    height, width = images.shape[2:]
+    if scale is not None and not scale > 0:
+        raise InputError(f"scale is {scale}; it must be above 0")
+    if size is None:
+        assert scale is not None
+        # An inexact product such as 1.1 * 10 must not add a row that MATLAB has not
+        size = (math.ceil(scale * height - 1e-9), math.ceil(scale * width - 1e-9))
+    if min(size) < 1:
+        raise InputError(f"output size is {size[0]}x{size[1]}; both sides must be at least 1 pixel")
+    for axis in (0, 1):
+        ratio = scale if scale is not None else size[axis] / images.shape[2 + axis]
+        start = phase[axis] if phase is not None else (ratio - 1) / 2
+        images = _resize_axis(images, 2 + axis, size[axis], ratio, start)
+    return images
+
+
+def _resize_axis(images: Images, dim: int, length: int, scale: float, phase: float) -> Images:
+    """Resize one axis as a sum of shifted, weighted gathers: as many as the kernel has taps."""
+    stretch = min(scale, 1.0)
+    taps = math.ceil(4 / stretch) + 1
+    position = (torch.arange(length, dtype=torch.float64) - phase) / scale
+    first = torch.floor(position - 2 / stretch).long() + 1
+    distance = position[:, None] - (first[:, None] + torch.arange(taps))
+    weights = _cubic(distance * stretch)
+    weights = (weights / weights.sum(1, keepdim=True)).to(images)
+    before = max(0, -int(first.min()))
+    after = max(0, int(first.max()) + taps - images.shape[dim])
+    pads = (before, after, 0, 0) if dim == 2 else (0, 0, before, after)
+    padded = pad_symmetric(images, pads)
+    first = (first + before).to(images.device)
+    shape = (-1, 1) if dim == 2 else (-1,)
+    result = padded.index_select(dim, first) * weights[:, 0].view(shape)
+    for tap in range(1, taps):
+        result = torch.addcmul(result, padded.index_select(dim, first + tap), weights[:, tap].view(shape))
+    return result
+
+
+def _cubic(distance: torch.Tensor) -> torch.Tensor:
+    """Evaluate Keys' cubic with a = -1/2, of support [-2, 2]."""
+    x = distance.abs()
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def stretched_cubic(scale: int) -> tuple[torch.Tensor, int]:
+    """Return bicubic shrinking by an integer scale as a correlation: its 4 s taps and where they begin.
+
+    Output pixel i is the sum over t of taps[t] * input[s * i + first + t], away from the border. This is what turns
+    bicubic subsampling into direct subsampling with another kernel.
+
+    Returns:
+        The taps, (4 s,), float64, summing to 1, and `first`, the offset of the first of them in input pixels.
+    """
+    centre = (scale - 1) / 2
+    first = math.floor(centre - 2 * scale) + 1
+    taps = _cubic((torch.arange(4 * scale, dtype=torch.float64) + first - centre) / scale)
+    return taps / taps.sum(), first

@@ -1,0 +1,1 @@
+"""Image to larger image: estimate the degradation, adapt the parameters, enhance."""

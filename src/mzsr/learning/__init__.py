@@ -1,0 +1,1 @@
+"""Pixels to parameters: networks, losses, patches, checkpoints and the loops that train."""

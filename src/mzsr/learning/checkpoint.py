@@ -1,0 +1,173 @@
+"""Weights and training states on disk: safetensors and a JSON card, written whole or not at all.
+
+A weight file holds parameters alone; everything else that is known of it stands on its card, beside it. A training
+state holds parameters, optimiser and average in one file, so that no crash can separate them.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mzsr.config import FORMAT, Card
+from mzsr.errors import InputError
+from mzsr.learning.networks import Network, build
+from mzsr.shapes import Params
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place, then rename it into place; on failure nothing is left and the old file stays.
+
+    Raises:
+        InputError: the folder is missing, full, or cannot be written to.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be written ({error}); the file before it, if any, is untouched") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_weights(path: Path, theta: Params, card: Card) -> Card:
+    """Write parameters as safetensors, then their card as JSON.
+
+    Args:
+        path: NAME.safetensors; the card becomes NAME.json.
+        theta: parameters.
+        card: its sha256 is filled in here.
+
+    Returns:
+        The card as written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in theta.items()}
+    write_atomically(path, lambda partial: save_file(tensors, partial))
+    card = card.model_copy(update={"sha256": _sha256(path)})
+    text = card.model_dump_json(indent=2) + "\n"
+    write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text, "utf-8"))
+    return card
+
+
+def load_weights(model: str | Path) -> tuple[Network, Card]:
+    """Read a shipped model by name, or a weight file with its card.
+
+    Returns:
+        The network with its weights, in float32 on the CPU, and the card.
+
+    Raises:
+        InputError: no such model or file, no card beside it, a newer format, damaged or foreign weights.
+    """
+    path = find_weights(model)
+    card = read_card(path.with_suffix(".json"))
+    if card.sha256 != _sha256(path):
+        raise InputError(f"{path} is not the file that its card describes (sha256 differs); restore or retrain it")
+    network = build(card.network)
+    tensors = _load_tensors(path)
+    _match(path, tensors, dict(network.named_parameters()))
+    network.load_state_dict(tensors)
+    return network, card
+
+
+def find_weights(model: str | Path) -> Path:
+    """Return the weight file of a model name or path."""
+    if str(model) in shipped_models():
+        return _weights_folder() / f"{model}.safetensors"
+    path = Path(model)
+    if path.suffix != ".safetensors":
+        known = ", ".join(shipped_models()) or "none installed"
+        raise InputError(f"model is '{model}'; give one of {known}, or a .safetensors file")
+    if not path.is_file():
+        raise InputError(f"weight file {path} does not exist; give one of {', '.join(shipped_models())}, or a file")
+    return path
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the models that the package brings."""
+    return sorted(path.stem for path in _weights_folder().glob("*.safetensors"))
+
+
+def read_card(path: Path) -> Card:
+    """Read the card of a weight file.
+
+    Raises:
+        InputError: it is missing, damaged, or of a newer format.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"card {path} cannot be read ({error.strerror}); every weight file needs its card") from error
+    except ValueError as error:
+        raise InputError(f"card {path} is not JSON ({error}); restore it") from error
+    if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
+        raise InputError(f"{path} has format {values['format']}, this version reads up to {FORMAT}; update mzsr")
+    return Card.parse(values, str(path))
+
+
+def save_state(path: Path, groups: dict[str, Params], facts: dict[str, str]) -> None:
+    """Write a training state: groups of tensors by name, and facts as text.
+
+    Args:
+        path: the state file.
+        groups: for instance {"theta": …, "ema": …}; a tensor is stored as group/name.
+        facts: step, configuration and the like.
+    """
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group, members in groups.items()
+        for name, tensor in members.items()
+    }
+    write_atomically(path, lambda partial: save_file(tensors, partial, metadata=facts))
+
+
+def load_state(path: Path) -> tuple[dict[str, Params], dict[str, str]]:
+    """Read a training state back; the inverse of `save_state`.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    groups: dict[str, Params] = {}
+    for key, tensor in _load_tensors(path).items():
+        group, _, name = key.partition("/")
+        groups.setdefault(group, {})[name] = tensor
+    with safe_open(path, "pt") as file:
+        return groups, dict(file.metadata() or {})
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({error}); it is truncated or no safetensors file") from error
+
+
+def _match(path: Path, found: dict[str, Tensor], needed: dict[str, torch.nn.Parameter]) -> None:
+    missing, extra = sorted(needed.keys() - found.keys()), sorted(found.keys() - needed.keys())
+    if missing or extra:
+        raise InputError(f"{path} is of another network: {len(missing)} tensors missing, {len(extra)} too many")
+    for name, tensor in needed.items():
+        if found[name].shape != tensor.shape:
+            raise InputError(f"{path}: {name} is {list(found[name].shape)}; its card requires {list(tensor.shape)}")
+        if not bool(torch.isfinite(found[name]).all()):
+            raise InputError(f"{path}: {name} holds values that are not finite; restore or retrain it")
+
+
+def _weights_folder() -> Path:
+    return Path(str(files("mzsr") / "weights"))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error

@@ -1,0 +1,198 @@
+"""The networks: low-resolution picture and degradation in, high-resolution picture out.
+
+One contract for all: `network(lr, degradation)` takes (B, 3, h, w) in [0, 1] and returns (B, 3, s h, s w), not clamped;
+`reach(d)` says how many low-resolution pixels around a pixel its convolutions can see. `precision` is what the
+convolutions run in; parameters and everything around the convolutions stay in float32.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle, relu
+
+from mzsr.config import NetworkConfig
+from mzsr.imaging.data_step import data_step
+from mzsr.imaging.degrade import Degradation, effective_kernel, noise_map, upsample
+from mzsr.imaging.resize import resize
+from mzsr.shapes import Images
+
+CUBIC_REACH = 3  # low-resolution pixels on either side that bicubic enlargement looks at, any phase
+
+
+class Network(nn.Module):
+    """What every network shares."""
+
+    precision: torch.dtype = torch.float32
+
+    def forward(self, lr: Images, d: Degradation) -> Images:
+        """Enlarge; see the contract at the head of this file."""
+        raise NotImplementedError
+
+    def reach(self, d: Degradation) -> int:
+        """Return how far, in low-resolution pixels, the finite parts of the network look."""
+        raise NotImplementedError
+
+    def alphas(self, d: Degradation) -> list[float]:
+        """Return the trust in the prior of every data step; none for a network without one."""
+        return []
+
+    def convolve(self, layers: nn.Module, images: Images) -> Images:
+        """Run convolutions in `precision` and channels_last, and return float32."""
+        with torch.autocast(images.device.type, self.precision, enabled=self.precision != torch.float32):
+            return layers(images.contiguous(memory_format=torch.channels_last)).to(images.dtype)
+
+
+class Paper(Network):
+    """The network of MZSR: 3x3 convolutions at the output resolution, and a residual on bicubic.
+
+    225,091 parameters with 8 layers of 64. It knows nothing of the degradation but the scale: bicubic is centre-aligned
+    as in the paper, and a shift of the grid is for the weights to learn.
+
+    Source: MZSR, section 5.1.
+    """
+
+    def __init__(self, *, layers: int = 8, channels: int = 64) -> None:
+        """Build it with PyTorch's initialisation."""
+        super().__init__()
+        widths = [3] + [channels] * (layers - 1) + [3]
+        body: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            body += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        self.body = nn.Sequential(*body[:-1])
+        self.layers = layers
+
+    def forward(self, lr: Images, d: Degradation) -> Images:
+        """Enlarge by bicubic and add the residual."""
+        start = resize(lr, scale=float(d.scale))
+        return start + self.convolve(self.body, start)
+
+    def reach(self, d: Degradation) -> int:
+        """Return the radius of bicubic and of the convolutions."""
+        return CUBIC_REACH + math.ceil(self.layers / d.scale)
+
+
+class Unfolded(Network):
+    """The flagship: stages of a data step, which knows the degradation, and a small network, which knows pictures.
+
+        x ← upsample(lr);  for each stage:  x ← data_step(lr, x, d, α_i(σ));  x ← x + network_i(x, σ)
+
+    The data step makes every stage start from a picture that explains lr under *this* kernel, so that nothing has to be
+    learned about kernels. Its α is learned, and grows with the noise as the maximum-a-posteriori estimate does. The
+    networks work on the 2x2 space-to-depth of the output grid, a quarter of the arithmetic at any scale, and hand
+    their features on to the next stage.
+
+    Source: data step and unfolding after USRNet (CVPR 2020) and DPDNN (TPAMI 2019); the features carried from stage to
+    stage and the two-term α are ours.
+    """
+
+    def __init__(self, *, stages: int = 3, blocks: int = 1, channels: int = 64) -> None:
+        """Build it so that, untrained, it returns the data-consistent solution."""
+        super().__init__()
+        self.stages = nn.ModuleList([Stage(blocks, channels) for _ in range(stages)])
+
+    def forward(self, lr: Images, d: Degradation) -> Images:
+        """Start from phase-correct bicubic and go through the stages."""
+        hr = upsample(lr, d)
+        sigma = noise_map(d, lr)
+        features = None
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            hr = data_step(lr, hr, d, stage.alpha(sigma))
+            residual, features = self._refine(stage, hr, sigma, features)
+            hr = hr + residual
+        return hr
+
+    def reach(self, d: Degradation) -> int:
+        """Return the radius of bicubic, of all kernels and of all convolutions; the data step's filter comes on top."""
+        kernel = effective_kernel(d).shape[-1] // 2
+        pixels = sum(2 * kernel + 2 * stage.depth for stage in self.stages if isinstance(stage, Stage))
+        return CUBIC_REACH + math.ceil(pixels / d.scale)
+
+    def alphas(self, d: Degradation) -> list[float]:
+        """Return α of every stage at the noise level of the degradation."""
+        sigma = torch.as_tensor(d.noise).float().max().reshape(1, 1, 1, 1)
+        with torch.no_grad():
+            return [float(stage.alpha(sigma.to(stage.log_alpha))) for stage in self.stages if isinstance(stage, Stage)]
+
+    def _refine(
+        self, stage: "Stage", hr: Images, sigma: Float[Tensor, "#b 1 1 1"], features: Images | None
+    ) -> tuple[Images, Images]:
+        height, width = hr.shape[2:]
+        even = pad(hr, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else hr
+        blocks = pixel_unshuffle(even, 2)  # (B, 12, H/2, W/2)
+        # A standard deviation of 10/255 becomes about 1, the size of the other inputs
+        level = (25.0 * sigma).expand(hr.shape[0], 1, *blocks.shape[2:])
+        inputs = torch.cat([blocks, level], 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(hr.device.type, self.precision, enabled=self.precision != torch.float32):
+            output, features = stage(inputs, features)
+        return pixel_shuffle(output.to(hr.dtype), 2)[:, :, :height, :width], features
+
+
+class Stage(nn.Module):
+    """One network of `Unfolded` and the α of the data step before it."""
+
+    def __init__(self, blocks: int, channels: int) -> None:
+        """Build head, residual blocks and a tail that starts at zero."""
+        super().__init__()
+        self.depth = 2 + 2 * blocks  # convolutions, each of which reaches 2 high-resolution pixels far
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(1e-2)))  # where a prototype's learned α stayed
+        # The error of the prior is about 0.05, and α is (noise / error of the prior)² for independent errors
+        self.log_gain = nn.Parameter(torch.tensor(math.log(400.0)))
+        self.head = nn.Conv2d(13, channels, 3, padding=1)
+        self.blocks = nn.ModuleList([Block(channels) for _ in range(blocks)])
+        self.tail = nn.Conv2d(channels, 12, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)
+
+    def alpha(self, sigma: Float[Tensor, "#b 1 1 1"]) -> Float[Tensor, "#b 1 1 1"]:
+        """Return α(σ) = e^a + e^g σ²."""
+        return self.log_alpha.exp() + self.log_gain.exp() * sigma**2
+
+    def forward(self, blocks: Images, features: Images | None) -> tuple[Images, Images]:
+        """Return the residual, (B, 12, H/2, W/2), and the features for the next stage."""
+        hidden = self.head(blocks)
+        if features is not None:
+            hidden = hidden + features
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.tail(relu(hidden)), hidden
+
+
+class Block(nn.Module):
+    """A residual block: x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        """Build two convolutions."""
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, hidden: Images) -> Images:
+        """Add the block's correction."""
+        return hidden + self.second(relu(self.first(relu(hidden))))
+
+
+def build(config: NetworkConfig) -> Network:
+    """Build the network that a configuration names.
+
+    >>> sum(p.numel() for p in build(NetworkConfig(name="paper")).parameters())
+    225091
+    """
+    return NETWORKS[config.name](config)
+
+
+NETWORKS = {
+    "paper": lambda config: Paper(layers=config.layers, channels=config.channels),
+    "unfolded": lambda config: Unfolded(stages=config.stages, blocks=config.blocks, channels=config.channels),
+}
+
+
+def best_precision(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the processor multiplies it natively, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False):
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,14 @@
+"""Type aliases for tensors: the one place where the letters of every shape are written down.
+
+Images are sRGB floats in [0, 1]; kernels sum to one and are indexed (row, column).
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+Images = Float[Tensor, "b c h w"]
+Kernel = Float[Tensor, "n n"]
+Kernels = Float[Tensor, "*batch n n"]
+"""One kernel for every image of a batch, (n, n), or one for each, (b, n, n)."""
+Params = dict[str, Tensor]
+Scalar = Float[Tensor, ""]

@@ -1,0 +1,58 @@
+"""What tests share: the image packs, a seeded generator, a small picture, the markers' conditions.
+
+Imports nothing of mzsr at the top: the shape checks hook into its first import, which comes after this file.
+"""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+torch.set_num_threads(2)
+# No test depends on the clock or on a random seed: the same examples every time, however slow the machine
+hypothesis.settings.register_profile("mzsr", deadline=None, derandomize=True, max_examples=25, database=None)
+hypothesis.settings.load_profile("mzsr")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Return the folder of the image packs: MZSR_DATA, or ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("MZSR_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"image packs not found in {folder}; set MZSR_DATA to their folder")
+    return folder
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def photo() -> torch.Tensor:
+    """Return (1, 3, 60, 76) in [0.05, 0.95] with what photographs have: a 1/f spectrum, edges, a fine texture."""
+    height, width = 60, 76
+    row = torch.arange(height, dtype=torch.float32)[:, None]
+    column = torch.arange(width, dtype=torch.float32)[None, :]
+    noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None, :])
+    falloff = 1 / radius.clamp(min=1 / width)
+    picture = torch.fft.irfft2(torch.fft.rfft2(noise) * falloff, s=(height, width))
+    picture = picture / picture.std()
+    disk = ((row - 24) ** 2 + (column - 30) ** 2 < 15**2).float()
+    stripes = torch.sin(0.9 * row + 0.4 * column) * (column > 48)
+    picture = picture + 2.0 * disk - 1.5 * (row > 44) + 0.7 * stripes
+    low, high = picture.amin(), picture.amax()
+    return 0.05 + 0.9 * (picture - low) / (high - low)

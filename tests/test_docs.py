@@ -1,0 +1,133 @@
+"""What the documents say is so: commands parse, links lead somewhere, scripts name their cost, names are described."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "mzsr"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+SCRIPTS = sorted(path for path in (ROOT / "runs").glob("*") if path.is_file())
+
+
+def fenced_blocks(text: str) -> list[str]:
+    return re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def mzsr_commands(text: str) -> list[list[str]]:
+    """Return the arguments of every `mzsr ...` line in fenced blocks; comments gone, continued lines joined."""
+    lines = "\n".join(fenced_blocks(text)).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line.strip().removeprefix("$ "), comments=True) for line in lines if "mzsr " in line]
+    return [line[1:] for line in words if line[:1] == ["mzsr"]]
+
+
+def parse(arguments: list[str]) -> None:
+    """Let the real command line parse arguments, types and choices included, without running anything."""
+    from mzsr.apps.cli import app
+
+    command, name, rest = typer.main.get_command(app), "mzsr", list(arguments)
+    while rest and rest[0] in (subcommands := getattr(command, "commands", {})):
+        name, command = rest[0], subcommands[rest[0]]
+        rest = rest[1:]
+    assert not (hasattr(command, "commands") and rest and rest[0][0] != "-"), f"mzsr {rest[0]}: no such command"
+    try:
+        command.make_context(name, rest)
+    except typer.Exit:  # --help and --version answer and stop
+        pass
+    except Exception as error:
+        raise AssertionError(f"mzsr {shlex.join(arguments)}: {getattr(error, 'message', error)}") from error
+
+
+def readme_commands() -> list[list[str]]:
+    readme = ROOT / "README.md"
+    return mzsr_commands(readme.read_text(encoding="utf-8")) if readme.exists() else []
+
+
+def test_readme_shows_commands() -> None:
+    assert readme_commands(), "README.md has no `mzsr ...` line in a fenced block"
+
+
+@pytest.mark.parametrize("arguments", readme_commands(), ids=shlex.join)
+def test_readme_commands_parse(arguments: list[str]) -> None:
+    parse(arguments)
+
+
+@pytest.mark.parametrize("arguments", [["upscale"], ["upscale", "a.png", "--no-such-flag"], ["no-such-command"]])
+def test_wrong_commands_do_not_parse(arguments: list[str]) -> None:
+    with pytest.raises(AssertionError, match=r"mzsr (upscale|no-such-command)"):
+        parse(arguments)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)[^)]*\)", text) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
+    local = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
+    missing = [target for target in local if not (document.parent / target).exists()]
+    assert not missing, f"{document.name} links to {missing}, which do not exist"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_open_with_their_cost(script: Path) -> None:
+    opening = "\n".join(script.read_text(encoding="utf-8").splitlines()[:30])
+    missing = [
+        word
+        for word in ("command", "machine", "hours", "score")
+        if not re.search(rf"^[#\s]*{word}:\s+\S", opening, flags=re.MULTILINE)
+    ]
+    assert not missing, f"runs/{script.name} must open with lines 'command: ...', 'machine: ...'; missing: {missing}"
+
+
+def undocumented(tree: ast.AST, name: str) -> Iterator[str]:
+    """Yield the public modules, classes, functions and methods that have no docstring."""
+    if isinstance(tree, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if not ast.get_docstring(tree):
+            yield name
+    if isinstance(tree, ast.Module | ast.ClassDef):
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+                yield from undocumented(node, f"{name}.{node.name}")
+
+
+def test_public_names_have_docstrings() -> None:
+    paths = [*SOURCE.rglob("*.py"), *ROOT.glob("runs/*.py")]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    found = [name for path, tree in trees.items() for name in undocumented(tree, str(path.relative_to(ROOT)))]
+    assert not found, f"without a docstring: {found}"
+
+
+def listed_house(text: str) -> set[str]:
+    """Return the .py files of the fenced block that draws src/mzsr/ as an indented tree, one entry per line."""
+    block = next((b for b in fenced_blocks(text) if re.search(r"^\s*src/mzsr/(\s|$)", b, flags=re.MULTILINE)), "")
+    lines = [(len(line) - len(line.lstrip()), line.split()[0]) for line in block.splitlines() if line.strip()]
+    files: set[str] = set()
+    open_folders: list[tuple[int, str]] = []  # (indentation, path) from src/mzsr/ down to where the line stands
+    for indent, entry in lines:
+        while open_folders and open_folders[-1][0] >= indent:
+            open_folders.pop()
+        if entry == "src/mzsr/":
+            open_folders = [(indent, "")]
+        elif open_folders and entry.endswith("/"):
+            open_folders.append((indent, open_folders[-1][1] + entry))
+        elif open_folders and entry.endswith(".py"):
+            files.add(open_folders[-1][1] + entry)
+    return files
+
+
+def test_house_is_read_as_drawn() -> None:
+    drawn = (
+        "```\nsrc/mzsr/   all of it\n  a.py      one\n  sub/      a room\n    b.py    two\n  c.py\nruns/\n  d.py\n```"
+    )
+    assert listed_house(drawn) == {"a.py", "sub/b.py", "c.py"}
+
+
+def test_readme_draws_the_house_that_stands() -> None:
+    drawn = listed_house((ROOT / "README.md").read_text(encoding="utf-8"))
+    stands = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")}
+    stands -= {str(path.relative_to(SOURCE)) for path in SOURCE.glob("*/__init__.py")}  # the rooms' own, empty ones
+    assert drawn == stands, f"only in README: {sorted(drawn - stands)}; only on disk: {sorted(stands - drawn)}"

@@ -1,0 +1,121 @@
+"""Data flows down one list: a file imports only from files above it. See `The house` in README.md."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "mzsr"
+
+# Top to bottom. `__init__.py` is a façade and exempt; everything else that exists is in this list, and the reverse.
+ORDER = [
+    "mzsr.shapes",
+    "mzsr.errors",
+    "mzsr.config",
+    "mzsr.imaging.files",
+    "mzsr.imaging.color",
+    "mzsr.imaging.borders",
+    "mzsr.imaging.resize",
+    "mzsr.imaging.kernels",
+    "mzsr.imaging.degrade",
+    "mzsr.imaging.data_step",
+    "mzsr.imaging.metrics",
+    "mzsr.learning.networks",
+    "mzsr.learning.losses",
+    "mzsr.learning.patches",
+    "mzsr.learning.checkpoint",
+    "mzsr.learning.inner",
+    "mzsr.learning.pretrain",
+    "mzsr.inference.estimate",
+    "mzsr.inference.adapt",
+    "mzsr.inference.tiles",
+    "mzsr.inference.upscale",
+    "mzsr.apps.report",
+    "mzsr.apps.cli",
+    "mzsr.__main__",
+]
+
+
+def modules_on_disk() -> dict[str, Path]:
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        if path.name != "__init__.py":
+            found[".".join(("mzsr", *path.relative_to(SOURCE).with_suffix("").parts))] = path
+    return found
+
+
+def imported_modules(tree: ast.AST) -> list[tuple[int, str]]:
+    """Return (line, module of mzsr) for every import, those inside functions too."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, name.name) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: write the import with its full name, mzsr..."
+            base = node.module or ""
+            # `from mzsr.imaging import resize` names a module; `from mzsr.imaging.resize import resize` a function
+            found += [(node.lineno, full if (full := f"{base}.{n.name}") in ORDER else base) for n in node.names]
+    return [(line, name) for line, name in found if name == "mzsr" or name.startswith("mzsr.")]
+
+
+def misplaced(module: str, source: str) -> list[str]:
+    """Return one sentence for each import that does not point up the list."""
+    above = ORDER[: ORDER.index(module)]
+    return [
+        f"{module}, line {line}: imports {name}, which is not above it"
+        for line, name in imported_modules(ast.parse(source))
+        if name not in above
+    ]
+
+
+def test_the_list_is_the_house() -> None:
+    found = modules_on_disk().keys()
+    missing, unlisted = sorted(set(ORDER) - found), sorted(found - set(ORDER))
+    assert not missing, f"listed in ORDER but not on disk: {missing}"
+    assert not unlisted, f"on disk but not listed in ORDER: {unlisted}"
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_imports_point_up(module: str) -> None:
+    path = modules_on_disk().get(module)
+    if path is None:
+        pytest.fail(f"{module} is listed in ORDER but not on disk")
+    assert not (found := misplaced(module, path.read_text(encoding="utf-8"))), "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("from mzsr.imaging.borders import pad_symmetric", False),
+        ("from mzsr.imaging import borders", False),
+        ("import torch", False),
+        ("from mzsr.imaging import degrade", True),
+        ("import mzsr.imaging.degrade", True),
+        ("def later():\n    from mzsr.imaging.degrade import degrade", True),
+        ("from mzsr.imaging import degrade_typo", True),
+        ("from mzsr import upscale", True),  # the façade stands below everything
+        ("import mzsr", True),
+    ],
+)
+def test_the_rule_catches_what_it_should(source: str, wrong: bool) -> None:
+    assert bool(misplaced("mzsr.imaging.kernels", source)) is wrong
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "import mzsr.config",
+        "import sys; sys.argv = ['mzsr', '--help']\n"
+        "from mzsr.apps.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code",
+    ],
+    ids=["config", "help"],
+)
+def test_starts_without_torch(command: str) -> None:
+    # Importing torch takes seconds; `mzsr --help` must not
+    check = "\nimport sys\nassert 'torch' not in sys.modules, 'torch was imported'"
+    done = subprocess.run([sys.executable, "-c", command + check], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
