@@ -131,3 +131,17 @@ def test_readme_draws_the_house_that_stands() -> None:
     stands = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")}
     stands -= {str(path.relative_to(SOURCE)) for path in SOURCE.glob("*/__init__.py")}  # the rooms' own, empty ones
     assert drawn == stands, f"only in README: {sorted(drawn - stands)}; only on disk: {sorted(stands - drawn)}"
+
+
+def test_worked_example_works() -> None:
+    from mzsr.imaging import kernels
+
+    function, line, _ = re.findall(r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M | re.S)
+    assert line.startswith("FAMILIES: ")
+    assert hasattr(kernels, "FAMILIES")
+    names = vars(kernels).copy()
+    exec(compile(function + line, "CONTRIBUTING.md", "exec"), names)
+    assert names["FAMILIES"].keys() == {*kernels.FAMILIES, "disk"}
+    kernel = names["FAMILIES"]["disk"](3.0)
+    assert kernels.centroid(kernel) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert kernels.covariance(kernel).trace().item() == pytest.approx(3.0**2 / 2 + 1 / 6, rel=0.02)

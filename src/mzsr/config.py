@@ -51,7 +51,7 @@ class NetworkConfig(Config):
     name: Literal["paper", "unfolded"] = Field("unfolded", description="paper: 8 x 64 of MZSR; unfolded: the flagship")
     channels: int = Field(64, ge=1, description="features of every hidden layer")
     layers: int = Field(8, ge=2, description="paper only: 3x3 convolutions")
-    stages: int = Field(3, ge=1, description="unfolded only: data-step/network stages")
+    stages: int = Field(2, ge=1, description="unfolded only: data-step/network stages")
     blocks: int = Field(1, ge=0, description="unfolded only: residual blocks of a stage")
 
 
@@ -62,7 +62,7 @@ class KernelLaw(Config):
     """
 
     name: Literal["bicubic", "random"] = Field("random", description="bicubic: plain bicubic pairs; random: Gaussians")
-    scales: dict[int, float] = Field({2: 1.0}, description="share of the batches at each scale")
+    scales: dict[int, float] = Field({2: 0.84, 3: 0.06, 4: 0.1}, description="share of the batches at each scale")
     variance: tuple[float, float] = Field((0.1, 2.5), description="log-uniform, pixels²; the second is times the scale")
     bicubic_share: float = Field(0.2, ge=0, le=1, description="random only: batches with bicubic subsampling")
     centred_share: float = Field(0.2, ge=0, le=1, description="random only: batches on the centre-aligned grid")
@@ -97,6 +97,8 @@ class PretrainConfig(Config):
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average that is shipped")
     seed: int = Field(0, ge=0)
     save_every: int = Field(500, ge=1, description="iterations between checkpoints")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the convolutions")
+    licences: dict[str, str] = Field({}, description="data folder name → licence, for the card")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -6,7 +6,8 @@ Images are sRGB floats in [0, 1]; kernels sum to one and are indexed (row, colum
 from jaxtyping import Float
 from torch import Tensor
 
-Images = Float[Tensor, "b c h w"]
+Images = Float[Tensor, "b c _h _w"]
+"""Batch and channels are the same for all pictures of a call; heights and widths need not be."""
 Kernel = Float[Tensor, "n n"]
 Kernels = Float[Tensor, "*batch n n"]
 """One kernel for every image of a batch, (n, n), or one for each, (b, n, n)."""

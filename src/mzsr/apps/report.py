@@ -1,8 +1,9 @@
 """One self-contained HTML page about one super-resolved picture: what changed, what was assumed, what it cost.
 
-The page is a file that can be mailed: pictures are embedded, charts are inline SVG, and its Content-Security-Policy forbids
-every network access. It knows nothing of networks or tensors; its input is a `ReportData` of arrays and strings, filled in by the
-command line from the `Result` of an upscale, and its output is one HTML file, complete or absent. The look is in report.html.
+The page can be mailed as it is: pictures are embedded, charts are inline SVG, and its Content-Security-Policy forbids
+every access to the network. This file knows nothing of models or tensors; its input is a `ReportData` of arrays and
+strings that the command line fills in from the `Result` of an upscale, its output one HTML file, complete or absent.
+The look is in report.html.
 """
 
 import base64
@@ -13,8 +14,10 @@ import math
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +34,7 @@ GLOSSES = {
     "steps": "How often the network was corrected on this picture before it was used.",
     "noise": "The grain expected in the picture you gave, as a standard deviation.",
     "reprojectionpsnr": "Blurred and shrunk again, the result agrees with your picture to this many decibels. "
-    "More is better; above 40 dB the eye sees no difference.",
+    "More is better; above 40 dB the two are hard to tell apart.",
     "device": "The processor that did the work.",
     "seed": "The number from which every random choice was drawn.",
 }
@@ -65,7 +68,7 @@ class ReportData:
     seconds: dict[str, float]
     """Stage -> seconds."""
     facts: dict[str, str]
-    """Label -> text, in the order to be shown: model, scale, steps, noise, re-projection PSNR, device, version, seed."""
+    """Label -> text, in the order shown: model, scale, steps, noise, re-projection PSNR, device, version, seed."""
     command: str
     """The command line that makes the picture again."""
 
@@ -82,7 +85,7 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
     """
     path = Path(path)
     page = render(data).encode()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, quiet about folders it may not enter
         raise InputError(f"report {path} is a folder; it must be a file — add a name, as in {path / 'report.html'}")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
@@ -94,7 +97,8 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
             f"report {path} cannot be written ({reason}); its folder must exist and be writable — choose another place"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # after success it is gone already
+            temporary.unlink()
 
 
 def render(data: ReportData) -> str:
@@ -104,8 +108,8 @@ def render(data: ReportData) -> str:
         data: What to show. Every text in it is escaped.
 
     Raises:
-        InputError: If the pictures are not two uint8 arrays (H, W, 3) of one size, or the kernel is not square, finite and of
-            positive sum.
+        InputError: If the pictures are not two uint8 arrays (H, W, 3) of one size, or the kernel is not square, finite
+            and of positive sum.
     """
     _check(data)
     full_height, full_width = data.after.shape[:2]
@@ -114,8 +118,8 @@ def render(data: ReportData) -> str:
     crop = ""
     if (height, width) != (full_height, full_width):
         crop = (
-            f'<p class="quiet">This page carries the middle {width} × {height} pixels at full resolution, '
-            f"of {full_width} × {full_height}, to stay a small file. The picture itself is complete.</p>"
+            '<p class="quiet">To stay a small file, this page carries only the middle of the picture, '
+            f"{width} × {height} of its {full_width} × {full_height} pixels, at full resolution.</p>"
         )
     template = resources.files("mzsr.apps").joinpath("report.html").read_text(encoding="utf-8")
     fields = {
@@ -157,7 +161,7 @@ def _check(data: ReportData) -> None:
         raise InputError(f"report: kernel is {kernel.shape}; it must be square (n, n) — pad it with zeros")
     if not np.isfinite(kernel).all() or kernel.sum() <= 0:
         raise InputError(
-            f"report: kernel sums to {kernel.sum():g}; its taps must be finite with a positive sum — check where it came from"
+            f"report: kernel sums to {kernel.sum():g}; it must be finite with a positive sum — check where it came from"
         )
 
 
@@ -182,7 +186,8 @@ def _centre_crop(image: np.ndarray) -> np.ndarray:
     """Return the middle of an (H, W, 3) image, of the same proportions and at most PICTURE_PIXELS."""
     height, width = image.shape[:2]
     share = min(1.0, math.sqrt(PICTURE_PIXELS / (height * width)))
-    rows, columns = max(1, int(height * share)), max(1, int(width * share))
+    rows = min(max(1, int(height * share)), PICTURE_PIXELS)  # a strip one pixel high or wide keeps that pixel
+    columns = max(1, min(int(width * share), PICTURE_PIXELS // rows))
     top, left = (height - rows) // 2, (width - columns) // 2
     return image[top : top + rows, left : left + columns]
 
@@ -215,20 +220,20 @@ def _kernel_words(data: ReportData) -> str:
     _, variances, degrees = _moments(data.kernel)
     # Rounding leaves a delta with a variance of about -1e-17; only sharpening lobes make it truly negative.
     if variances.min() < -1e-6:
-        width = "It sharpens as well as blurs, so it has no standard deviation."
+        width = "The kernel sharpens as well as blurs, so it has no standard deviation."
     else:
         long, short = np.sqrt(variances.clip(0))
         if long < 0.3:  # nine tenths of the light stay within the pixel
-            width = f"It hardly spreads: its standard deviations are {long:.2f} and {short:.2f} pixels."
+            width = f"The blur hardly spreads: its standard deviations are {long:.2f} and {short:.2f} pixels."
         elif long < 1.1 * short:
-            width = f"It spreads equally in all directions: its standard deviations are {long:.2f} and {short:.2f} pixels."
+            width = f"The blur is round: its standard deviations are {long:.2f} and {short:.2f} pixels."
         else:
             width = (
-                f"Its standard deviations are {long:.2f} pixels along its long axis and {short:.2f} across; "
+                f"The blur's standard deviations are {long:.2f} pixels along its long axis and {short:.2f} across; "
                 f"the long axis is turned {degrees:.0f}° counter-clockwise from the horizontal."
             )
     note = f" {_text(data.note)}" if data.note else ""
-    return f"{source}.{note} {width}"
+    return f"{source}. {width}{note}"
 
 
 def _kernel_key(kernel: np.ndarray) -> str:
@@ -275,14 +280,18 @@ def _kernel_picture(kernel: np.ndarray) -> str:
 def _loss_words(losses: list[float]) -> str:
     """Say what the adaptation did."""
     if len(losses) < 2:
-        start = f" The error would have started at {losses[0]:.4g}." if losses and math.isfinite(losses[0]) else ""
+        start = f" Its error on this picture is {losses[0]:#.3g}." if losses and math.isfinite(losses[0]) else ""
         return f"No step was taken: the network was used as it was trained.{start}"
     steps = f"{len(losses) - 1} step{'s' if len(losses) > 2 else ''}"
     if not all(map(math.isfinite, losses)):
-        return f"In {steps} the error stopped being a number; do not trust this result. The curve ends where it happened."
+        return (
+            f"In {steps} the error stopped being a number; do not trust this result. The curve ends where it happened."
+        )
     first, last = losses[0], losses[-1]
-    change = f", {abs(last / first - 1):.0%} {'lower' if last < first else 'higher'}" if first > 0 and last != first else ""
-    return f"In {steps} the error went from {first:.4g} to {last:.4g}{change}."
+    change = (
+        f", {abs(last / first - 1):.0%} {'lower' if last < first else 'higher'}" if first > 0 and last != first else ""
+    )
+    return f"In {steps} the error went from {first:#.3g} to {last:#.3g}{change}."
 
 
 def _nice_step(span: float, count: int) -> float:
@@ -296,7 +305,7 @@ def _nice_step(span: float, count: int) -> float:
 
 
 def _loss_chart(losses: list[float]) -> str:
-    """Draw loss over steps as SVG. Across in percent, down in pixels: it stretches with the page and its letters do not."""
+    """Draw loss over steps. Across in percent, down in pixels: it stretches with the page, its letters do not."""
     finite = losses[: next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))]
     if len(losses) < 2 or not finite:
         return ""
@@ -318,11 +327,11 @@ def _loss_chart(losses: list[float]) -> str:
         label = f"{value:.{decimals}f}" if decimals < 6 else f"{value:.3g}"
         marks.append(f'<line x1="0" x2="100%" y1="{y}" y2="{y}"/>')
         marks.append(f'<text x="-10" y="{float(y) + 4.5:.1f}" text-anchor="end">{label}</text>')
-    for step in range(0, last + 1, max(1, round(_nice_step(last, 10)))):
+    for step in range(0, last + 1, max(1, round(_nice_step(float(last), 10)))):
         marks.append(f'<text x="{across(step)}" y="{tall + 22}" text-anchor="middle">{step}</text>')
     marks.append(f'<text x="50%" y="{tall + 42}" text-anchor="middle">step</text>')
     points = [(across(step), down(loss)) for step, loss in enumerate(finite)]
-    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+    for (x1, y1), (x2, y2) in pairwise(points):
         marks.append(f'<line class="curve" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>')
     marks += [f'<circle cx="{x}" cy="{y}" r="3.5"/>' for x, y in (points if last <= 20 else [points[-1]])]
     return f'<svg height="{tall}" role="img" aria-label="Error after each step">{"".join(marks)}</svg>'
@@ -350,9 +359,9 @@ def _time_table(seconds: dict[str, float]) -> str:
     rows = []
     for stage, value in seconds.items():
         gloss = f" <small>{STAGES[stage]}</small>" if stage in STAGES else ""
+        bar = f'<svg aria-hidden="true"><rect width="{max(0.0, 100 * value / longest):.2f}%" height="100%"/></svg>'
         rows.append(
-            f'<tr><th scope="row">{_text(stage)}{gloss}</th><td class="bar"><svg aria-hidden="true">'
-            f'<rect width="{max(0.0, 100 * value / longest):.2f}%" height="100%"/></svg></td><td>{_duration(value)}</td></tr>'
+            f'<tr><th scope="row">{_text(stage)}{gloss}</th><td class="bar">{bar}</td><td>{_duration(value)}</td></tr>'
         )
     total = _duration(sum(seconds.values()))
     rows.append(f'<tr class="total"><th scope="row">in all</th><td class="bar"></td><td>{total}</td></tr>')

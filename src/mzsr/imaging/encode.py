@@ -1,0 +1,123 @@
+"""A picture → the bytes of a PNG, JPEG, WebP, TIFF or BMP file, with the metadata that the format holds.
+
+It writes nothing: files.py puts the bytes on the disk. Depth, alpha and profile are fitted to the format here.
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyvips
+from PIL import TiffImagePlugin
+from PIL.PngImagePlugin import PngInfo
+from pyvips.enums import ForeignKeep
+
+from mzsr.imaging.metadata import sized_exif, tiff_tags
+from mzsr.imaging.picture import Picture, to_array, to_pil
+
+FAILURES = (OSError, ValueError, struct.error, pyvips.Error)
+_STRIP = 1 << 20  # bytes of a TIFF strip before compression: a reader's buffer stays small
+
+
+def encode(picture: Picture, kind: str, quality: int) -> bytes:
+    """Turn a picture into the bytes of a file.
+
+    Args:
+        picture: What to encode, rounded here to its 8 or 16 bits.
+        kind: "PNG", "TIFF" (both 8 or 16 bits), "JPEG", "WEBP" or "BMP" (8 bits).
+        quality: 1 … 100 for JPEG and WebP; at 100 WebP is lossless.
+
+    Raises:
+        InputError: If a value of the picture is not finite.
+        Exception: One of FAILURES if the format cannot hold the picture.
+    """
+    height, width = picture.pixels.shape[-2:]
+    if kind in ("JPEG", "BMP"):
+        picture = _on_white(picture)
+    if kind == "WEBP" and picture.pixels.shape[1] == 1:
+        picture = replace(picture, pixels=picture.pixels.expand(-1, 3, -1, -1))
+    space = b"GRAY" if picture.pixels.shape[1] == 1 else b"RGB "
+    kept = picture.metadata
+    icc = (
+        kept.icc if kept.icc is not None and kept.icc[16:20] == space else None
+    )  # another profile would falsify colours
+    kept = replace(kept, icc=icc, exif=sized_exif(kept, height, width))
+    picture = replace(picture, metadata=kept)
+    if kind == "TIFF":
+        return _tiff(picture)
+    if kind == "PNG" and picture.bits == 16:
+        return _deep_png(picture)
+    options: dict[str, Any] = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp, "dpi": kept.dpi}
+    if kind == "JPEG":
+        options |= {"quality": quality, "subsampling": 0}  # 4:4:4: halving the chroma would undo half of the work
+    elif kind == "WEBP":
+        options |= {"quality": quality, "lossless": quality == 100, "exact": True}  # exact: colours under alpha 0 stay
+    elif kind == "PNG" and kept.xmp is not None:
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", kept.xmp.decode("utf-8", "replace"))
+    image = to_pil(replace(picture, bits=8))
+    image.info.clear()  # all that is kept is named in the options
+    out = io.BytesIO()
+    image.save(out, kind, **{key: value for key, value in options.items() if value is not None})
+    return out.getvalue()
+
+
+def _on_white(picture: Picture) -> Picture:
+    if picture.alpha is None:
+        return picture
+    return replace(picture, pixels=picture.pixels * picture.alpha + (1 - picture.alpha), alpha=None)
+
+
+def _deep_png(picture: Picture) -> bytes:
+    """Encode a 16-bit PNG through libvips, which pillow cannot write."""
+    array = to_array(picture)
+    kept = picture.metadata
+    image = pyvips.Image.new_from_array(array, interpretation="grey16" if picture.pixels.shape[1] == 1 else "rgb16")
+    across, down = kept.dpi or (72.0, 72.0)  # libvips always writes a resolution; 72 is what readers assume without one
+    image = image.copy(xres=across / 25.4, yres=down / 25.4)  # pixels per millimetre
+    for name, blob in (("icc-profile-data", kept.icc), ("exif-data", kept.exif), ("xmp-data", kept.xmp)):
+        if blob is not None:
+            image.set_type(pyvips.GValue.blob_type, name, blob)  # pyright: ignore[reportArgumentType]
+    keep = ForeignKeep.ICC | ForeignKeep.XMP  # by default libvips would invent an EXIF block
+    if kept.exif is not None:
+        keep |= ForeignKeep.EXIF
+    return image.pngsave_buffer(keep=keep)
+
+
+def _tiff(picture: Picture) -> bytes:
+    """Encode a TIFF of either depth: deflated strips behind one directory that holds all metadata.
+
+    Written here because pillow holds no 16-bit colour and libvips writes no EXIF into TIFF.
+
+    Source: TIFF 6.0 sections 8 (layout), 14 (horizontal differencing); Adobe's Deflate is compression 8.
+    """
+    array = to_array(picture)
+    array = array.reshape(*array.shape[:2], -1)
+    height, width, channels = array.shape
+    steps = array.astype(array.dtype.newbyteorder("<"))
+    steps[:, 1:] -= array[:, :-1]  # differences compress better; unsigned numbers wrap, as the standard wants
+    rows = max(1, _STRIP // steps[0].nbytes)
+    strips = [zlib.compress(steps[top : top + rows].tobytes()) for top in range(0, height, rows)]
+    starts = np.cumsum([0, *(len(strip) for strip in strips)])
+    color = picture.pixels.shape[1] == 3
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    layout = {
+        256: width, 257: height, 258: (picture.bits,) * channels, 259: 8, 262: 2 if color else 1, 277: channels,
+        278: rows, 279: tuple(map(len, strips)), 284: 1, 317: 2, 339: (1,) * channels,
+        273: tuple(int(start) for start in starts[:-1]),  # pillow adds the length of the directory
+    }  # fmt: skip
+    if picture.alpha is not None:
+        layout[338] = 2  # the last channel is alpha, not multiplied into the colours
+    kept = picture.metadata
+    for tag, value in (layout | tiff_tags(kept)).items():
+        directory[tag] = value
+    if kept.icc is not None:
+        directory[34675] = kept.icc
+    if kept.dpi is not None:
+        directory[282], directory[283], directory[296] = *kept.dpi, 2
+    out = io.BytesIO()
+    directory.save(out)
+    return out.getvalue() + b"".join(strips)

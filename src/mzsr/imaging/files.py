@@ -1,0 +1,212 @@
+"""Files ↔ pictures: the only place that touches image files.
+
+`read` gives a Picture, upright, 8 or 16 bits, with all that the file said beside its pixels; `write` puts one back
+whole or not at all. Whatever is wrong with a file becomes one line of InputError; no warning leaks out.
+8-bit files go through pillow; 16-bit PNG and TIFF are read through libvips, because pillow drops their lower 8 bits.
+"""
+
+import io
+import os
+import secrets
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyvips
+from PIL import Image, UnidentifiedImageError
+
+from mzsr.errors import InputError
+from mzsr.imaging.encode import FAILURES, encode
+from mzsr.imaging.metadata import Metadata, metadata_of
+from mzsr.imaging.picture import Picture, from_array, from_pil
+
+MAX_PIXELS = 100_000_000  # read by default; ten thousand square is 1.2 GB of floats before any network runs
+SUFFIXES = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
+}  # fmt: skip
+_READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+# What pillow's decoders and libvips raise on damaged bytes.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error, pyvips.Error)
+_quiet_lock = threading.Lock()
+Image.init()  # registers every format; on its own, pillow does so only after the common ones have failed
+
+
+def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read one picture from a JPEG, PNG, WebP, TIFF, BMP or still GIF file.
+
+    Args:
+        path: The file.
+        max_pixels: Refuse a picture with more pixels before any of it is decoded.
+
+    Raises:
+        InputError: If the file is missing, empty, damaged, no image, animated, too large or of another depth.
+    """
+    data = _bytes_of(Path(path))
+    with _quiet_pillow():
+        try:
+            return _decode(data, max_pixels)
+        except UnidentifiedImageError as error:
+            known = "JPEG, PNG, WebP, TIFF, BMP or GIF of 8 or 16 bits"
+            raise InputError(f"{path} is no image that can be read; {known} is required — convert it first") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except _DAMAGE as error:
+            reason = " ".join(str(error).split())  # libvips reports on several lines
+            raise InputError(
+                f"{path} is damaged or cut short ({reason}); a whole file is required — copy it again"
+            ) from error
+
+
+def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) -> None:
+    """Write one picture, whole or not at all, in the format that the suffix names.
+
+    The picture is rounded to its 8 or 16 bits here. PNG and TIFF hold both depths, the others 8. JPEG and BMP have no
+    alpha: the picture is laid on white. ICC, EXIF (with the new pixel dimensions), XMP and resolution are kept where
+    the format holds them: BMP keeps the resolution only, WebP all but the resolution.
+
+    Args:
+        path: The file. What is there is replaced in one step, when the new bytes are safely on the disk.
+        picture: What to write.
+        quality: 1 … 100 for JPEG (with full-resolution chroma) and WebP; at 100 WebP is lossless.
+
+    Raises:
+        InputError: If `check_writable` does, if a value is not finite or if the format cannot hold the picture.
+    """
+    target = check_writable(path)
+    if not 1 <= quality <= 100:
+        raise InputError(f"quality is {quality}; it must lie in 1 … 100 — 95 is a good choice")
+    kind = SUFFIXES[target.suffix.lower()]
+    try:
+        data = encode(picture, kind, quality)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except FAILURES as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: {kind} cannot hold this picture ({reason}); write a .png or .tif instead") from error
+    part = target.with_name(f".mzsr-{secrets.token_hex(8)}.part")  # same folder: a rename across disks is not atomic
+    try:
+        with open(part, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """Check that `write` could write there, before the long work begins.
+
+    Returns:
+        The path, with symbolic links followed, so that a link stays a link when its file is replaced.
+
+    Raises:
+        InputError: If the suffix names no format, the folder is missing or not writable, or the path is a folder.
+    """
+    given = Path(path)
+    if os.path.isdir(given):
+        raise InputError(f"{given} is a folder; a file is required — add a name such as {given / 'result.png'}")
+    if given.suffix.lower() not in SUFFIXES:
+        found = f"suffix {given.suffix!r}" if given.suffix else "no suffix"
+        raise InputError(f"{given} has {found}; the format is chosen by one of {', '.join(SUFFIXES)} — use one of them")
+    target = Path(os.path.realpath(given))
+    if not os.path.isdir(target.parent):
+        raise InputError(
+            f"{given} lies in {target.parent}, which is no folder; an existing one is required — create it"
+        )
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise InputError(f"{given} is a device or a pipe; an ordinary file is required — choose another name")
+    if not os.access(target.parent, os.W_OK | os.X_OK) or (os.path.exists(target) and not os.access(target, os.W_OK)):
+        raise InputError(f"{given} is not writable; write permission is required — choose another place or change it")
+    return target
+
+
+def _bytes_of(path: Path) -> bytes:
+    # os.path answers False where pathlib raises: a folder that may not be entered, a name too long.
+    if os.path.isdir(path):
+        raise InputError(f"{path} is a folder; a file is required — name a picture in it")
+    if not os.path.exists(path):
+        raise InputError(f"{path} does not exist or lies out of reach; a picture file is required — check the spelling")
+    if not os.path.isfile(path):
+        raise InputError(
+            f"{path} is a device or a pipe; an ordinary file is required — save the picture to a file first"
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); read permission is required — change it"
+        ) from error
+    if not data:
+        raise InputError(f"{path} is empty (0 bytes); a picture file is required — copy it again")
+    return data
+
+
+def _decode(data: bytes, max_pixels: int) -> Picture:
+    try:
+        image = Image.open(io.BytesIO(data), formats=_READABLE)
+    except UnidentifiedImageError:
+        # Pillow knows few kinds of 16-bit TIFF (none of grey with alpha), libvips nearly all.
+        if not data.startswith((b"II*\0", b"MM\0*")) or (array := _sixteen_bits(data, max_pixels)) is None:
+            raise
+        return from_array(array, metadata=Metadata(format="TIFF"))
+    with image:
+        # A phone's JPEG may hold previews and depth behind the photograph (MPO); elsewhere frames are an animation.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        _require_one_frame_within(max_pixels, *image.size, frames)
+        array = _sixteen_bits(data, max_pixels) if image.format in ("PNG", "TIFF") else None
+        if array is None:
+            return from_pil(image)
+        image.load()  # PNG may keep metadata behind the pixels
+        metadata = metadata_of(image)
+        if image.mode in ("CMYK", "LAB"):
+            metadata = replace(metadata, icc=None)  # the pixels are sRGB now
+        return from_array(array, metadata=metadata)
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Silence pillow's warnings and its own pixel limit; both are global, so one thread at a time may do it."""
+    with _quiet_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked instead, with a plain sentence
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _require_one_frame_within(max_pixels: int, width: int, height: int, frames: int) -> None:
+    if width * height > max_pixels:
+        raise InputError(
+            f"it has {width} x {height} pixels, {width * height / 1e6:.1f} million; the limit is "
+            f"{max_pixels / 1e6:g} million — crop it, or raise max_pixels"
+        )
+    if frames > 1:
+        raise InputError(f"it is animated or has pages ({frames} frames); one is required — extract the one you want")
+
+
+def _sixteen_bits(data: bytes, max_pixels: int) -> np.ndarray | None:
+    """Decode a 16-bit PNG or TIFF to upright RGB or grey; None if it has 8 bits, which pillow reads as well."""
+    image = pyvips.Image.new_from_buffer(data, "", fail_on="truncated")  # lazy: only the header is read here
+    _require_one_frame_within(max_pixels, image.width, image.height, image.get_n_pages())
+    if image.format == "uchar":
+        return None
+    if image.format != "ushort":
+        raise InputError(f"its samples are of type {image.format}; 8 or 16 bits per channel are required — convert it")
+    image = image.autorot()
+    if image.interpretation == "cmyk":
+        image = image.icc_transform(
+            "srgb", embedded=True, input_profile="cmyk", depth=16, black_point_compensation=True
+        )
+    elif image.interpretation not in ("rgb16", "grey16"):
+        image = image.colourspace("rgb16")
+    return image.numpy()

@@ -1,0 +1,167 @@
+"""What a picture file says beside its pixels: colour profile, EXIF, XMP, resolution, how its JPEG was made.
+
+Read from a pillow image, carried along untouched, written again by files.py; nothing here looks at a pixel.
+EXIF is patched in place and never rebuilt, so that a camera's private notes keep the offsets they point to.
+"""
+
+import math
+import re
+import struct
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image, JpegImagePlugin
+
+_PREFIX = b"Exif\0\0"
+_ORIENTATION, _XMP = int(ExifTags.Base.Orientation), 700
+_EXIF_IFD, _GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
+_WIDTHS = (int(ExifTags.Base.ImageWidth), int(ExifTags.Base.ExifImageWidth))
+_HEIGHTS = (int(ExifTags.Base.ImageLength), int(ExifTags.Base.ExifImageHeight))
+# The tags of a TIFF that describe the picture; the others describe how its pixels are stored.
+_DESCRIPTIVE = (
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.Software,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.Copyright,
+)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """All that is kept of a file beside its pixels.
+
+    Attributes:
+        format: The format the picture came in ("JPEG", "PNG", …), or "" if it came from memory.
+        icc: ICC profile; None means sRGB.
+        exif: An EXIF block with its "Exif" prefix, its orientation 1 (upright, as the pixels are).
+        xmp: An XMP packet, its orientation 1.
+        dpi: Horizontal and vertical resolution, pixels per inch.
+        jpeg_tables: The quantisation tables of a JPEG, 64 numbers for every index; otherwise None.
+        jpeg_sampling: The chroma of a JPEG: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 another; otherwise None.
+    """
+
+    format: str = ""
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    jpeg_tables: dict[int, list[int]] | None = None
+    jpeg_sampling: int | None = None
+
+
+def metadata_of(image: Image.Image) -> Metadata:
+    """Collect the metadata of a pillow image, as they are right for its upright pixels.
+
+    Call it after `image.load()` (PNG may keep metadata behind the pixels) and before anything that makes a new image.
+    """
+    info = image.info
+    exif = info.get("exif")
+    if not isinstance(exif, bytes):
+        exif = _described(image.getexif())  # TIFF has no block of its own: its tags lie among those of the pixels
+    xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+    return Metadata(
+        format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),  # MPO: a phone's JPEG with more behind it
+        icc=info.get("icc_profile") or None,
+        exif=patch_exif(exif, {_ORIENTATION: 1}) if exif else None,
+        xmp=re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp) if xmp else None,
+        dpi=_plausible(info.get("dpi")),
+        jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
+        jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
+    )
+
+
+def sized_exif(metadata: Metadata, height: int, width: int) -> bytes | None:
+    """Return the EXIF block with the pixel dimensions it names, if any, set to these."""
+    if metadata.exif is None:
+        return None
+    return patch_exif(metadata.exif, dict.fromkeys(_WIDTHS, width) | dict.fromkeys(_HEIGHTS, height))
+
+
+def patch_exif(exif: bytes, values: dict[int, int]) -> bytes | None:
+    """Set tags that are present in an EXIF block to whole numbers, and unlink its thumbnail.
+
+    The thumbnail shows the old pixels. Every other byte stays what it was.
+
+    Args:
+        exif: The block, with or without its prefix.
+        values: Tag → value; orientation is stored as a SHORT, all others as LONG.
+
+    Returns:
+        The block with its prefix, or None if it is too damaged to be followed.
+
+    Source: CIPA DC-008 (EXIF 2.32) section 4.6, TIFF 6.0 section 2.
+    """
+    data = bytearray(exif.removeprefix(_PREFIX))
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(data[:4]))
+    if order is None:
+        return None
+    try:
+        (first,) = struct.unpack_from(order + "I", data, 4)
+        inner = _patch_directory(data, order, first, values)
+        (count,) = struct.unpack_from(order + "H", data, first)
+        struct.pack_into(order + "I", data, first + 2 + 12 * count, 0)  # the thumbnail's directory would be next
+        if inner is not None:
+            _patch_directory(data, order, inner, values)
+    except struct.error:
+        return None
+    return _PREFIX + bytes(data)
+
+
+def tiff_tags(metadata: Metadata) -> dict[int, object]:
+    """List the metadata as TIFF tags (a directory inside is a dict), without those that describe how pixels lie."""
+    tags: dict[int, object] = {}
+    if metadata.exif is not None:
+        exif = Image.Exif()
+        exif.load(metadata.exif)
+        tags |= {int(tag): exif[tag] for tag in _DESCRIPTIVE if tag in exif}
+        for group in (_EXIF_IFD, _GPS_IFD):
+            inside = dict(exif.get_ifd(group))
+            inside.pop(int(ExifTags.IFD.Interop), None)  # an offset into the old block
+            if inside:
+                tags[group] = inside
+    if metadata.xmp is not None:
+        tags[_XMP] = metadata.xmp
+    return tags
+
+
+def _patch_directory(data: bytearray, order: str, start: int, values: dict[int, int]) -> int | None:
+    """Patch one directory in place and return the offset of the EXIF directory it points to, if it does."""
+    inner = None
+    (count,) = struct.unpack_from(order + "H", data, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, _, _, value = struct.unpack_from(order + "HHII", data, entry)
+        if tag == _EXIF_IFD:
+            inner = value
+        elif tag == _ORIENTATION and tag in values:
+            struct.pack_into(order + "HHIHH", data, entry, tag, 3, 1, values[tag], 0)
+        elif tag in values:
+            struct.pack_into(order + "HHII", data, entry, tag, 4, 1, values[tag])
+    return inner
+
+
+def _described(tags: Image.Exif) -> bytes | None:
+    """Build an EXIF block from the descriptive tags of a TIFF."""
+    exif = Image.Exif()
+    for tag in _DESCRIPTIVE:
+        if tag in tags:
+            exif[tag] = tags[tag]
+    for group in (_EXIF_IFD, _GPS_IFD):
+        inside = dict(tags.get_ifd(group))
+        inside.pop(int(ExifTags.IFD.Interop), None)
+        if inside:
+            exif.get_ifd(group).update(inside)
+            exif[group] = inside
+    return exif.tobytes() if len(exif) else None
+
+
+def _plausible(dpi: object) -> tuple[float, float] | None:
+    if not (isinstance(dpi, tuple) and len(dpi) == 2):
+        return None
+    across, down = (float(value) for value in dpi)
+    possible = all(math.isfinite(value) and 0 < value < 65536 for value in (across, down))  # JPEG holds 16 bits
+    return (across, down) if possible else None

@@ -1,0 +1,162 @@
+"""Picture: one image with its alpha, its depth and its metadata, and its ways in and out of numpy and pillow.
+
+The networks see `pixels`, sRGB floats in [0, 1]; everything else travels beside them and joins them again at the end.
+Rounding to whole numbers happens in `to_array` and nowhere else. Files are the business of files.py.
+"""
+
+import io
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageCms, ImageOps
+from torch import Tensor
+
+from mzsr.errors import InputError
+from mzsr.imaging.metadata import Metadata, metadata_of
+
+# What pillow calls its modes, and the mode without palette, bits or premultiplied alpha that holds the same.
+_PLAIN = {
+    "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA",
+    "RGBa": "RGBA", "YCbCr": "RGB", "HSV": "RGB", "CMYK": "RGB",
+}  # fmt: skip
+_FLOAT_SLACK = 1e-3  # a float array may leave [0, 1] by rounding, not by a factor of 255
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, upright.
+
+    Attributes:
+        pixels: Grey or RGB in [0, 1].
+        alpha: Opacity in [0, 1], or None where the picture has none.
+        bits: Bits per channel when it is stored, 8 or 16.
+        metadata: All else that its file said.
+    """
+
+    pixels: Float[Tensor, "1 colors h w"]
+    alpha: Float[Tensor, "1 1 h w"] | None = None
+    bits: int = 8
+    metadata: Metadata = field(default_factory=Metadata)
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.pixels.shape)
+        if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3) or min(shape) < 1:
+            raise InputError(f"pixels are {shape}; a picture is (1, 1 or 3, height, width) — pass one image at a time")
+        if self.alpha is not None and tuple(self.alpha.shape) != (1, 1, *shape[2:]):
+            raise InputError(
+                f"alpha is {tuple(self.alpha.shape)}; (1, 1, {shape[2]}, {shape[3]}) is required — resize both"
+            )
+        if self.bits not in (8, 16):
+            raise InputError(f"bits are {self.bits}; a picture stores 8 or 16 per channel — choose one of them")
+
+
+def from_array(array: np.ndarray, *, metadata: Metadata | None = None) -> Picture:
+    """Take in a numpy array, (H, W) or (H, W, C) with C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
+
+    Args:
+        array: uint8, uint16, or floats in [0, 1]. Floats are stored with 16 bits if they are ever written.
+        metadata: What is known beside the pixels.
+
+    Raises:
+        InputError: If the type, the shape or the range is another.
+
+    >>> from_array(np.full((2, 3), 51, np.uint8)).pixels.unique().item()
+    0.2...
+    """
+    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
+        raise InputError(f"array is {array.shape}; (H, W) or (H, W, 1…4) is required — move channels last, drop others")
+    if array.dtype in (np.uint8, np.uint16):
+        peak = np.iinfo(array.dtype).max
+    elif np.issubdtype(array.dtype, np.floating):
+        peak = 1
+        low, high = float(array.min()), float(array.max())
+        if not (-_FLOAT_SLACK <= low and high <= 1 + _FLOAT_SLACK):  # NaN fails too
+            raise InputError(f"array spans {low:g} … {high:g}; floats must lie in 0 … 1 — divide by 255, or use uint8")
+    else:
+        raise InputError(f"array is {array.dtype}; uint8, uint16 or floats are required — convert it with astype")
+    planes = array.reshape(*array.shape[:2], -1).transpose(2, 0, 1)  # (C, H, W)
+    tensor = torch.from_numpy(planes.astype(np.float32, order="C")).div_(peak).clamp_(0, 1)[None]  # (1, C, H, W)
+    colors = tensor.shape[1] - 1 + tensor.shape[1] % 2  # 1 2 3 4 → 1 1 3 3
+    alpha = tensor[:, colors:] if tensor.shape[1] > colors else None
+    return Picture(tensor[:, :colors], alpha, 8 if peak == 255 else 16, metadata or Metadata())
+
+
+def to_array(picture: Picture, *, like: np.ndarray | None = None) -> np.ndarray:
+    """Give out a numpy array: (H, W) for grey, otherwise (H, W, C), alpha last.
+
+    Args:
+        picture: What to give out. Values outside [0, 1] are clamped.
+        like: An array whose type and number of axes are wanted; by default whole numbers of the picture's depth.
+
+    Raises:
+        InputError: If a value is not finite.
+    """
+    tensor = picture.pixels if picture.alpha is None else torch.cat((picture.pixels, picture.alpha), dim=1)
+    if not torch.isfinite(tensor).all():
+        raise InputError("picture holds NaN or infinity; every value must be finite — fewer steps may keep it stable")
+    dtype = like.dtype if like is not None else np.dtype(np.uint8 if picture.bits == 8 else np.uint16)
+    planes = tensor[0].detach().cpu().clamp(0, 1)  # (C, H, W)
+    if np.issubdtype(dtype, np.integer):
+        planes = planes.mul(np.iinfo(dtype).max).round_()
+    array = np.ascontiguousarray(planes.permute(1, 2, 0).numpy().astype(dtype))  # (H, W, C)
+    keep_axis = like is not None and like.ndim == 3
+    return array[..., 0] if array.shape[2] == 1 and not keep_axis else array
+
+
+def from_pil(image: Image.Image) -> Picture:
+    """Take in a pillow image of any common mode, turned upright.
+
+    Palettes become RGB, transparency of any kind becomes alpha, CMYK becomes sRGB (through its profile if it has one).
+
+    Raises:
+        InputError: If the mode is not a picture of 8 bits, or 16-bit grey, or if a CMYK profile is damaged.
+    """
+    image.load()
+    metadata = metadata_of(image)
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return from_array(np.asarray(image).astype(np.uint16), metadata=metadata)
+    if image.mode not in _PLAIN:
+        raise InputError(f"mode is {image.mode}; grey, RGB, palette or CMYK is required — convert it to RGB first")
+    if image.mode == "CMYK":
+        image = _cmyk_to_rgb(image, metadata.icc)
+        metadata = replace(metadata, icc=None)  # the pixels are sRGB now
+    plain = _PLAIN[image.mode]
+    if image.has_transparency_data:
+        plain = "LA" if plain in ("L", "LA") else "RGBA"
+    return from_array(np.asarray(image.convert(plain)), metadata=metadata)
+
+
+def to_pil(picture: Picture) -> Image.Image:
+    """Give out a pillow image: L, LA, RGB or RGBA of 8 bits (pillow has no 16-bit colour); I;16 for 16-bit grey."""
+    if picture.bits == 16 and (picture.alpha is not None or picture.pixels.shape[1] == 3):
+        picture = replace(picture, bits=8)
+    image = Image.fromarray(to_array(picture))
+    kept = picture.metadata
+    known = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp, "dpi": kept.dpi}
+    image.info.update({key: value for key, value in known.items() if value is not None})
+    return image
+
+
+def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    if icc is None:
+        return image.convert("RGB")
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        rgb = ImageCms.profileToProfile(
+            image,
+            source,
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+            # The default of photo programs: colours that both can show stay, black becomes black.
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise InputError(
+            f"its CMYK profile cannot be used ({error}); a valid one is required — save it as RGB"
+        ) from error
+    assert rgb is not None  # only inPlace=True returns nothing
+    return rgb
