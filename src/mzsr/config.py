@@ -6,7 +6,7 @@ trained with it, and reads back from there unchanged.
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,13 +16,17 @@ from mzsr.errors import InputError
 FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
 
 
+C = TypeVar("C", bound="Config")  # not typing.Self, which the shape checks of the tests refuse
+
+
 class Config(BaseModel):
     """A frozen configuration without unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # NaN and infinity have no JSON form, so a state or a card that held one could not be read back
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, values: Any, source: str = "configuration") -> Self:
+    def parse(cls: type[C], values: Any, source: str = "configuration") -> C:
         """Validate nested plain values.
 
         Args:
@@ -36,23 +40,27 @@ class Config(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "it"
+            where = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(first["loc"][-1]), _field_names(cls), n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(_field_names(cls)))}"
+                known = _field_paths(cls)
+                near = difflib.get_close_matches(where, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
                 raise InputError(f"{source} has an unknown key '{where}'; {hint}") from None
             received = f", received {first['input']!r}" if not isinstance(first["input"], dict) else ""
-            raise InputError(f"{source}: {where}: {first['msg']}{received}") from None
+            what = first["msg"].removeprefix("Value error, ")
+            raise InputError(": ".join(filter(None, (source, where, what))) + received) from None
 
 
 class NetworkConfig(Config):
     """Which network, and its size."""
 
-    name: Literal["paper", "unfolded"] = Field("unfolded", description="paper: 8 x 64 of MZSR; unfolded: the flagship")
-    channels: int = Field(64, ge=1, description="features of every hidden layer")
-    layers: int = Field(8, ge=2, description="paper only: 3x3 convolutions")
-    stages: int = Field(2, ge=1, description="unfolded only: data-step/network stages")
-    blocks: int = Field(1, ge=0, description="unfolded only: residual blocks of a stage")
+    name: Literal["paper", "unfolded"] = Field(
+        default="unfolded", description="paper: 8 x 64 of MZSR; unfolded: the flagship"
+    )
+    channels: int = Field(default=64, ge=1, description="features of every hidden layer")
+    layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")
+    stages: int = Field(default=2, ge=1, description="unfolded only: data-step/network stages")
+    blocks: int = Field(default=1, ge=0, description="unfolded only: residual blocks of a stage")
 
 
 class KernelLaw(Config):
@@ -61,16 +69,22 @@ class KernelLaw(Config):
     A batch has one scale, one subsampling and one grid; every patch of it has its own kernel and noise level.
     """
 
-    name: Literal["bicubic", "random"] = Field("random", description="bicubic: plain bicubic pairs; random: Gaussians")
-    scales: dict[int, float] = Field({2: 0.84, 3: 0.06, 4: 0.1}, description="share of the batches at each scale")
-    variance: tuple[float, float] = Field((0.1, 2.5), description="log-uniform, pixels²; the second is times the scale")
-    bicubic_share: float = Field(0.2, ge=0, le=1, description="random only: batches with bicubic subsampling")
-    centred_share: float = Field(0.2, ge=0, le=1, description="random only: batches on the centre-aligned grid")
-    noise_share: float = Field(0.25, ge=0, le=1, description="random only: patches with noise")
-    noise: float = Field(10 / 255, ge=0, le=1, description="largest noise standard deviation, uniform from 0")
+    name: Literal["bicubic", "random"] = Field(
+        default="random", description="bicubic: plain bicubic pairs; random: Gaussians"
+    )
+    scales: dict[int, float] = Field(
+        default={2: 0.84, 3: 0.06, 4: 0.1}, description="share of the batches at each scale"
+    )
+    variance: tuple[float, float] = Field(
+        default=(0.1, 2.5), description="log-uniform, pixels²; the second is times the scale"
+    )
+    bicubic_share: float = Field(default=0.2, ge=0, le=1, description="random only: batches with bicubic subsampling")
+    centred_share: float = Field(default=0.2, ge=0, le=1, description="random only: batches on the centre-aligned grid")
+    noise_share: float = Field(default=0.25, ge=0, le=1, description="random only: patches with noise")
+    noise: float = Field(default=10 / 255, ge=0, le=1, description="largest noise standard deviation, uniform from 0")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self) -> "KernelLaw":
         if not self.scales or min(self.scales) < 1 or max(self.scales) > 8:
             raise ValueError(f"scales are {sorted(self.scales)}; at least one from 1 to 8 is required")
         if min(self.scales.values()) < 0 or not sum(self.scales.values()) > 0:
@@ -88,20 +102,20 @@ class PretrainConfig(Config):
     network: NetworkConfig = NetworkConfig()
     law: KernelLaw = KernelLaw()
     loss: Literal["l1"] = "l1"
-    iterations: int = Field(20_000, ge=1)
-    batch: int = Field(16, ge=1, description="patches of an iteration")
-    patch: int = Field(96, ge=8, description="side of a high-resolution patch, pixels")
-    learning_rate: float = Field(1e-3, gt=0, description="of Adam, at its highest")
-    warmup: int = Field(200, ge=0, description="iterations of linear warm-up before the cosine")
-    clip: float = Field(0.5, gt=0, description="largest norm of the gradient")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average that is shipped")
-    seed: int = Field(0, ge=0)
-    save_every: int = Field(500, ge=1, description="iterations between checkpoints")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the convolutions")
-    licences: dict[str, str] = Field({}, description="data folder name → licence, for the card")
+    iterations: int = Field(default=20_000, ge=1)
+    batch: int = Field(default=16, ge=1, description="patches of an iteration")
+    patch: int = Field(default=96, ge=8, description="side of a high-resolution patch, pixels")
+    learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, at its highest")
+    warmup: int = Field(default=200, ge=0, description="iterations of linear warm-up before the cosine")
+    clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
+    ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the exponential moving average that is shipped")
+    seed: int = Field(default=0, ge=0)
+    save_every: int = Field(default=500, ge=1, description="iterations between checkpoints")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the convolutions")
+    licences: dict[str, str] = Field(default={}, description="data folder name → licence, for the card")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self) -> "PretrainConfig":
         for scale in self.law.scales:
             # The unfolded body works on 2x2 blocks, and a patch must hold whole low-resolution pixels
             side = self.patch - self.patch % scale
@@ -119,6 +133,9 @@ class Card(Config):
     network: NetworkConfig
     scales: tuple[int, ...] = Field(description="scales seen in training")
     step_sizes: tuple[float, ...] = Field(description="inner step sizes; the last holds for all further steps")
+    crops: int = Field(
+        default=0, ge=0, description="crops that adaptation looks at; 0: the whole picture, as published"
+    )
     data: tuple[str, ...] = Field(description="packs trained on, with their licences")
     recipe: dict[str, Any] = Field(description="the whole training configuration")
     command: str
@@ -164,23 +181,31 @@ def load_pretrain(path: Path | None, preset: str, overrides: list[str]) -> Pretr
         if not equals:
             raise InputError(f"--set received '{override}'; it must read key=value, for instance law.noise=0.02")
         source = f"--set {override}"
-        nested: Any = yaml.safe_load(text)
+        nested: Any = _load_yaml(text, source)
         for part in reversed(key.split(".")):
             nested = {part: nested}
         _merge(values, nested)
     return PretrainConfig.parse(values, source)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[Any, Any]:
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except OSError as error:
         raise InputError(f"configuration {path} cannot be read ({error.strerror}); give a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"configuration {path} is not text ({error.reason}); give a YAML file") from error
+    values = _load_yaml(text, f"configuration {path}")
     if not isinstance(values, dict):
         raise InputError(f"configuration {path} holds {type(values).__name__}; keys and values are required")
     return values
+
+
+def _load_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2024-13-45 looks like a date and is none
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _merge(base: dict[Any, Any], change: dict[Any, Any]) -> None:
@@ -192,10 +217,11 @@ def _merge(base: dict[Any, Any], change: dict[Any, Any]) -> None:
             base[key] = value
 
 
-def _field_names(model: type[BaseModel]) -> set[str]:
-    """Names of the fields of a configuration and of those inside it."""
-    names = set(model.model_fields)
-    for field in model.model_fields.values():
+def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Names of the fields of a configuration and of those inside it, with dots."""
+    paths = []
+    for name, field in model.model_fields.items():
+        paths.append(prefix + name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names |= _field_names(field.annotation)
-    return names
+            paths += _field_paths(field.annotation, f"{prefix}{name}.")
+    return paths

@@ -5,6 +5,8 @@ The row outside the first row is the first row itself, `b a | a b c | c b`. Ever
 """
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from mzsr.shapes import Images
 
@@ -58,7 +60,7 @@ def fold_symmetric(images: Images, amounts: tuple[int, int, int, int]) -> Images
     return images
 
 
-def _mirror(length: int, before: int, after: int, device: torch.device) -> torch.Tensor:
+def _mirror(length: int, before: int, after: int, device: torch.device) -> Int[Tensor, " indices"]:
     """Indices into 0…length-1 of a half-sample symmetric extension; its period is twice the length."""
     index = torch.arange(-before, length + after, device=device).remainder(2 * length)
     return torch.minimum(index, 2 * length - 1 - index)

@@ -24,7 +24,7 @@ PAD = 8  # low-resolution pixels of symmetric extension that hide the circular b
 
 
 def data_step(
-    lr: Images, prior: Images, d: Degradation, alpha: float | Float[Tensor, ""] | Float[Tensor, "#b 1 1 1"]
+    lr: Images, prior: Images, d: Degradation, alpha: int | float | Float[Tensor, ""] | Float[Tensor, "#b 1 1 1"]
 ) -> Images:
     """Pull a prior picture to the one that explains lr: x₀ + Aᵀ (A Aᵀ + α)⁻¹ (y - A x₀).
 
@@ -59,7 +59,7 @@ def back_project(hr: Images, lr: Images, d: Degradation, steps: int) -> Images:
     return hr
 
 
-def inverse_filter(d: Degradation, alpha: float, size: int = 128) -> Float[Tensor, "size size"]:
+def inverse_filter(d: Degradation, alpha: int | float, size: int = 128) -> Float[Tensor, "{size} {size}"]:
     """Return the impulse response of (A Aᵀ + α)⁻¹ on the low-resolution grid, its centre at (0, 0), circular.
 
     It has no finite support: how fast it decays says how far the data step looks, which tiling has to know.
@@ -69,14 +69,19 @@ def inverse_filter(d: Degradation, alpha: float, size: int = 128) -> Float[Tenso
     return torch.fft.irfft2(1 / (spectrum + alpha), s=(size, size))
 
 
-def _regularised_inverse(residual: Images, d: Degradation, alpha: float | Tensor) -> Images:
+def _regularised_inverse(residual: Images, d: Degradation, alpha: int | float | Tensor) -> Images:
     """Filter with (A Aᵀ + α)⁻¹ in the Fourier domain, on a symmetrically extended picture."""
     height, width = residual.shape[2:]
-    size = tuple(next_fast_len(side + 2 * PAD, real=True) for side in (height, width))
+    size = _fast_length(height), _fast_length(width)
     padded = pad_symmetric(residual, (PAD, size[0] - height - PAD, PAD, size[1] - width - PAD))
     response = torch.fft.rfft2(padded) / (_spectrum(d, size).to(residual)[:, None] + alpha)
     filtered = torch.fft.irfft2(response, s=size)
     return filtered[:, :, PAD : PAD + height, PAD : PAD + width]
+
+
+def _fast_length(side: int) -> int:
+    """Return how long a padded side is: room for PAD on both ends, and small prime factors for the FFT."""
+    return next_fast_len(side + 2 * PAD, real=True)  # pyright: ignore[reportReturnType] - scipy's wrapper says None
 
 
 def _spectrum(d: Degradation, size: tuple[int, int]) -> Float[Tensor, "b rows columns"]:
@@ -87,7 +92,8 @@ def _spectrum(d: Degradation, size: tuple[int, int]) -> Float[Tensor, "b rows co
     grid = torch.zeros((lags.shape[0], *size), dtype=lags.dtype, device=lags.device)
     rows, columns = index.remainder(size[0]), index.remainder(size[1])
     # Lags may wrap onto each other on a small grid, so they are added, not assigned
-    grid = grid.index_add(1, rows, torch.zeros_like(grid[:, : len(rows)]).index_add(2, columns, lags))
+    wrapped = lags.new_zeros((*lags.shape[:2], size[1])).index_add(2, columns, lags)
+    grid = grid.index_add(1, rows, wrapped)
     return torch.fft.rfft2(grid).real.clamp(min=0)
 
 

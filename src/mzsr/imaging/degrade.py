@@ -44,7 +44,7 @@ class Degradation:
     kernel: Kernels
     scale: int = 2
     subsample: Subsample = "direct"
-    noise: float | Float[Tensor, " b"] = 0.0
+    noise: int | float | Float[Tensor, " b"] = 0.0
 
     def __post_init__(self) -> None:
         """Check everything that does not depend on a picture."""
@@ -52,6 +52,9 @@ class Degradation:
             raise InputError(f"scale is {self.scale}; a degradation needs a whole number from 1 to {MAX_SCALE}")
         if self.subsample not in ("direct", "bicubic"):
             raise InputError(f"subsampling is '{self.subsample}'; it must be 'direct' or 'bicubic'")
+        if self.kernel.ndim not in (2, 3):
+            shape = "x".join(str(side) for side in self.kernel.shape)
+            raise InputError(f"kernel is {shape}; give one of n x n, or one for each image, b x n x n")
         rows, columns = self.kernel.shape[-2:]
         if rows != columns or rows % 2 == 0:
             raise InputError(f"kernel is {rows}x{columns}; it must be square and odd — pad it with kernels.centre()")
@@ -107,7 +110,7 @@ def linear(hr: Images, d: Degradation) -> Images:
     """Blur and subsample: the linear part A.
 
     For bicubic subsampling this is one correlation with the effective kernel where MATLAB blurs and then shrinks;
-    they differ only within a kernel's radius of the border, and only for kernels without point symmetry.
+    they differ only near the border, and only for kernels that are not their own mirror image in rows and in columns.
 
     Args:
         hr: (B, C, H, W), both sides multiples of the scale.
@@ -121,7 +124,7 @@ def linear(hr: Images, d: Degradation) -> Images:
         raise InputError(f"image is {height}x{width}; both sides must be multiples of {d.scale} — see degrade.crop()")
     weight, batched = _weight(d, hr)
     radius = weight.shape[-1] // 2
-    padded = pad_symmetric(_as_planes(hr, batched), (radius,) * 4)
+    padded = pad_symmetric(_as_planes(hr, batched), (radius, radius, radius, radius))
     result = conv2d(padded, weight, stride=d.scale, groups=weight.shape[0])
     return _as_images(result, hr.shape[0], batched)
 
@@ -141,7 +144,7 @@ def adjoint(lr: Images, d: Degradation) -> Images:
     spread = conv_transpose2d(
         _as_planes(lr, batched), weight, stride=d.scale, output_padding=d.scale - 1, groups=weight.shape[0]
     )
-    return _as_images(fold_symmetric(spread, (radius,) * 4), lr.shape[0], batched)
+    return _as_images(fold_symmetric(spread, (radius, radius, radius, radius)), lr.shape[0], batched)
 
 
 def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None) -> Images:
@@ -156,7 +159,7 @@ def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None
         (B, C, H // s, W // s), neither clamped nor rounded.
 
     Raises:
-        InputError: the image is smaller than the scale, or than the reach of the kernel.
+        InputError: the image is smaller than the scale.
 
     Source: MZSR, equation 1.
     """
@@ -208,11 +211,11 @@ def _weight(d: Degradation, images: Images) -> tuple[Float[Tensor, "b 1 n n"], b
     return weight, batched
 
 
-def _as_planes(images: Images, batched: bool) -> Images:
+def _as_planes(images: Float[Tensor, "b c h w"], batched: bool) -> Float[Tensor, "_b _c h w"]:
     """Put images where a grouped convolution finds them: as channels if each has its kernel, else as a batch."""
     images = images.contiguous()  # a depthwise convolution of channels_last planes is ten times slower
     return images.transpose(0, 1).contiguous() if batched else images.reshape(-1, 1, *images.shape[2:])
 
 
-def _as_images(planes: Images, count: int, batched: bool) -> Images:
+def _as_images(planes: Float[Tensor, "_b _c h w"], count: int, batched: bool) -> Float[Tensor, "{count} c h w"]:
     return planes.transpose(0, 1) if batched else planes.reshape(count, -1, *planes.shape[2:])

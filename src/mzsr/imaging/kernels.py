@@ -22,6 +22,7 @@ from mzsr.errors import InputError
 from mzsr.shapes import Kernel, Kernels
 
 SIZE = 15  # taps per axis of the kernels of the MZSR paper
+MAX_VARIANCE = 400  # pixels²: a blur of 20 pixels, past which there is nothing left to restore; a kernel of 121 x 121
 
 
 def gaussians(
@@ -29,7 +30,7 @@ def gaussians(
     theta: Float[Tensor, "*batch"],
     *,
     size: int = SIZE,
-    offset: tuple[float, float] = (0.0, 0.0),
+    offset: tuple[int | float, int | float] = (0.0, 0.0),
 ) -> Kernels:
     """Sample anisotropic Gaussians, k(p) ∝ exp(-pᵀ Σ⁻¹ p / 2), Σ = V diag(l1, l2) Vᵀ.
 
@@ -64,22 +65,24 @@ def gaussians(
 
 
 def gaussian(
-    variances: tuple[float, float],
-    theta: float = 0.0,
+    variances: tuple[int | float, int | float],
+    theta: int | float = 0.0,
     *,
     size: int = SIZE,
-    offset: tuple[float, float] = (0.0, 0.0),
+    offset: tuple[int | float, int | float] = (0.0, 0.0),
 ) -> Kernel:
     """Sample one anisotropic Gaussian; see `gaussians`.
 
     Raises:
-        InputError: a variance that is not above 0, or an even size.
+        InputError: a variance that is not above 0, an angle that is not finite, or an even size.
 
     >>> float(gaussian((2.0, 2.0)).sum().round(decimals=6))
     1.0
     """
-    if not min(variances) > 0:
+    if not all(0 < variance < math.inf for variance in variances):
         raise InputError(f"kernel variances are {variances[0]:g} and {variances[1]:g} pixels²; both must be above 0")
+    if not math.isfinite(theta):
+        raise InputError(f"kernel angle is {theta:g}; it must be a finite number of radians")
     if size < 1 or size % 2 == 0:
         raise InputError(f"kernel size is {size}; it must be odd and at least 1")
     exact = torch.tensor(variances, dtype=torch.float64), torch.tensor(theta, dtype=torch.float64)
@@ -89,11 +92,11 @@ def gaussian(
 def random_gaussians(
     count: int,
     *,
-    variance: tuple[float, float],
+    variance: tuple[int | float, int | float],
     size: int = SIZE,
-    offset: tuple[float, float] = (0.0, 0.0),
+    offset: tuple[int | float, int | float] = (0.0, 0.0),
     generator: torch.Generator,
-) -> Float[Tensor, "count n n"]:
+) -> Float[Tensor, "{count} {size} {size}"]:
     """Draw anisotropic Gaussians, both variances log-uniform and the angle uniform.
 
     The paper draws l1 ~ U(1, 2.5 s) and l2 ~ U(1, l1): no variance below 1, which is where it loses to ZSSR. The
@@ -108,7 +111,8 @@ def random_gaussians(
     """
     low, high = math.log(variance[0]), math.log(variance[1])
     drawn = torch.rand((count, 3), generator=generator, dtype=torch.float64, device=generator.device)
-    return gaussians(torch.exp(low + (high - low) * drawn[:, :2]), math.pi * drawn[:, 2], size=size, offset=offset).float()
+    variances = torch.exp(low + (high - low) * drawn[:, :2])
+    return gaussians(variances, math.pi * drawn[:, 2], size=size, offset=offset).float()
 
 
 def delta(size: int = 1) -> Kernel:
@@ -128,7 +132,7 @@ def centroid(kernel: Kernel) -> tuple[float, float]:
     >>> centroid(delta(5))
     (0.0, 0.0)
     """
-    taps = kernel.double().cpu()
+    taps = kernel.detach().double().cpu()
     axis = torch.arange(taps.shape[0], dtype=torch.float64) - taps.shape[0] // 2
     total = taps.sum()
     return float((taps.sum(1) @ axis) / total), float((taps.sum(0) @ axis) / total)
@@ -136,16 +140,15 @@ def centroid(kernel: Kernel) -> tuple[float, float]:
 
 def covariance(kernel: Kernel) -> Float[Tensor, "2 2"]:
     """Return the second central moments in pixels², on (row, column)."""
-    taps = kernel.double().cpu() / kernel.double().sum().cpu()
+    taps = kernel.detach().double().cpu()
+    taps = taps / taps.sum()
     axis = torch.arange(taps.shape[0], dtype=torch.float64) - taps.shape[0] // 2
     row, column = (axis - shift for shift in centroid(kernel))
     mixed = row @ taps @ column
-    return torch.stack(
-        [torch.stack([taps.sum(1) @ row**2, mixed]), torch.stack([mixed, taps.sum(0) @ column**2])],
-    )
+    return torch.stack([taps.sum(1) @ row**2, mixed, mixed, taps.sum(0) @ column**2]).view(2, 2)
 
 
-def centre(kernel: Float[Tensor, "rows columns"], to: tuple[float, float] = (0.0, 0.0)) -> Kernel:
+def centre(kernel: Float[Tensor, "rows columns"], to: tuple[int | float, int | float] = (0.0, 0.0)) -> Kernel:
     """Pad a kernel of any shape to an odd square and move its centroid to `to`, by cubic-spline interpolation.
 
     Args:
@@ -154,19 +157,42 @@ def centre(kernel: Float[Tensor, "rows columns"], to: tuple[float, float] = (0.0
             centre-aligned grid, the convention of the DIV2KRK kernels.
 
     Returns:
-        Odd and square, summing to 1.
+        Odd and square, summing to 1, its centroid within a thousandth of a pixel of `to`.
+
+    Raises:
+        InputError: a value that is not finite, a sum that is not above 0, or a centroid outside the kernel.
+
+    >>> centre(torch.ones(2, 2), (0.5, 0.5))[2:4, 2:4].tolist()
+    [[0.25, 0.25], [0.25, 0.25]]
     """
+    taps = _normalised(kernel, "kernel").detach().cpu().numpy()
+    middle = np.indices(taps.shape).reshape(2, -1) @ taps.ravel()
+    if (middle < 0).any() or (middle > np.array(taps.shape) - 1).any():
+        raise InputError(
+            f"kernel has its centroid at {middle.round(1)}, outside itself; its values must be mostly above 0"
+        )
+    # A spline rings beyond a kernel that ends abruptly, by a quarter as much at each tap: cut off too early, it moves
+    # the centroid. One tap is enough for a kernel that fades out; a kernel of a single tap needs six.
+    margin = 1
+    moved = _moved(taps, middle, to, margin)
+    while math.dist(centroid(moved), to) > 1e-3 and margin < 16:
+        margin += 1
+        moved = _moved(taps, middle, to, margin)
+    return moved.float()
+
+
+def _moved(taps: np.ndarray, middle: np.ndarray, to: tuple[int | float, int | float], margin: int) -> Kernel:
+    """Move the centroid from `middle`, an index into taps, to `to`, on an odd square with a margin around the taps."""
     from scipy.ndimage import shift  # scipy is slow to import, and few commands need it
 
-    taps = kernel.double().cpu().numpy()
-    middle = np.indices(taps.shape).reshape(2, -1) @ taps.ravel() / taps.sum()
-    # Room for the kernel on both sides of its centroid wherever that goes, and one tap for the interpolation
     reach = np.maximum(middle - np.array(to), np.array(taps.shape) - 1 - middle + np.array(to))
-    radius = math.ceil(float(reach.max())) + 1
+    radius = math.ceil(float(reach.max())) + margin
+    move = np.array(to) + radius - middle
+    row, column = np.rint(move).astype(int)  # whole pixels are a copy
     canvas = np.zeros((2 * radius + 1, 2 * radius + 1))
-    canvas[: taps.shape[0], : taps.shape[1]] = taps
-    moved = shift(canvas, np.array(to) + radius - middle, order=3)
-    return torch.from_numpy(moved / moved.sum()).float()
+    canvas[row : row + taps.shape[0], column : column + taps.shape[1]] = taps
+    moved = torch.from_numpy(shift(canvas, move - (row, column), order=3))
+    return moved / moved.sum()
 
 
 def check(kernel: Float[Tensor, "*shape"], name: str = "kernel") -> Kernel:
@@ -181,13 +207,17 @@ def check(kernel: Float[Tensor, "*shape"], name: str = "kernel") -> Kernel:
     shape = "x".join(str(side) for side in kernel.shape)
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
         raise InputError(f"{name} is {shape}; it must be square and odd — pad it with mzsr.kernels.centre()")
+    return _normalised(kernel, name).float()
+
+
+def _normalised(kernel: Float[Tensor, "rows columns"], name: str) -> Float[Tensor, "rows columns"]:
     if not bool(torch.isfinite(kernel).all()):
         bad = int((~torch.isfinite(kernel)).sum())
         raise InputError(f"{name} has {bad} values that are NaN or infinite; every value must be finite")
-    total = float(kernel.double().sum())
+    total = float(kernel.detach().double().sum())
     if not total > 1e-8:
         raise InputError(f"{name} sums to {total:g}; the sum must be above 0, so that brightness is kept")
-    return (kernel.double() / total).float()
+    return kernel.double() / total
 
 
 def load(path: str | Path) -> Kernel:
@@ -203,25 +233,32 @@ def load(path: str | Path) -> Kernel:
     if path.suffix.lower() not in (".mat", ".npy"):
         raise InputError(f"kernel file {path} ends in '{path.suffix}'; .mat and .npy files are read")
     try:
-        array = _load_mat(path) if path.suffix.lower() == ".mat" else np.load(path, allow_pickle=False)
+        array = _load_mat(path) if path.suffix.lower() == ".mat" else _load_npy(path)
     except InputError:
         raise
     except Exception as error:  # scipy and numpy raise nearly anything on a damaged file
-        raise InputError(f"kernel file {path} cannot be read ({error}); it may be damaged") from error
-    if not (isinstance(array, np.ndarray) and array.dtype.kind in "fiub"):
-        raise InputError(f"kernel file {path} holds {getattr(array, 'dtype', type(array))}; real numbers are required")
+        reason = " ".join(str(error).split())  # some of it on several lines
+        raise InputError(f"kernel file {path} cannot be read ({reason}); it may be damaged") from error
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"kernel file {path} holds {array.dtype}; real numbers are required")
     return check(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64)), f"kernel in {path}")
 
 
 def _load_mat(path: Path) -> np.ndarray:
     from scipy.io import loadmat
 
-    found = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
-    planes = {name: value for name, value in found.items() if getattr(value, "ndim", 0) == 2 and value.size > 1}
+    found = {name: value for name, value in loadmat(path).items() if isinstance(value, np.ndarray) and value.ndim == 2}
+    # MATLAB writes numbers as 1x1; one of them is the kernel only where there is nothing larger
+    planes = {name: value for name, value in found.items() if value.size > 1} or found
     if len(planes) != 1:
         names = ", ".join(sorted(planes)) or "none"
         raise InputError(f"kernel file {path} has {len(planes)} 2-D variables ({names}); exactly one is required")
     return next(iter(planes.values()))
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:  # np.load takes an archive or a pickle under this name too
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def save(path: str | Path, kernel: Kernel) -> None:
@@ -284,8 +321,11 @@ def parse(spec: str) -> Kernel:
 
 def _gauss(variance: float, variance2: float | None = None, theta: float = 0.0) -> Kernel:
     second = variance if variance2 is None else variance2
+    largest = max(variance, second, 0.0)
+    if largest > MAX_VARIANCE:
+        raise InputError(f"kernel variance is {largest:g} pixels²; it must be at most {MAX_VARIANCE}")
     # Six standard deviations hold all but 0.3 % of a Gaussian; below the paper's size nothing is saved
-    size = max(SIZE, 2 * math.ceil(3 * math.sqrt(max(variance, second, 0.0))) + 1)
+    size = max(SIZE, 2 * math.ceil(3 * math.sqrt(largest)) + 1)
     return gaussian((variance, second), theta, size=size)
 
 

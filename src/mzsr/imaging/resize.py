@@ -8,6 +8,8 @@ the low-resolution picture was made by keeping every s-th pixel.
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging.borders import pad_symmetric
@@ -17,9 +19,9 @@ from mzsr.shapes import Images
 def resize(
     images: Images,
     *,
-    scale: float | None = None,
+    scale: int | float | None = None,
     size: tuple[int, int] | None = None,
-    phase: tuple[float, float] | None = None,
+    phase: tuple[int | float, int | float] | None = None,
 ) -> Images:
     """Resize by bicubic interpolation, antialiased when shrinking.
 
@@ -46,8 +48,8 @@ def resize(
     if scale is None and size is None:
         raise InputError("resize got neither scale nor size; give one of them")
     height, width = images.shape[2:]
-    if scale is not None and not scale > 0:
-        raise InputError(f"scale is {scale}; it must be above 0")
+    if scale is not None and not 0 < scale < math.inf:
+        raise InputError(f"scale is {scale}; it must be a number above 0")
     if size is None:
         assert scale is not None
         # An inexact product such as 1.1 * 10 must not add a row that MATLAB has not
@@ -61,7 +63,7 @@ def resize(
     return images
 
 
-def _resize_axis(images: Images, dim: int, length: int, scale: float, phase: float) -> Images:
+def _resize_axis(images: Images, dim: int, length: int, scale: int | float, phase: int | float) -> Images:
     """Resize one axis as a sum of shifted, weighted gathers: as many as the kernel has taps."""
     stretch = min(scale, 1.0)
     taps = math.ceil(4 / stretch) + 1
@@ -82,7 +84,7 @@ def _resize_axis(images: Images, dim: int, length: int, scale: float, phase: flo
     return result
 
 
-def _cubic(distance: torch.Tensor) -> torch.Tensor:
+def _cubic(distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Evaluate Keys' cubic with a = -1/2, of support [-2, 2]."""
     x = distance.abs()
     near = 1.5 * x**3 - 2.5 * x**2 + 1
@@ -90,7 +92,7 @@ def _cubic(distance: torch.Tensor) -> torch.Tensor:
     return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
-def stretched_cubic(scale: int) -> tuple[torch.Tensor, int]:
+def stretched_cubic(scale: int) -> tuple[Float[Tensor, " taps"], int]:
     """Return bicubic shrinking by an integer scale as a correlation: its 4 s taps and where they begin.
 
     Output pixel i is the sum over t of taps[t] * input[s * i + first + t], away from the border. This is what turns

@@ -13,7 +13,7 @@ Knows nothing of pictures as a whole; `estimate` cuts windows, calls `fit`, and 
 
 Source: own design. Mean dB lost against the known kernel on 120 photographs of the train pack (random Gaussian
 kernels, data step at α = 1e-3): one group 0.19, four 0.13; windows of 24, 32, 40, 48 pixels, with one group, 0.21,
-0.21, 0.23, 0.23. The bound on the floor takes Set5 from 0.80 to 0.13.
+0.21, 0.23, 0.23. The bound on the floor takes Set5 from about 0.8 to 0.13.
 """
 
 import math
@@ -30,18 +30,18 @@ from mzsr.imaging.degrade import Degradation, effective_kernel
 
 Family = Literal["gaussian", "bicubic"]  # a Gaussian, or a Gaussian and then a bicubic shrinking
 Planes = Float[np.ndarray, "count planes n n"]
-Powers = Float[np.ndarray, "count n half"]
+Powers = Float[np.ndarray, "_ n half"]
 
 WINDOW = 32  # pixels; larger ones score alike, and small windows leave more of them in a small picture
 ROUNDING = 1 / 12 / 255**2  # power of the noise of 8-bit rounding
 FLAT = 4 * ROUNDING  # mean power of a window that holds little but rounding
 GROUPS, RATIO = 4, 4.0  # groups of windows, and the ratio of powers from one to the next
 # (mean, standard deviation) in log-spectra of the exponent of |f| and of cos 2φ, sin 2φ, cos 4φ, sin 4φ, cos 6φ and
-# cos 8φ, from fits to 120 photographs of the train pack under their known kernels; widths from 0.4 to 0.9 of b score alike
+# cos 8φ, from fits to 120 photographs of the train pack under their known kernels; 0.4 to 0.9 for b score alike
 PRIOR = np.array([(-2.5, 0.6), (0, 0.4), (0, 0.4), (0.3, 0.33), (0, 0.2), (0, 0.11), (0.08, 0.14)])
 TERMS = len(PRIOR)
 RESIDUAL = 0.4  # of a log-spectrum around the model: twice what those fits left, as neighbouring frequencies agree
-SOFT = 0.7  # in units of RESIDUAL: beyond it deviations count by their size, not its square; 4 loses 0.02 dB
+SOFT = 0.7  # in units of RESIDUAL: beyond it deviations count by their size, not its square; 4 loses 0.01 to 0.04 dB
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Fit:
     unsure: float
 
 
-def periodograms(luma: Float[np.ndarray, "count n n"]) -> Powers:
+def periodograms(luma: Float[np.ndarray, "_ n n"]) -> Powers:
     """Return the power spectra of Hann windows; white noise of variance v has power v at every frequency."""
     hann = np.hanning(WINDOW + 2)[1:-1]
     taper = np.outer(hann, hann)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,9 +36,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be written ({error}); the file before it, if any, is untouched") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be written ({reason}); the file before it, if any, is untouched") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is none must not hide the error above
+            partial.unlink(missing_ok=True)
 
 
 def save_weights(path: Path, theta: Params, card: Card) -> Card:
@@ -84,11 +87,11 @@ def find_weights(model: str | Path) -> Path:
     if str(model) in shipped_models():
         return _weights_folder() / f"{model}.safetensors"
     path = Path(model)
+    known = f"give a .safetensors file or a model that is installed: {', '.join(shipped_models()) or 'none is'}"
     if path.suffix != ".safetensors":
-        known = ", ".join(shipped_models()) or "none installed"
-        raise InputError(f"model is '{model}'; give one of {known}, or a .safetensors file")
+        raise InputError(f"model is '{model}'; {known}")
     if not path.is_file():
-        raise InputError(f"weight file {path} does not exist; give one of {', '.join(shipped_models())}, or a file")
+        raise InputError(f"weight file {path} does not exist or is a folder; {known}")
     return path
 
 

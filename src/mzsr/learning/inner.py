@@ -19,7 +19,7 @@ from mzsr.learning.patches import Pair
 from mzsr.shapes import Params
 
 Order = Literal["plain", "first", "second"]
-StepSize = float | Mapping[str, Tensor]
+StepSize = float | int | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -89,5 +89,7 @@ def detach(theta: Params) -> Params:
 
 def _step(theta: Params, gradient: Params, step_size: StepSize) -> Params:
     if isinstance(step_size, Mapping):
+        if foreign := sorted(step_size.keys() - theta.keys()):
+            raise ValueError(f"there is a step size for '{foreign[0]}', which is no parameter; leave it out")
         return {n: t - step_size[n] * gradient[n] if n in step_size else t for n, t in theta.items()}
     return {name: tensor - step_size * gradient[name] for name, tensor in theta.items()}

@@ -6,6 +6,7 @@ convolutions run in; parameters and everything around the convolutions stay in f
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,9 @@ from mzsr.imaging.resize import resize
 from mzsr.shapes import Images
 
 CUBIC_REACH = 3  # low-resolution pixels on either side that bicubic enlargement looks at, any phase
+
+Features = Float[Tensor, "b features rows columns"]
+"""What a stage of `Unfolded` computes on the 2x2 space-to-depth, and hands on."""
 
 
 class Network(nn.Module):
@@ -58,7 +62,7 @@ class Paper(Network):
         super().__init__()
         widths = [3] + [channels] * (layers - 1) + [3]
         body: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             body += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
         self.body = nn.Sequential(*body[:-1])
         self.layers = layers
@@ -117,8 +121,8 @@ class Unfolded(Network):
             return [float(stage.alpha(sigma.to(stage.log_alpha))) for stage in self.stages if isinstance(stage, Stage)]
 
     def _refine(
-        self, stage: "Stage", hr: Images, sigma: Float[Tensor, "#b 1 1 1"], features: Images | None
-    ) -> tuple[Images, Images]:
+        self, stage: "Stage", hr: Images, sigma: Float[Tensor, "#b 1 1 1"], features: Features | None
+    ) -> tuple[Images, Features]:
         height, width = hr.shape[2:]
         even = pad(hr, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else hr
         blocks = pixel_unshuffle(even, 2)  # (B, 12, H/2, W/2)
@@ -126,8 +130,8 @@ class Unfolded(Network):
         level = (25.0 * sigma).expand(hr.shape[0], 1, *blocks.shape[2:])
         inputs = torch.cat([blocks, level], 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(hr.device.type, self.precision, enabled=self.precision != torch.float32):
-            output, features = stage(inputs, features)
-        return pixel_shuffle(output.to(hr.dtype), 2)[:, :, :height, :width], features
+            output, handed_on = stage(inputs, features)
+        return pixel_shuffle(output.to(hr.dtype), 2)[:, :, :height, :width], handed_on
 
 
 class Stage(nn.Module):
@@ -143,15 +147,17 @@ class Stage(nn.Module):
         self.head = nn.Conv2d(13, channels, 3, padding=1)
         self.blocks = nn.ModuleList([Block(channels) for _ in range(blocks)])
         self.tail = nn.Conv2d(channels, 12, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     def alpha(self, sigma: Float[Tensor, "#b 1 1 1"]) -> Float[Tensor, "#b 1 1 1"]:
         """Return α(σ) = e^a + e^g σ²."""
         return self.log_alpha.exp() + self.log_gain.exp() * sigma**2
 
-    def forward(self, blocks: Images, features: Images | None) -> tuple[Images, Images]:
-        """Return the residual, (B, 12, H/2, W/2), and the features for the next stage."""
+    def forward(
+        self, blocks: Float[Tensor, "b 13 rows columns"], features: Features | None
+    ) -> tuple[Float[Tensor, "b 12 rows columns"], Features]:
+        """Return the residual and the features for the next stage."""
         hidden = self.head(blocks)
         if features is not None:
             hidden = hidden + features
@@ -169,7 +175,7 @@ class Block(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, hidden: Images) -> Images:
+    def forward(self, hidden: Features) -> Features:
         """Add the block's correction."""
         return hidden + self.second(relu(self.first(relu(hidden))))
 

@@ -20,7 +20,7 @@ from mzsr.imaging.degrade import Degradation, degrade
 from mzsr.imaging.files import SUFFIXES, read
 from mzsr.shapes import Images
 
-Photograph = UInt8[Tensor, "3 h w"]
+Photograph = UInt8[Tensor, "3 _h _w"]
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,7 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def draw_patches(
-    pictures: Sequence[Photograph], count: int, side: int, generator: torch.Generator
-) -> Images:
+def draw_patches(pictures: Sequence[Photograph], count: int, side: int, generator: torch.Generator) -> Images:
     """Cut random squares, each turned or mirrored at random, all eight ways alike.
 
     Returns:
@@ -116,11 +114,12 @@ def draw_degradation(law: KernelLaw, count: int, generator: torch.Generator) -> 
     low, high = law.variance
     # Bicubic subsampling blurs on its own account: half of the range, and down to none at all
     variance = (low / 2, high * scale / 2) if bicubic else (low, high * scale)
+    middle = (scale - 1) / 2 if centred else 0.0
     drawn = kernels.random_gaussians(
         count,
         variance=variance,
         size=kernels.SIZE if scale <= 2 else 2 * kernels.SIZE // 3 * 2 + 1,
-        offset=((scale - 1) / 2,) * 2 if centred else (0.0, 0.0),
+        offset=(middle, middle),
         generator=generator,
     )
     noisy = torch.rand(count, generator=generator) < law.noise_share

@@ -36,6 +36,8 @@ from mzsr.shapes import Params
 LOG_EVERY = 50
 STEP_SIZES = (1e-2,)
 """Inner step sizes on the card of weights that were not meta-trained: the published first step of most models."""
+CROPS = 2
+"""Crops on the card of the flagship: more changed nothing that could be measured before meta-training (LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class _Run:
     network: Network
     optimiser: torch.optim.Adam
     ema: Params
+    data: str
     step: int = 0
     seconds: float = 0.0
 
@@ -66,7 +69,7 @@ def pretrain(
     out: Path,
     *,
     resume: bool = False,
-    time_limit: float = math.inf,
+    time_limit: float | int = math.inf,
     device: str | None = None,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Outcome:
@@ -94,8 +97,12 @@ def pretrain(
     if state_file.exists() and not resume:
         raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
     photographs = load_photographs(folders, config.patch)
-    out.mkdir(parents=True, exist_ok=True)
-    run = _start(config, where)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made ({error.strerror}); give a folder for the run") from error
+    data = f"{', '.join(_names(folders))}: {len(photographs.pictures)} pictures"
+    run = _start(config, where, data)
     if state_file.exists():
         _restore(run, config, state_file)
     _truncate_log(out / "log.jsonl", run.step)
@@ -103,7 +110,10 @@ def pretrain(
     while run.step < config.iterations and time.monotonic() - start < time_limit:
         loss, norm = _iterate(run, config, photographs, where)
         if not math.isfinite(loss) or not math.isfinite(norm):
-            raise InputError(f"loss is {loss}, gradient norm {norm} at iteration {run.step}; {state_file} is intact")
+            raise InputError(
+                f"loss is {loss}, gradient norm {norm} at iteration {run.step}; both must be finite — start anew with "
+                "a smaller learning_rate; what the last checkpoint wrote is intact"
+            )
         run.seconds = before + time.monotonic() - start
         progress(run.step, loss)
         if run.step % LOG_EVERY == 0:
@@ -132,14 +142,14 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
     return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _start(config: PretrainConfig, device: torch.device) -> _Run:
+def _start(config: PretrainConfig, device: torch.device, data: str) -> _Run:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = build(config.network)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.precision = _precision(config, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    return _Run(network, optimiser, {name: p.detach().clone() for name, p in network.named_parameters()})
+    return _Run(network, optimiser, {name: p.detach().clone() for name, p in network.named_parameters()}, data)
 
 
 def _iterate(run: _Run, config: PretrainConfig, data: Photographs, device: torch.device) -> tuple[float, float]:
@@ -174,18 +184,24 @@ def _save(run: _Run, config: PretrainConfig, path: Path) -> None:
             if parameter in run.optimiser.state
         }
     facts = {"step": str(run.step), "seconds": repr(run.seconds), "config": config.model_dump_json()}
-    save_state(path, groups, facts)
+    save_state(path, groups, facts | {"data": run.data})
 
 
 def _restore(run: _Run, config: PretrainConfig, path: Path) -> None:
     groups, facts = load_state(path)
-    if "config" not in facts:
+    names = {name for name, _ in run.network.named_parameters()}
+    if not {"step", "seconds", "config"} <= facts.keys():
         raise InputError(f"{path} is no training state of mzsr; choose another folder")
     if (then := PretrainConfig.parse(json.loads(facts["config"]), str(path))) != config:
         now, was = config.model_dump(), then.model_dump()
         keys = ", ".join(key for key in now if now[key] != was[key])
         raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or choose a folder")
+    if (then := facts.get("data", run.data)) != run.data:
+        raise InputError(f"{path} was made with other data ({then}), now ({run.data}); repeat that, or choose a folder")
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
+    needed = ("theta", "ema", "exp_avg", "exp_avg_sq") if run.step else ("theta", "ema")
+    if any(groups.get(group, {}).keys() != names for group in needed):
+        raise InputError(f"{path} is of another version of the network; finish the run with the version that began it")
     run.ema = {name: tensor.to(run.ema[name]) for name, tensor in groups["ema"].items()}
     with torch.no_grad():
         for name, parameter in run.network.named_parameters():
@@ -211,7 +227,7 @@ def _truncate_log(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except ValueError:
+        except (ValueError, TypeError, LookupError):
             break
     write_atomically(path, lambda partial: partial.write_text("".join(kept), "utf-8"))
 
@@ -219,14 +235,14 @@ def _truncate_log(path: Path, step: int) -> None:
 def _card(
     run: _Run, config: PretrainConfig, folders: Sequence[Path], photographs: Photographs, device: torch.device
 ) -> Card:
-    names = [folder.resolve().name for folder in folders]
     return Card(
         name=config.network.name,
         summary=f"{config.network.name} network after large-scale training, not meta-trained",
         network=config.network,
         scales=tuple(sorted(config.law.scales)),
         step_sizes=STEP_SIZES,
-        data=tuple(f"{name} ({config.licences.get(name, 'licence not stated')})" for name in names),
+        crops=0 if config.network.name == "paper" else CROPS,
+        data=tuple(f"{name} ({config.licences.get(name, 'licence not stated')})" for name in _names(folders)),
         recipe=config.model_dump(),
         command=" ".join(["mzsr", *sys.argv[1:]]),
         commit=_commit(),
@@ -235,6 +251,10 @@ def _card(
         machine=_machine(device, len(photographs.pictures)),
         sha256="",
     )
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    return [folder.resolve().name for folder in folders]
 
 
 def _commit() -> str:
@@ -259,5 +279,3 @@ def _precision(config: PretrainConfig, device: torch.device) -> torch.dtype:
     if config.precision == "auto":
         return best_precision(device)
     return torch.float32 if config.precision == "float32" else torch.bfloat16
-
-

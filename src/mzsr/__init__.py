@@ -1,0 +1,37 @@
+"""mzsr: super-resolution that learns your picture.
+
+    import mzsr
+    mzsr.upscale("photo.jpg", scale=2).save("larger.png")
+
+Names are imported when they are first used, so that `mzsr --help` answers without loading PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mzsr.errors import InputError
+    from mzsr.imaging import kernels
+    from mzsr.imaging.degrade import Degradation
+    from mzsr.inference.estimate import estimate
+    from mzsr.inference.upscale import Result, Upscaler, upscale
+
+_HOMES = {
+    "Degradation": "mzsr.imaging.degrade",
+    "InputError": "mzsr.errors",
+    "Result": "mzsr.inference.upscale",
+    "Upscaler": "mzsr.inference.upscale",
+    "estimate": "mzsr.inference.estimate",
+    "kernels": "mzsr.imaging",
+    "upscale": "mzsr.inference.upscale",
+}
+
+__all__ = ["Degradation", "InputError", "Result", "Upscaler", "__version__", "estimate", "kernels", "upscale"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mzsr' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

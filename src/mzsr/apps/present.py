@@ -1,0 +1,122 @@
+"""What people read about a result: one line, a report, a table of models. Words only; no arithmetic on pictures."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from mzsr.apps.report import ReportData
+from mzsr.config import Card
+from mzsr.imaging import kernels
+from mzsr.imaging.picture import Picture, to_array
+from mzsr.inference.estimate import Estimate
+from mzsr.inference.upscale import Result
+from mzsr.shapes import Images, Kernel
+
+
+def one_line(source: str | Path, target: str | Path, result: Result) -> str:
+    """Say in one line what became of a picture."""
+    before, after = ("x".join(map(str, reversed(result.facts[key]))) for key in ("input_size", "output_size"))
+    parts = [f"{source} → {target}", f"{before} → {after}", blur_words(result.degradation.kernel)]
+    if float(result.degradation.noise) > 0:
+        parts.append(f"noise {255 * float(result.degradation.noise):.1f}/255")
+    if result.losses:
+        parts.append(f"{result.kept} of {result.facts['steps']} steps kept")
+    parts.append(f"re-projection {result.reprojection_psnr:.1f} dB")
+    parts.append(f"{sum(result.seconds.values()):.1f} s")
+    return ", ".join(parts)
+
+
+def blur_words(kernel: Kernel) -> str:
+    """Describe a kernel by its two standard deviations.
+
+    >>> blur_words(kernels.gaussian((4.0, 1.0), size=25))
+    'blur 2.0 x 1.0 pixels'
+    """
+    major, minor = (math.sqrt(max(float(value), 0.0)) for value in _eigenvalues(kernel))
+    return f"blur {major:.1f} x {minor:.1f} pixels"
+
+
+def estimate_lines(told: Estimate, scale: int) -> list[str]:
+    """Say in plain words what a picture went through."""
+    major, minor = (math.sqrt(variance) for variance in told.variances)
+    return [
+        told.note,
+        f"blur        {major:.2f} x {minor:.2f} pixels (standard deviations) of the x{scale} picture, "
+        f"turned {math.degrees(told.theta):.0f}°",
+        f"noise       {255 * told.noise:.2f} of 255 grey levels (standard deviation)",
+        f"confidence  {told.confidence:.2f} of 1",
+    ]
+
+
+def estimate_record(told: Estimate, source: str | Path, scale: int) -> dict[str, object]:
+    """Return the same as plain values, for `--json`."""
+    return {
+        "input": str(source),
+        "scale": scale,
+        "variances_px2": [round(value, 4) for value in told.variances],
+        "theta_rad": round(told.theta, 4),
+        "noise": round(told.noise, 6),
+        "confidence": round(told.confidence, 4),
+        "fallback": told.fallback,
+        "note": told.note,
+    }
+
+
+def kernel_plot(kernel: Kernel, pixels_per_tap: int = 16) -> Picture:
+    """Draw a kernel as a grey picture: its largest tap is white, negative taps are black."""
+    taps = kernel.clamp(min=0) / kernel.max()
+    enlarged = taps.repeat_interleave(pixels_per_tap, 0).repeat_interleave(pixels_per_tap, 1)
+    return Picture(enlarged[None, None])
+
+
+def report_data(source: str | Path, result: Result, command: str, version: str) -> ReportData:
+    """Gather what the HTML report shows."""
+    told = result.estimate
+    facts = result.facts
+    shown = {
+        "Model": str(facts["model"]),
+        "Scale": f"{facts['scale']:g}",
+        "Steps": f"{result.kept} of {facts['steps']} kept" if facts["steps"] else "0",
+        "Noise": f"{255 * float(result.degradation.noise):.2f}/255",
+        "Re-projection PSNR": f"{result.reprojection_psnr:.2f} dB (RGB)",
+        "Device": f"{facts['device']}, {facts['peak_memory_mb']} MB at most",
+        "Seed": str(facts["seed"]),
+        "Version": version,
+    }
+    for warning in facts["warnings"]:
+        shown["Mind"] = f"{shown['Mind']}; {warning}" if "Mind" in shown else warning
+    return ReportData(
+        name=Path(source).name,
+        before=_rgb8(result.bicubic),
+        after=_rgb8(result.picture.pixels),
+        kernel=result.degradation.kernel.double().numpy(),
+        kernel_source="given" if told is None else f"estimated, confidence {told.confidence:.2f}",
+        note="" if told is None else told.note,
+        losses=result.losses,
+        seconds=result.seconds,
+        facts=shown,
+        command=command,
+    )
+
+
+def model_lines(card: Card) -> list[str]:
+    """Say what a model is and where it comes from."""
+    scores = "; ".join(f"{name}: {value}" for name, value in card.score.items()) or "not measured"
+    return [
+        f"{card.name}",
+        f"  {card.summary}",
+        f"  scales   {', '.join(f'x{scale}' for scale in card.scales)}",
+        f"  data     {'; '.join(card.data)}",
+        f"  trained  {card.iterations} iterations, {card.hours:g} h, {card.machine}, commit {card.commit}",
+        f"  score    {scores}",
+    ]
+
+
+def _eigenvalues(kernel: Kernel) -> list[float]:
+    return sorted(np.linalg.eigvalsh(kernels.covariance(kernel).numpy()).tolist(), reverse=True)
+
+
+def _rgb8(images: Images) -> np.ndarray:
+    array = to_array(Picture(images))
+    return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)

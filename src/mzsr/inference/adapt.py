@@ -1,0 +1,117 @@
+"""Meta-test: learn from the picture itself, θ_M → θ_image.
+
+    son = degrade(father);  θ_i = θ_{i-1} - α_i ∇ |f(son; θ_{i-1}) - father|;  n times
+
+The father is the given picture, the son what the same degradation makes of it. The descent is `inner.descend`; what
+this file adds is which parts of the father to look at, so that the cost does not grow with the picture, and a guard.
+
+Source: MZSR, algorithm 2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mzsr.errors import InputError
+from mzsr.imaging.degrade import Degradation, crop, degrade
+from mzsr.learning.inner import descend, detach, loss_and_gradient
+from mzsr.learning.networks import Network
+from mzsr.learning.patches import Pair
+from mzsr.shapes import Images, Params
+
+CROP = 96  # side of a crop of the father, pixels: the patches that the networks were trained on
+SMALLEST_SON = 8  # pixels a side; below it a son is all border
+MAX_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What adaptation came to.
+
+    Attributes:
+        theta: the parameters to use.
+        losses: mean absolute error on the son after 0, 1, …, n steps, in [0, 1] units.
+        kept: how many of the steps `theta` has taken; less than n where the later ones did harm.
+    """
+
+    theta: Params
+    losses: list[float]
+    kept: int
+
+
+def adapt(
+    network: Network,
+    theta: Params,
+    lr: Images,
+    d: Degradation,
+    *,
+    steps: int,
+    step_sizes: Sequence[float],
+    crops: int = 0,
+    generator: torch.Generator | None = None,
+) -> Adapted:
+    """Descend on (son, father) and keep the parameters that explain the father best.
+
+    Args:
+        network: f.
+        theta: θ_M.
+        lr: the father, (1, 3, h, w).
+        d: what happened to it, and happens to its son.
+        steps: n, 0 to MAX_STEPS.
+        step_sizes: α_1, α_2, …; the last holds for all further steps.
+        crops: how many of the most textured squares of the father to look at; 0 takes all of it, as published.
+        generator: source of the noise of the son; without one the son is clean.
+
+    Raises:
+        InputError: a number of steps that is none, or a picture too small to have a son.
+    """
+    if not 0 <= steps <= MAX_STEPS:
+        raise InputError(f"steps is {steps}; it must lie between 0 and {MAX_STEPS}")
+    theta = detach(theta)
+    if steps == 0:
+        return Adapted(theta, [], 0)
+    pair = support(lr, d, crops, generator)
+    alphas = [step_sizes[min(index, len(step_sizes) - 1)] for index in range(steps)]
+    descent = descend(network, theta, [pair], alphas)
+    last, _ = loss_and_gradient(network, descent.thetas[-1], pair)
+    losses = [float(loss) for loss in descent.losses] + [last.item()]
+    # The guard: NaN compares as larger than everything, so a descent that ran away is never kept
+    kept = min(range(steps + 1), key=lambda index: losses[index] if losses[index] == losses[index] else float("inf"))
+    return Adapted(descent.thetas[kept], losses, kept)
+
+
+def support(lr: Images, d: Degradation, crops: int, generator: torch.Generator | None = None) -> Pair:
+    """Return (son, father) for a picture, or for its most textured crops as a batch.
+
+    Raises:
+        InputError: the son would be smaller than SMALLEST_SON.
+    """
+    height, width = lr.shape[2:]
+    if min(height, width) // d.scale < SMALLEST_SON:
+        raise InputError(
+            f"picture is {height}x{width}; its son at x{d.scale} would be {height // d.scale}x{width // d.scale}, "
+            f"at least {SMALLEST_SON}x{SMALLEST_SON} is required — take 0 steps"
+        )
+    father = crop(textured_crops(lr, crops) if crops else lr, d.scale)
+    return Pair(degrade(father, d, generator), father, d)
+
+
+def textured_crops(images: Images, count: int, side: int = CROP) -> Images:
+    """Return the squares of a regular grid with the largest mean gradient, as a batch.
+
+    Args:
+        images: (1, C, H, W).
+        count: how many; fewer where the grid has fewer.
+        side: of a square, pixels; less where the picture is smaller.
+
+    Returns:
+        (n, C, rows, columns), the most textured first.
+    """
+    rows, columns = min(side, images.shape[2]), min(side, images.shape[3])
+    tops = range(0, images.shape[2] - rows + 1, rows)
+    lefts = range(0, images.shape[3] - columns + 1, columns)
+    squares = [images[:, :, top : top + rows, left : left + columns] for top in tops for left in lefts]
+    texture = [float(s.diff(dim=2).abs().mean() + s.diff(dim=3).abs().mean()) for s in squares]
+    order = sorted(range(len(squares)), key=lambda index: -texture[index])
+    return torch.cat([squares[index] for index in order[:count]])

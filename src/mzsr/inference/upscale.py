@@ -1,0 +1,331 @@
+"""From a picture to a larger one: read → estimate → adapt → enhance → write. The file to read second.
+
+`Upscaler` holds a model; calling it super-resolves one picture. `upscale` does it in one line. Nothing here knows of
+the command line; what people see is made from the `Result`.
+"""
+
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mzsr.errors import InputError
+from mzsr.imaging import files, kernels
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample, linear, phase, upsample
+from mzsr.imaging.picture import Picture, from_array, from_pil, to_array, to_pil
+from mzsr.imaging.resize import resize
+from mzsr.inference.adapt import adapt
+from mzsr.inference.estimate import Estimate, estimate
+from mzsr.inference.tiles import enhance
+from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.networks import best_precision
+from mzsr.shapes import Images, Kernel
+
+SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
+MAX_TILE = 4096
+Input = str | Path | np.ndarray | Image.Image | Tensor
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A super-resolved picture and all that is known of how it came about.
+
+    Attributes:
+        picture: the result, clamped to [0, 1], with the alpha and the metadata of the input.
+        bicubic: the same enlargement by phase-correct bicubic, (1, C, H, W): what it has to beat.
+        degradation: what the input is taken to have gone through.
+        estimate: where the kernel comes from, or None where it was given.
+        losses: adaptation loss after 0, 1, … steps; empty without adaptation.
+        kept: how many of the steps were kept.
+        reprojection_psnr: dB, RGB, peak 1, between the degraded result and the input: does it explain the input?
+        seconds: per stage: read, estimate, adapt, enhance, and write once it is saved.
+        facts: model, scale, sizes, seed, device, and warnings in plain words.
+    """
+
+    picture: Picture
+    bicubic: Images
+    degradation: Degradation
+    estimate: Estimate | None
+    losses: list[float]
+    kept: int
+    reprojection_psnr: float
+    seconds: dict[str, float]
+    facts: dict[str, Any]
+    given: Input = field(repr=False)
+
+    @property
+    def image(self) -> np.ndarray | Image.Image | Tensor:
+        """Return the result as the kind of picture that was given; a file gives a PIL image."""
+        if isinstance(self.given, Tensor):
+            return self.picture.pixels.to(self.given)
+        if isinstance(self.given, np.ndarray):
+            return to_array(self.picture, like=self.given)
+        return to_pil(self.picture)
+
+    def save(self, path: str | Path, *, quality: int = 95) -> None:
+        """Write the result with the metadata of the input; see `files.write`."""
+        start = time.perf_counter()
+        files.write(path, self.picture, quality=quality)
+        self.seconds["write"] = time.perf_counter() - start
+
+    def record(self) -> dict[str, Any]:
+        """Return what `--json` prints: plain values only."""
+        covariance = kernels.covariance(self.degradation.kernel).tolist()
+        told = self.estimate
+        return {
+            **self.facts,
+            "degradation": {
+                "kernel": "given" if told is None else "auto",
+                "size": self.degradation.kernel.shape[-1],
+                "covariance_px2": [[round(value, 4) for value in row] for row in covariance],
+                "phase_px": list(phase(self.degradation)),
+                "subsample": self.degradation.subsample,
+                "noise": round(float(self.degradation.noise), 6),
+                "confidence": None if told is None else round(told.confidence, 4),
+                "fallback": None if told is None else told.fallback,
+                "note": None if told is None else told.note,
+            },
+            "losses": [round(loss, 7) for loss in self.losses],
+            "steps_kept": self.kept,
+            "reprojection_psnr_db": round(self.reprojection_psnr, 3),
+            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
+        }
+
+
+class Upscaler:
+    """A model, ready to super-resolve pictures.
+
+    Examples:
+        >>> upscaler = Upscaler("mzsr")
+        >>> small = np.full((16, 16, 3), 128, np.uint8)
+        >>> upscaler(small, scale=2, kernel="bicubic", steps=0).image.shape
+        (32, 32, 3)
+    """
+
+    def __init__(self, model: str | Path = "mzsr", *, device: str = "auto", tile: int | None = None) -> None:
+        """Load a model.
+
+        Args:
+            model: the name of a shipped model, or a .safetensors file with its card beside it.
+            device: `auto`, `cpu` or `cuda`.
+            tile: side of a tile, low-resolution pixels; 0 for no tiles, None for as large as memory allows.
+
+        Raises:
+            InputError: an unknown model, a device that is not there, or a tile of an impossible size.
+        """
+        if tile is not None and tile != 0 and not 32 <= tile <= MAX_TILE:
+            raise InputError(f"tile is {tile}; it must be 0 (no tiles), or from 32 to {MAX_TILE} pixels")
+        self.device = _device(device)
+        self.tile = tile
+        network, self.card = load_weights(model)
+        self.network = network.to(self.device, memory_format=torch.channels_last).requires_grad_(False)
+        self.network.precision = best_precision(self.device)
+        self.theta = dict(self.network.named_parameters())
+
+    def __call__(
+        self,
+        image: Input,
+        *,
+        scale: float | int | None = None,
+        size: tuple[int | None, int | None] | None = None,
+        kernel: str | Path | Kernel = "auto",
+        subsample: Subsample | None = None,
+        noise: float | int | Literal["auto"] = "auto",
+        steps: int = 1,
+        seed: int = 0,
+        progress: Progress = lambda stage, done: None,
+    ) -> Result:
+        """Super-resolve one picture.
+
+        Args:
+            image: a file; an array (H, W) or (H, W, C), uint8, uint16 or float in [0, 1]; a PIL image; or a tensor
+                (1, C, H, W) in [0, 1].
+            scale: 1 to 8; 2 if size is not given either. What is no whole number is reached from the next one by
+                antialiased bicubic.
+            size: (height, width) instead of a scale; one of them may be None, and follows in proportion.
+            kernel: `auto` estimates it from the picture; else a tensor, or what `kernels.parse` reads.
+            subsample: `direct` (every s-th pixel, the paper's grid) or `bicubic`. Left out: bicubic for the kernel
+                `bicubic`, direct for other kernels, and with `auto` a centre-aligned grid, as photographs have.
+            noise: standard deviation in [0, 1] units, or `auto`.
+            steps: gradient steps of adaptation; 0 takes none.
+            seed: of the noise of the son.
+            progress: told a stage and the share of it that is done.
+
+        Raises:
+            InputError: anything that cannot be done, in one line.
+        """
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "read", progress):
+            picture = _picture(image)
+            rgb = picture.pixels.expand(-1, 3, -1, -1).to(self.device)
+        height, width = rgb.shape[2:]
+        factor, target = _target(height, width, scale, size)
+        whole = max(1, math.ceil(factor - 1e-9))
+        with _timed(seconds, "estimate", progress):
+            d, told = _degradation(rgb, whole, kernel, subsample, noise)
+            d = d.to(self.device)
+        generator = torch.Generator(self.device).manual_seed(seed) if float(d.noise) > 0 else None
+        with _timed(seconds, "adapt", progress):
+            adapted = adapt(
+                self.network, self.theta, rgb, d, steps=steps, step_sizes=self.card.step_sizes,
+                crops=self.card.crops, generator=generator,
+            )  # fmt: skip
+        with _timed(seconds, "enhance", progress):
+            hr = enhance(
+                self.network, adapted.theta, rgb, d, tile=self.tile, progress=lambda done: progress("enhance", done)
+            ).clamp(0, 1)
+            agreement = _psnr(linear(hr, d), rgb)
+            result, bicubic = (self._finish(pixels, picture, target) for pixels in (hr, upsample(rgb, d).clamp(0, 1)))
+            alpha = None if picture.alpha is None else _fit(upsample(picture.alpha, d.to("cpu")), target).clamp(0, 1)
+        facts = self._facts(picture, target, factor, whole, steps, seed, told)
+        return Result(
+            replace(picture, pixels=result, alpha=alpha), bicubic, d.to("cpu"), told,
+            adapted.losses, adapted.kept, agreement, seconds, facts, image,
+        )  # fmt: skip
+
+    def _finish(self, pixels: Images, picture: Picture, target: tuple[int, int]) -> Images:
+        """Bring a picture to its final size, its colours and the CPU."""
+        pixels = _fit(pixels, target).clamp(0, 1).cpu()
+        return pixels if picture.pixels.shape[1] == 3 else pixels.mean(1, keepdim=True)
+
+    def _facts(
+        self, picture: Picture, target: tuple[int, int], factor: float, whole: int, steps: int, seed: int,
+        told: Estimate | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        warnings = []
+        if whole not in self.card.scales:
+            seen = ", ".join(f"x{scale}" for scale in self.card.scales)
+            warnings.append(f"the network was trained at {seen}, not at x{whole}")
+        if told is not None and told.fallback:
+            warnings.append(told.note)
+        return {
+            "model": self.card.name,
+            "scale": factor,
+            "input_size": list(picture.pixels.shape[2:]),
+            "output_size": list(target),
+            "steps": steps,
+            "seed": seed,
+            "device": str(self.device),
+            "peak_memory_mb": _peak_memory(self.device),
+            "warnings": warnings,
+        }
+
+
+def upscale(image: Input, *, model: str | Path = "mzsr", device: str = "auto", **options: Any) -> Result:
+    """Super-resolve one picture; see `Upscaler` for the options.
+
+    Examples:
+        >>> result = upscale(np.full((16, 16), 0.5), scale=2, steps=0)
+        >>> result.image.shape
+        (32, 32)
+    """
+    return Upscaler(model, device=device)(image, **options)
+
+
+def _picture(image: Input) -> Picture:
+    if isinstance(image, str | Path):
+        picture = files.read(image)
+    elif isinstance(image, np.ndarray):
+        picture = from_array(image)
+    elif isinstance(image, Image.Image):
+        picture = from_pil(image)
+    elif image.ndim == 4 and image.shape[:1] == (1,) and image.shape[1] in (1, 3):
+        picture = Picture(image.detach().float().cpu(), bits=16)
+    else:
+        raise InputError(f"tensor is {tuple(image.shape)}; (1, 3, H, W) or (1, 1, H, W) in [0, 1] is required")
+    if not bool(torch.isfinite(picture.pixels).all()):
+        raise InputError("picture holds values that are NaN or infinite; every value must be finite")
+    height, width = picture.pixels.shape[2:]
+    if min(height, width) < SMALLEST:
+        raise InputError(f"picture is {height}x{width}; at least {SMALLEST}x{SMALLEST} pixels are required")
+    return picture
+
+
+def _target(
+    height: int, width: int, scale: float | None, size: tuple[int | None, int | None] | None
+) -> tuple[float, tuple[int, int]]:
+    """Return the scale and the size of the output from whichever was given."""
+    if size is None:
+        factor = float(2 if scale is None else scale)
+        rows, columns = height * factor, width * factor
+    else:
+        given = "x".join("?" if side is None else str(side) for side in size)
+        if scale is not None:
+            raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
+        if size == (None, None) or min(side for side in size if side is not None) < 1:
+            raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
+        rows = size[0] or height * size[1] / width
+        columns = size[1] or width * size[0] / height
+        factor = max(rows / height, columns / width)
+    if not 1 <= factor <= MAX_SCALE:  # NaN fails too
+        raise InputError(f"scale is {factor:g}; it must lie between 1 and {MAX_SCALE}")
+    return factor, (round(rows), round(columns))
+
+
+def _degradation(
+    lr: Images, scale: int, kernel: str | Path | Kernel, subsample: Subsample | None, noise: float | Literal["auto"]
+) -> tuple[Degradation, Estimate | None]:
+    """Return what the picture went through, and the estimate if any part of it was estimated."""
+    auto = isinstance(kernel, str) and kernel == "auto"
+    told = None
+    if auto or noise == "auto":
+        told = estimate(lr.cpu(), scale, grid="corner" if subsample == "direct" else "centre")
+    level = float(told.noise if noise == "auto" and told else noise)
+    if auto and told:
+        return replace(told.degradation, noise=level), told
+    taps = kernels.check(kernel) if isinstance(kernel, Tensor) else kernels.parse(str(kernel))
+    sampling = subsample or ("bicubic" if isinstance(kernel, str) and kernel == "bicubic" else "direct")
+    rows = min(lr.shape[2:]) * scale
+    if taps.shape[0] > rows:
+        raise InputError(
+            f"kernel is {taps.shape[0]}x{taps.shape[0]}, larger than the enlarged picture, whose shorter side is "
+            f"{rows}; give a smaller kernel or a larger picture"
+        )
+    return Degradation(taps, scale, sampling, level), None
+
+
+def _fit(images: Images, size: tuple[int, int]) -> Images:
+    return images if tuple(images.shape[2:]) == size else resize(images, size=size)
+
+
+def _psnr(a: Images, b: Images) -> float:
+    error = float((a.double() - b.double()).square().mean())
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise InputError(f"device is '{name}'; it must be auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device is cuda, and PyTorch finds none here; take auto or cpu")
+    return torch.device(name)
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Return megabytes: of the accelerator, or the largest this process ever took."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterator[None]:
+    progress(stage, 0.0)
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+    progress(stage, 1.0)
+
+

@@ -1,0 +1,256 @@
+"""Tests of the networks: what they are untrained, what they see of their input, that a batch is its images."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mzsr.config import NetworkConfig
+from mzsr.imaging import kernels
+from mzsr.imaging.data_step import data_step
+from mzsr.imaging.degrade import Degradation, Subsample, adjoint, degrade, linear, upsample
+from mzsr.imaging.resize import resize
+from mzsr.learning import networks
+from mzsr.learning.networks import NETWORKS, Network, Paper, Unfolded, best_precision, build
+from mzsr.shapes import Images
+
+NARROW = kernels.gaussian((0.8, 1.6), 0.4, size=7)
+
+
+def tiny(name: str, *, tail: float | int = 0, seed: int = 0) -> Network:
+    """Build a small network; `tail` is the standard deviation of the flagship's last convolutions, 0 untrained."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        shape = {"layers": 3} if name == "paper" else {"stages": 2, "blocks": 1}
+        network = build(NetworkConfig.parse({"name": name, "channels": 8, **shape}))
+        if isinstance(network, Unfolded):
+            for stage in network.stages:
+                assert isinstance(stage, networks.Stage)
+                nn.init.normal_(stage.tail.weight, std=tail)
+    return network.requires_grad_(False)
+
+
+def picture(height: int, width: int, batch: int = 1) -> Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(height * width))
+
+
+def psnr(result: Tensor, truth: Tensor) -> float:
+    return -10 * math.log10(float((result - truth).square().mean()))
+
+
+@pytest.mark.parametrize("layers", [2, 8])
+@pytest.mark.parametrize("channels", [16, 64])
+def test_paper_parameters(layers: int, channels: int) -> None:
+    """3 → C, C → C (layers − 2 times), C → 3, all 3x3 with biases: 225,091 for the published 8 x 64."""
+    network = build(NetworkConfig(name="paper", layers=layers, channels=channels))
+    ends = 27 * channels + channels + 27 * channels + 3
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count == ends + (layers - 2) * (9 * channels**2 + channels)
+    assert (count == 225_091) == ((layers, channels) == (8, 64))
+
+
+def test_flagship_parameters() -> None:
+    """13 → C, two 3x3 for each residual block, C → 12, and two numbers for α; as shipped weights have them."""
+    channels, blocks, stages = 16, 2, 3
+    network = build(NetworkConfig(name="unfolded", channels=channels, blocks=blocks, stages=stages))
+    ends = 9 * 13 * channels + channels + 9 * channels * 12 + 12
+    stage = 2 + ends + blocks * 2 * (9 * channels**2 + channels)
+    assert sum(parameter.numel() for parameter in network.parameters()) == stages * stage
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_paper_is_bicubic_and_a_residual(scale: int) -> None:
+    """Without its last layer it is MATLAB's bicubic, with a bias there it is brighter by that, whatever the kernel."""
+    network, lr = tiny("paper"), picture(7, 9, batch=2)
+    d = Degradation(NARROW, scale, noise=0.1)
+    tail = network.get_submodule("body")[-1]  # pyright: ignore[reportIndexIssue]
+    nn.init.zeros_(tail.weight)
+    tail.bias.copy_(torch.tensor([0.1, 0.2, -0.3]))
+    expected = resize(lr, scale=float(scale)) + torch.tensor([0.1, 0.2, -0.3]).reshape(3, 1, 1)
+    torch.testing.assert_close(network(lr, d), expected)
+
+
+@pytest.mark.parametrize("subsample", ["direct", "bicubic"])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_untrained_flagship_is_a_chain_of_data_steps(scale: int, subsample: Subsample) -> None:
+    """7x9 becomes 21x27 at x3: the 2x2 blocks must not leave a trace on odd sizes."""
+    network, lr = tiny("unfolded"), picture(7, 9, batch=2)
+    noise = torch.tensor([0.0, 0.05])
+    d = Degradation(NARROW, scale, subsample, noise)
+    hr = upsample(lr, d)
+    for _ in range(2):
+        hr = data_step(lr, hr, d, (0.01 + 400 * noise**2).reshape(2, 1, 1, 1))
+    torch.testing.assert_close(network(lr, d), hr)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_untrained_flagship_beats_bicubic(photo: Tensor, scale: int) -> None:
+    """The claim of the design: a usable picture before anything is learned, under a known kernel."""
+    d = Degradation(kernels.gaussian((scale / 2, scale), 0.5), scale)
+    hr = photo[:, :, :60, :72]
+    lr = degrade(hr, d)
+    gain = psnr(tiny("unfolded")(lr, d), hr) - psnr(upsample(lr, d), hr)
+    assert gain > 0.5, f"{gain:.2f} dB"  # 3.2, 1.4 and 0.6 dB on this picture
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_flagship_keeps_a_constant(scale: int) -> None:
+    """Kernels sum to one and borders are symmetric, so a flat picture explains a flat one."""
+    lr = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1, 1).expand(1, 3, 6, 8)
+    hr = tiny("unfolded")(lr, Degradation(NARROW, scale, noise=0.02))
+    torch.testing.assert_close(hr, lr[:, :, :1, :1].expand_as(hr), atol=1e-5, rtol=0)
+
+
+@given(sigma=st.floats(0, 1), a=st.floats(-8, 2), g=st.floats(-2, 8))
+def test_alpha_grows_with_the_noise(sigma: float, a: float, g: float) -> None:
+    """α(σ) = e^a + e^g σ², one for each image, and the largest is what a degradation reports."""
+    network = tiny("unfolded")
+    for stage in network.get_submodule("stages").children():
+        stage.log_alpha.fill_(a)  # pyright: ignore[reportCallIssue]
+        stage.log_gain.fill_(g)  # pyright: ignore[reportCallIssue]
+        sigmas = torch.tensor([0.0, sigma]).reshape(2, 1, 1, 1)
+        expected = torch.tensor([math.exp(a), math.exp(a) + math.exp(g) * sigma**2]).reshape(2, 1, 1, 1)
+        torch.testing.assert_close(stage.alpha(sigmas), expected)  # pyright: ignore[reportCallIssue]
+    reported = network.alphas(Degradation(NARROW, 2, noise=torch.tensor([sigma / 2, sigma, 0.0])))
+    assert reported == pytest.approx([math.exp(a) + math.exp(g) * sigma**2] * 2, rel=1e-4)
+
+
+def test_paper_has_no_alpha() -> None:
+    assert tiny("paper").alphas(Degradation(NARROW, 2, noise=0.1)) == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("scale", [2, 3])
+def test_one_kernel_for_all_equals_one_for_each(name: str, scale: int) -> None:
+    network, lr = tiny(name, tail=0.1), picture(5, 6, batch=3)
+    one = network(lr, Degradation(NARROW, scale, noise=0.05))
+    each = network(lr, Degradation(NARROW.expand(3, -1, -1), scale, noise=torch.full((3,), 0.05)))
+    torch.testing.assert_close(each, one, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_batch_is_its_images(scale: int) -> None:
+    """Every image is treated with its own kernel and its own noise, as if it came alone."""
+    network, lr = tiny("unfolded", tail=0.1), picture(5, 6, batch=3)
+    # Of one centroid: kernels of a batch belong to one grid
+    own = torch.stack([kernels.gaussian((v, 2 * v), v, size=9) for v in (0.3, 0.9, 1.5)])
+    noise = torch.tensor([0.0, 0.02, 0.1])
+    together = network(lr, Degradation(own, scale, noise=noise))
+    for i in range(3):
+        alone = network(lr[i : i + 1], Degradation(own[i], scale, noise=float(noise[i])))
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=0)
+
+
+def test_flagship_reads_the_noise_level() -> None:
+    """Not by α alone: the body sees σ too."""
+    network, lr = tiny("unfolded", tail=0.1), picture(6, 6)
+    for stage in network.get_submodule("stages").children():
+        stage.log_gain.fill_(-99.0)  # pyright: ignore[reportCallIssue]
+    clean, noisy = (network(lr, Degradation(NARROW, 2, noise=noise)) for noise in (0.0, 0.04))
+    assert float((clean - noisy).abs().max()) > 1e-2
+
+
+def seen(network: Network, d: Degradation, at: int) -> int:
+    """Return how many low-resolution pixels from (at, at) an output still depends on it, along the farther axis."""
+    lr = picture(2 * at + 1, 2 * at + 1).double()
+    other = lr.clone()
+    other[:, :, at, at] += 10.0  # far outside [0, 1], so that every path shows
+    changed = ((network(other, d) - network(lr, d)).abs() > 0).any(0).any(0)
+    return int((changed.nonzero() // d.scale - at).abs().max())
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("layers", [2, 8])
+def test_paper_sees_no_further_than_its_reach(scale: int, layers: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = Paper(layers=layers, channels=8).double().requires_grad_(False)
+    d = Degradation(kernels.delta(), scale)
+    reach = network.reach(d)
+    found = seen(network, d, reach + 2)
+    assert found <= reach
+    assert found >= reach - 2, "a halo may be generous, not wasteful"
+
+
+@pytest.mark.parametrize("stages", [1, 3])
+@pytest.mark.parametrize("margin", [2, 3])  # on an even and an odd place of the 2x2 blocks at x3
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("kernel", ["delta", "gauss", "corner", "bicubic"])
+def test_flagship_sees_no_further_than_its_reach(
+    monkeypatch: pytest.MonkeyPatch, stages: int, margin: int, scale: int, kernel: str
+) -> None:
+    """All but the filter of the data step, which is taken out here: its support is not finite, only decaying."""
+
+    def unfiltered(lr: Images, prior: Images, d: Degradation, alpha: Tensor) -> Images:
+        return prior + adjoint(lr + linear(prior, d), d)  # a sum, so that nothing cancels
+
+    monkeypatch.setattr(networks, "data_step", unfiltered)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = Unfolded(stages=stages, blocks=1, channels=6).double().requires_grad_(False)
+        for parameter in network.parameters():
+            if parameter.ndim:  # all paths open: positive weights on positive features
+                parameter.copy_(0.02 + 0.1 * parameter.abs())
+    taps = {"gauss": NARROW, "corner": torch.eye(5).flip(1) / 5}.get(kernel, kernels.delta())
+    d = Degradation(taps, scale, "bicubic" if kernel == "bicubic" else "direct")
+    reach = network.reach(d)
+    found = seen(network, d, reach + margin)
+    assert found <= reach
+    if kernel == "gauss":  # an effective kernel of bicubic subsampling is padded on one side
+        assert found >= reach - 4, "a halo may be generous, not wasteful"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("scale", [2, 3])
+def test_bfloat16_agrees_with_float32(photo: Tensor, name: str, scale: int) -> None:
+    """Below a tenth of an 8-bit step (59 dB) where the residual is of the size that training finds; float32 outside."""
+    network = tiny(name, tail=0.02)
+    lr, d = photo[:, :, :21, :23], Degradation(NARROW, scale)
+    exact = network(lr, d)
+    network.precision = torch.bfloat16
+    rounded = network(lr, d)
+    assert rounded.dtype == torch.float32
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert not torch.equal(rounded, exact), "bfloat16 was not used"
+    assert psnr(rounded, exact) > 55
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_memory_format_changes_nothing(photo: Tensor, name: str) -> None:
+    """Weights and pictures in channels_last, as training has them, or contiguous, as files have them."""
+    network = tiny(name, tail=0.1)
+    lr, d = photo[:, :, :16, :20], Degradation(NARROW, 2, noise=0.01)
+    contiguous = network(lr, d)
+    last = network(lr.contiguous(memory_format=torch.channels_last), d)
+    torch.testing.assert_close(last, contiguous, atol=1e-5, rtol=0)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    torch.testing.assert_close(network(lr, d), contiguous, atol=1e-5, rtol=0)
+
+
+def test_loss_reaches_every_parameter() -> None:
+    """With noise in the picture both numbers of α are learned, from the first iteration on."""
+    network, lr = tiny("unfolded", tail=0.1).requires_grad_(), picture(6, 7)
+    truth = picture(12, 14)
+    (network(lr, Degradation(NARROW, 2, noise=0.05)) - truth).square().mean().backward()
+    idle = [name for name, parameter in network.named_parameters() if not float(parameter.grad.abs().sum()) > 0]  # pyright: ignore[reportOptionalMemberAccess]
+    assert idle == []
+
+
+@pytest.mark.parametrize(("amx", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_best_precision_needs_matrix_tiles(monkeypatch: pytest.MonkeyPatch, amx: bool, expected: torch.dtype) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx})
+    assert best_precision(torch.device("cpu")) == expected
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gpu_agrees(name: str, photo: Tensor) -> None:
+    network, d = tiny(name, tail=0.02), Degradation(NARROW, 2, noise=torch.tensor([0.01]))
+    exact = network(photo, d)
+    network.cuda()
+    torch.testing.assert_close(network(photo.cuda(), d.to("cuda")).cpu(), exact, atol=1e-3, rtol=0)
+    network.precision = best_precision(torch.device("cuda"))
+    assert psnr(network(photo.cuda(), d.to("cuda")).cpu(), exact) > 55
