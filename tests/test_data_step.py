@@ -1,5 +1,6 @@
 """Tests of the data step: its limits, dense least squares, its gradients; back-projection that converges."""
 
+import itertools
 import math
 
 import numpy as np
@@ -40,9 +41,9 @@ def case_of(photo: Tensor, d: Degradation) -> tuple[Tensor, Tensor]:
 def test_explains_the_picture_as_alpha_vanishes(photo: Tensor, d: Degradation) -> None:
     """A x = y in the interior."""
     lr, prior = case_of(photo, d)
-    again = linear(data_step(lr, prior, d, 1e-7), d)
-    assert float((again - lr)[..., 4:-4, 4:-4].abs().max()) < 1e-4
-    assert float((linear(prior, d) - lr)[..., 4:-4, 4:-4].abs().max()) > 5e-3  # which the prior does not
+    again = linear(data_step(lr, prior, d, 1e-6), d)
+    assert float((again - lr)[..., 6:-6, 6:-6].abs().max()) < 1e-4
+    assert float((linear(prior, d) - lr)[..., 6:-6, 6:-6].abs().max()) > 5e-3  # which the prior does not
 
 
 @pytest.mark.parametrize("d", CASES)
@@ -64,7 +65,7 @@ def test_is_where_the_gradient_vanishes(photo: Tensor, d: Degradation) -> None:
     lr, prior = case_of(photo, d)
     x = data_step(lr, prior, d, 0.05)
     gradient = adjoint(linear(x, d) - lr, d) + 0.05 * (x - prior)
-    cut = 5 * d.scale
+    cut = 6 * d.scale
     inside = gradient[..., cut:-cut, cut:-cut]
     scale = adjoint(linear(prior, d) - lr, d).abs().max()  # where it began
     assert float(inside.abs().max()) < 1e-3 * float(scale)
@@ -160,17 +161,19 @@ def test_back_projection_converges(photo: Tensor, d: Degradation) -> None:
     lr, hr = case_of(photo, d)
     assert torch.equal(back_project(hr, lr, d, 0), hr)
     residuals = [float((lr - linear(back_project(hr, lr, d, steps), d)).norm()) for steps in range(11)]
-    assert all(after < before for before, after in zip(residuals, residuals[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(residuals))
     assert residuals[-1] < residuals[0] / 3
     torch.testing.assert_close(back_project(back_project(hr, lr, d, 2), lr, d, 3), back_project(hr, lr, d, 5))
 
 
-def test_back_projection_needs_the_phase(photo: Tensor) -> None:
-    """On the grid of the reference code, centre-aligned at a kernel that is not, it diverges at x4."""
+def test_back_projection_needs_the_phase() -> None:
+    """The residual goes r ← (1 - A U) r: at x4 every frequency shrinks, but not with the reference code's grid."""
     d = Degradation(kernels.gaussian((2.0, 2.0)).double(), 4)
-    shifted = Degradation(kernels.gaussian((2.0, 2.0), size=17, offset=(1.5, 1.5)).double(), 4)
-    lr, hr = case_of(photo, d)
-    before = float((lr - linear(hr, d)).norm())
-    for _ in range(10):
-        hr = hr + upsample(lr - linear(hr, d), shifted)
-    assert float((lr - linear(hr, d)).norm()) > before
+    centred = Degradation(kernels.gaussian((2.0, 2.0), size=17, offset=(1.5, 1.5)).double(), 4)
+    impulse = torch.zeros(1, 1, 25, 25, dtype=torch.float64)
+    impulse[..., 12, 12] = 1.0
+    right, shifted = (
+        float(torch.fft.fft2(impulse - linear(upsample(impulse, grid), d)).abs().max()) for grid in (d, centred)
+    )
+    assert right < 0.8
+    assert shifted > 1.01

@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import numpy as np
 import oracles
 import pytest
@@ -217,7 +218,8 @@ def test_to_keeps_everything() -> None:
         ({"noise": math.nan}, "noise is nan"),
     ],
 )
-def test_bad_degradation(arguments: dict, message: str) -> None:
+def test_bad_degradation(monkeypatch: pytest.MonkeyPatch, arguments: dict, message: str) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as everywhere but in these tests
     with pytest.raises(InputError, match=message) as error:
         Degradation(**{"kernel": kernels.delta(3), **arguments})
     assert "\n" not in str(error.value)

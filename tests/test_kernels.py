@@ -1,7 +1,6 @@
 """Tests of kernels: closed forms of their moments, files there and back, and one line for each broken one."""
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,12 +163,11 @@ def test_centre_puts_the_centroid_where_it_should_be(rows: int, columns: int, to
     assert kernels.centroid(moved) == pytest.approx(to, abs=1.1e-3)
 
 
-@given(l1=variances, l2=variances, theta=angles, to=shifts)
+@given(l1=st.floats(1.5, 5.0), l2=st.floats(1.5, 5.0), theta=angles, to=shifts)
 def test_centre_moves_a_gaussian_as_a_whole(l1: float, l2: float, theta: float, to: tuple) -> None:
     moved = kernels.centre(kernels.gaussian((l1, l2), theta, size=25, offset=(0.4, -0.2)), to)
     expected = kernels.gaussian((l1, l2), theta, size=moved.shape[0], offset=to)
-    torch.testing.assert_close(moved, expected, rtol=0, atol=0.03 * float(expected.max()))
-    assert float((moved - expected).abs().sum()) < 0.05
+    torch.testing.assert_close(moved, expected, rtol=0, atol=0.015 * float(expected.max()))
 
 
 def test_centre_copies_where_nothing_has_to_move() -> None:
@@ -214,11 +212,15 @@ def test_files_there_and_back(tmp_path: Path, suffix: str, size: int) -> None:
 
 
 def mat(**variables: object) -> Callable[[Path], None]:
-    return lambda path: savemat(path, variables)
+    return lambda path: savemat(path, variables, appendmat=False)
 
 
 def npy(array: np.ndarray, pickled: bool = False) -> Callable[[Path], None]:
-    return lambda path: np.save(path, array, allow_pickle=pickled)
+    def write(path: Path) -> None:
+        with path.open("wb") as file:  # given a name, numpy completes its suffix
+            np.save(file, array, allow_pickle=pickled)
+
+    return write
 
 
 def raw(content: bytes) -> Callable[[Path], None]:
@@ -226,8 +228,8 @@ def raw(content: bytes) -> Callable[[Path], None]:
 
 
 def archive(path: Path) -> None:
-    np.savez(path.with_suffix(".npz"), kernel=np.ones((3, 3)))
-    shutil.move(path.with_suffix(".npz"), path)
+    with path.open("wb") as file:
+        np.savez(file, kernel=np.ones((3, 3)))
 
 
 ONES = np.ones((3, 3))
@@ -235,7 +237,9 @@ ONES = np.ones((3, 3))
 
 def test_a_mat_may_hold_more_than_its_kernel(tmp_path: Path) -> None:
     """Scalars, texts and stacks beside it do no harm; integers and booleans are numbers."""
-    savemat(tmp_path / "k.mat", {"anything": ONES.astype(np.uint8), "scale": 2, "note": "x2", "stack": np.ones((3, 3, 2))})
+    savemat(
+        tmp_path / "k.mat", {"anything": ONES.astype(np.uint8), "scale": 2, "note": "x2", "stack": np.ones((3, 3, 2))}
+    )
     torch.testing.assert_close(kernels.load(tmp_path / "k.mat"), torch.full((3, 3), 1 / 9))
     np.save(tmp_path / "k.npy", ONES.astype(bool))
     torch.testing.assert_close(kernels.load(str(tmp_path / "k.npy")), torch.full((3, 3), 1 / 9))
@@ -280,11 +284,7 @@ def test_a_mat_may_hold_more_than_its_kernel(tmp_path: Path) -> None:
 )
 def test_a_bad_file_is_one_line(tmp_path: Path, name: str, write: Callable[[Path], None], message: str) -> None:
     path = tmp_path / name
-    # savemat and np.save complete a name that lacks their suffix, so what they write is renamed
-    made = tmp_path / ("made.npy" if name.endswith("npy") else "made.mat")
-    write(made)
-    if made.exists():
-        made.rename(path)
+    write(path)
     with pytest.raises(InputError, match=message) as error:
         kernels.load(path)
     assert "\n" not in str(error.value)
@@ -302,17 +302,17 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, suffix: str) -> None:
     content = whole.read_bytes()
     cuts = [content[:length] for length in range(len(content))]
     changes = [content[:i] + bytes([content[i] ^ 0x41]) + content[i + 1 :] for i in range(len(content))]
-    refused = 0
+    refused = []
     for damaged in cuts + changes:
         path.write_bytes(damaged)
         try:
             kernel = kernels.load(path)
         except InputError as error:
-            assert "\n" not in str(error)
-            refused += 1
+            refused.append(str(error))
         else:
             assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
-    assert refused >= len(cuts)
+    assert len(refused) >= len(cuts)
+    assert not any("\n" in line for line in refused)
 
 
 def test_bad_places_to_save(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mzsr.apps import report
+from mzsr.apps import charts, report
 from mzsr.apps.report import ReportData, render, write_report
 from mzsr.errors import InputError
 
@@ -167,7 +167,7 @@ def test_no_picture_is_too_long_to_embed(shape):
 
 @pytest.mark.parametrize("degrees", [0.0, 30.0, 90.0, 150.0])
 def test_moments_recover_the_gaussian_that_was_drawn(degrees):
-    centroid, variances, angle = report._moments(gaussian(31, 3.0, 1.5, degrees))
+    centroid, variances, angle = charts.moments(gaussian(31, 3.0, 1.5, degrees))
     np.testing.assert_allclose(centroid, 0, atol=1e-9)
     np.testing.assert_allclose(np.sqrt(variances), [3.0, 1.5], rtol=1e-3)
     assert abs((angle - degrees + 90) % 180 - 90) < 0.1
@@ -176,7 +176,7 @@ def test_moments_recover_the_gaussian_that_was_drawn(degrees):
 def test_moments_of_two_points_are_exact():
     kernel = np.zeros((5, 5))
     kernel[0, 4] = kernel[2, 2] = 0.5  # the middle, and two right and two up of it
-    centroid, variances, angle = report._moments(kernel)
+    centroid, variances, angle = charts.moments(kernel)
     np.testing.assert_allclose(centroid, [-1, 1])
     np.testing.assert_allclose(variances, [2, 0], atol=1e-12)
     assert angle == pytest.approx(45)
@@ -204,7 +204,7 @@ def test_the_blur_is_told_in_words(data, kernel, words):
 
 def test_the_heat_map_shows_each_tap_in_its_place_and_tone(data):
     kernel = np.array([[0, 0, 0], [0, 1.0, 0.25], [0, 0, 0]])
-    drawing = report._kernel_picture(kernel)
+    drawing = charts.kernel_picture(kernel)
     taps = re.findall(r'<path d="M(\d+) (\d+)h80v80h-80z" fill-opacity="([\d.]+)"/>', drawing)
     assert taps == [("80", "80", "1.000"), ("160", "80", "0.250")]
 
@@ -229,7 +229,7 @@ def test_adaptation_is_told_in_words(data, losses, words):
 
 @given(st.lists(st.floats(1e-9, 1e6), min_size=2, max_size=200))
 def test_the_curve_is_a_straight_scale_of_the_losses(losses):
-    chart = report._loss_chart(losses)
+    chart = charts.loss_chart(losses)
     lines = re.findall(r'class="curve" x1="([\d.]+)%" y1="([\d.]+)" x2="([\d.]+)%" y2="([\d.]+)"', chart)
     across = np.array([float(line[0]) for line in lines] + [float(lines[-1][2])])
     down = np.array([float(line[1]) for line in lines] + [float(lines[-1][3])])

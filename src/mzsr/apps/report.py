@@ -13,16 +13,15 @@ import io
 import math
 import os
 import re
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mzsr.apps.charts import kernel_key, kernel_picture, loss_chart, moments, time_table
+from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 
 PICTURE_PIXELS = 2_000_000
@@ -37,13 +36,6 @@ GLOSSES = {
     "More is better; above 40 dB the two are hard to tell apart.",
     "device": "The processor that did the work.",
     "seed": "The number from which every random choice was drawn.",
-}
-STAGES = {
-    "read": "opening the file",
-    "estimate": "finding the blur",
-    "adapt": "practising",
-    "enhance": "enlarging",
-    "write": "saving the file",
 }
 
 
@@ -87,18 +79,7 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
     page = render(data).encode()
     if os.path.isdir(path):  # unlike Path.is_dir, quiet about folders it may not enter
         raise InputError(f"report {path} is a folder; it must be a file — add a name, as in {path / 'report.html'}")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(page)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"report {path} cannot be written ({reason}); its folder must exist and be writable — choose another place"
-        ) from error
-    finally:
-        with suppress(OSError):  # after success it is gone already
-            temporary.unlink()
+    write_atomically(path, lambda part: part.write_bytes(page))
 
 
 def render(data: ReportData) -> str:
@@ -131,12 +112,12 @@ def render(data: ReportData) -> str:
         "before": _data_uri(before),
         "after": _data_uri(after),
         "crop": crop,
-        "kernel": _kernel_picture(data.kernel),
+        "kernel": kernel_picture(data.kernel),
         "kernel_words": _kernel_words(data),
-        "kernel_key": _kernel_key(data.kernel),
-        "losses": _loss_chart(data.losses),
+        "kernel_key": kernel_key(data.kernel),
+        "losses": loss_chart(data.losses),
         "loss_words": _loss_words(data.losses),
-        "seconds": _time_table(data.seconds),
+        "seconds": time_table(data.seconds),
         "facts": _fact_table(data.facts),
         "command": " ".join(f"<span>{_text(word)}</span>" for word in data.command.split(" ")),
     }
@@ -199,25 +180,10 @@ def _data_uri(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _moments(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return centroid (row, column) from the middle, variances (long, short) in pixels², and the long axis in degrees.
-
-    The angle is counter-clockwise from the horizontal as seen on the page, in [0, 180).
-    """
-    n = len(kernel)
-    weights = kernel.astype(np.float64).ravel() / kernel.sum(dtype=np.float64)
-    points = np.indices((n, n)).reshape(2, -1) - (n - 1) / 2  # (2, n n)
-    centroid = points @ weights
-    covariance = (points * weights) @ points.T - np.outer(centroid, centroid)
-    variances, axes = np.linalg.eigh(covariance)  # ascending
-    row, column = axes[:, 1]
-    return centroid, variances[::-1], math.degrees(math.atan2(-row, column)) % 180
-
-
 def _kernel_words(data: ReportData) -> str:
     """Say where the kernel came from and how wide it is."""
     source = _text(data.kernel_source[:1].upper() + data.kernel_source[1:]).rstrip(".")
-    _, variances, degrees = _moments(data.kernel)
+    _, variances, degrees = moments(data.kernel)
     # Rounding leaves a delta with a variance of about -1e-17; only sharpening lobes make it truly negative.
     if variances.min() < -1e-6:
         width = "The kernel sharpens as well as blurs, so it has no standard deviation."
@@ -236,47 +202,6 @@ def _kernel_words(data: ReportData) -> str:
     return f"{source}. {width}{note}"
 
 
-def _kernel_key(kernel: np.ndarray) -> str:
-    """Say what the marks on the kernel's picture mean."""
-    key = "The ellipse marks one standard deviation." if _moments(kernel)[1].min() > 0 else ""
-    return key + (" Red takes light away." if kernel.min() < -0.005 * np.abs(kernel).max() else "")
-
-
-def _kernel_picture(kernel: np.ndarray) -> str:
-    """Draw the taps as an SVG heat map with axes in pixels; its tone follows the page's ink, light or dark."""
-    n = len(kernel)
-    cell = max(2, 240 // n)  # whole pixels, so that no seams show
-    side = cell * n
-    shades = kernel / np.abs(kernel).max()
-    marks = [f'<rect width="{side}" height="{side}"/>']
-    for row, column in np.argwhere(np.abs(shades) > 0.005):  # fainter than any screen shows
-        shade = shades[row, column]
-        sign = ' class="below"' if shade < 0 else ""
-        marks.append(
-            f'<path d="M{column * cell} {row * cell}h{cell}v{cell}h-{cell}z"{sign} fill-opacity="{abs(shade):.3f}"/>'
-        )
-    centroid, variances, degrees = _moments(kernel)
-    if variances.min() > 0:
-        y, x = (centroid + n / 2) * cell
-        long, short = np.sqrt(variances) * cell
-        ellipse = (
-            f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{long:.1f}" ry="{short:.1f}" '
-            f'transform="rotate({-degrees:.1f} {x:.1f} {y:.1f})"/>'
-        )
-        marks += [ellipse, ellipse]  # the lower one is a halo, so that the line shows on dark taps and on light ones
-    reach = n // 2
-    for tick in sorted({-reach, 0, reach}):
-        at = (tick + (n - 1) / 2 + 0.5) * cell
-        label = f"{tick}".replace("-", "\u2212")
-        marks.append(f'<text x="{at:g}" y="{side + 18}" text-anchor="middle">{label}</text>')
-        marks.append(f'<text x="-8" y="{at + 4.5:g}" text-anchor="end">{label}</text>')
-    marks.append(f'<text x="{side / 2:g}" y="{side + 38}" text-anchor="middle">pixels</text>')
-    return (
-        f'<svg width="{side}" height="{side}" fill="currentColor" role="img" '
-        f'aria-label="Heat map of the {n} by {n} blur kernel">{"".join(marks)}</svg>'
-    )
-
-
 def _loss_words(losses: list[float]) -> str:
     """Say what the adaptation did."""
     if len(losses) < 2:
@@ -292,80 +217,6 @@ def _loss_words(losses: list[float]) -> str:
         f", {abs(last / first - 1):.0%} {'lower' if last < first else 'higher'}" if first > 0 and last != first else ""
     )
     return f"In {steps} the error went from {first:#.3g} to {last:#.3g}{change}."
-
-
-def _nice_step(span: float, count: int) -> float:
-    """Return the smallest of 1, 2, 5 times a power of ten that divides `span` into at most `count` parts.
-
-    >>> _nice_step(0.9, 4)
-    0.5
-    """
-    power = 10.0 ** math.floor(math.log10(span / count))
-    return next(m * power for m in (1, 2, 5, 10) if m * power * count >= span * (1 - 1e-9))
-
-
-def _loss_chart(losses: list[float]) -> str:
-    """Draw loss over steps. Across in percent, down in pixels: it stretches with the page, its letters do not."""
-    finite = losses[: next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))]
-    if len(losses) < 2 or not finite:
-        return ""
-    tall, last = 180, len(losses) - 1
-    low, high = min(finite), max(finite)
-    unit = _nice_step(max(high - low, 1e-3 * abs(high), 1e-12), 3)
-    bottom, top = math.floor(low / unit), max(math.ceil(high / unit), math.floor(low / unit) + 1)
-    decimals = max(0, -math.floor(math.log10(unit) + 1e-9))
-
-    def across(step: int) -> str:
-        return f"{100 * step / last:.2f}%"
-
-    def down(loss: float) -> str:
-        return f"{tall * (top - loss / unit) / (top - bottom):.1f}"
-
-    marks = ['<text x="-60" y="-18">error</text>']
-    for tick in range(bottom, top + 1):
-        y, value = down(tick * unit), tick * unit
-        label = f"{value:.{decimals}f}" if decimals < 6 else f"{value:.3g}"
-        marks.append(f'<line x1="0" x2="100%" y1="{y}" y2="{y}"/>')
-        marks.append(f'<text x="-10" y="{float(y) + 4.5:.1f}" text-anchor="end">{label}</text>')
-    for step in range(0, last + 1, max(1, round(_nice_step(float(last), 10)))):
-        marks.append(f'<text x="{across(step)}" y="{tall + 22}" text-anchor="middle">{step}</text>')
-    marks.append(f'<text x="50%" y="{tall + 42}" text-anchor="middle">step</text>')
-    points = [(across(step), down(loss)) for step, loss in enumerate(finite)]
-    for (x1, y1), (x2, y2) in pairwise(points):
-        marks.append(f'<line class="curve" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>')
-    marks += [f'<circle cx="{x}" cy="{y}" r="3.5"/>' for x, y in (points if last <= 20 else [points[-1]])]
-    return f'<svg height="{tall}" role="img" aria-label="Error after each step">{"".join(marks)}</svg>'
-
-
-def _duration(seconds: float) -> str:
-    """Return a time for people.
-
-    >>> [_duration(s) for s in (0.0042, 3.14159, 75)]
-    ['4 ms', '3.1 s', '1 min 15 s']
-    """
-    if seconds < 0.9995:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
-
-
-def _time_table(seconds: dict[str, float]) -> str:
-    """Draw the stages as a table with bars, longest = full width, and their sum."""
-    if not seconds:
-        return '<p class="quiet">No times were recorded.</p>'
-    longest = max(*seconds.values(), 1e-9)
-    rows = []
-    for stage, value in seconds.items():
-        gloss = f" <small>{STAGES[stage]}</small>" if stage in STAGES else ""
-        bar = f'<svg aria-hidden="true"><rect width="{max(0.0, 100 * value / longest):.2f}%" height="100%"/></svg>'
-        rows.append(
-            f'<tr><th scope="row">{_text(stage)}{gloss}</th><td class="bar">{bar}</td><td>{_duration(value)}</td></tr>'
-        )
-    total = _duration(sum(seconds.values()))
-    rows.append(f'<tr class="total"><th scope="row">in all</th><td class="bar"></td><td>{total}</td></tr>')
-    return f'<table class="times">{"".join(rows)}</table>'
 
 
 def _fact_table(facts: dict[str, str]) -> str:

@@ -201,7 +201,7 @@ def upsample(lr: Images, d: Degradation) -> Images:
     return resize(lr, scale=float(d.scale), phase=phase(d))
 
 
-def _weight(d: Degradation, images: Images) -> tuple[Float[Tensor, "b 1 n n"], bool]:
+def _weight(d: Degradation, images: Images) -> tuple[Float[Tensor, "#b 1 n n"], bool]:
     """Return the effective kernels as convolution weights, and whether each image has one of its own."""
     effective = effective_kernel(d).to(images)
     batched = effective.ndim == 3 and effective.shape[0] > 1

@@ -11,6 +11,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -227,8 +228,8 @@ def load(path: str | Path) -> Kernel:
         InputError: the file is missing, unreadable, of another kind, or holds no or several 2-D variables.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):  # unlike path.is_file(), not with an OSError of its own for a name too long
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise InputError(f"kernel file {path} {what}; give a .mat or .npy file")
     if path.suffix.lower() not in (".mat", ".npy"):
         raise InputError(f"kernel file {path} ends in '{path.suffix}'; .mat and .npy files are read")
@@ -270,7 +271,7 @@ def save(path: str | Path, kernel: Kernel) -> None:
     path = Path(path)
     if path.suffix.lower() not in (".mat", ".npy"):
         raise InputError(f"kernel output {path} ends in '{path.suffix}'; use .mat or .npy")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"kernel output {path} is a folder; name a file")
     taps = kernel.detach().cpu().double().numpy()
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -286,7 +287,8 @@ def save(path: str | Path, kernel: Kernel) -> None:
     except OSError as error:
         raise InputError(f"kernel output {path} cannot be written ({error.strerror}); choose another place") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a place that cannot be written to may not be one to delete from either
+            partial.unlink(missing_ok=True)
 
 
 def parse(spec: str) -> Kernel:

@@ -196,8 +196,8 @@ def _restore(run: _Run, config: PretrainConfig, path: Path) -> None:
         now, was = config.model_dump(), then.model_dump()
         keys = ", ".join(key for key in now if now[key] != was[key])
         raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or choose a folder")
-    if (then := facts.get("data", run.data)) != run.data:
-        raise InputError(f"{path} was made with other data ({then}), now ({run.data}); repeat that, or choose a folder")
+    if (data := facts.get("data", run.data)) != run.data:
+        raise InputError(f"{path} was made with {data}, this is {run.data}; give the same data, or another folder")
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
     needed = ("theta", "ema", "exp_avg", "exp_avg_sq") if run.step else ("theta", "ema")
     if any(groups.get(group, {}).keys() != names for group in needed):
