@@ -284,3 +284,32 @@ def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         save_state(tmp_path / "taken.safetensors", {"theta": theta()}, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken.safetensors"]
+
+
+def test_loading_draws_no_random_numbers(weights: Path) -> None:
+    """Loading a model must not change what a person's own program draws next."""
+    state = torch.get_rng_state()
+    load_weights(weights)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_loaded_weights_outlive_their_file(weights: Path) -> None:
+    network, _ = load_weights(weights)
+    before = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
+    with weights.open("rb+") as file:
+        file.truncate(10)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.named_parameters())
+    assert all(tensor.requires_grad and not tensor.is_meta for tensor in network.parameters())
+
+
+def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
+    values = {name: tensor.half() for name, tensor in theta().items()}
+    save_weights(tmp_path / "a.safetensors", values, card())
+    network, _ = load_weights(tmp_path / "a.safetensors")
+    assert all(same_bits(tensor.detach(), values[name].float()) for name, tensor in network.named_parameters())
+
+
+def test_card_of_an_enormous_network_is_refused(weights: Path) -> None:
+    """Before its memory is asked for."""
+    change_card(weights, lambda values: values["network"].update(channels=10**6))
+    assert "its card requires" in refusal(weights)

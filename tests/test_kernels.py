@@ -211,11 +211,11 @@ def test_files_there_and_back(tmp_path: Path, suffix: str, size: int) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def mat(**variables: object) -> Callable[[Path], None]:
+def mat(**variables: object) -> Callable[[Path], object]:
     return lambda path: savemat(path, variables, appendmat=False)
 
 
-def npy(array: np.ndarray, pickled: bool = False) -> Callable[[Path], None]:
+def npy(array: np.ndarray, pickled: bool = False) -> Callable[[Path], object]:
     def write(path: Path) -> None:
         with path.open("wb") as file:  # given a name, numpy completes its suffix
             np.save(file, array, allow_pickle=pickled)
@@ -223,8 +223,8 @@ def npy(array: np.ndarray, pickled: bool = False) -> Callable[[Path], None]:
     return write
 
 
-def raw(content: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content) and None
+def raw(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
 
 
 def archive(path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_mat_may_hold_more_than_its_kernel(tmp_path: Path) -> None:
         ("k.mat", lambda path: None, "does not exist; give a .mat or .npy file"),
     ],
 )
-def test_a_bad_file_is_one_line(tmp_path: Path, name: str, write: Callable[[Path], None], message: str) -> None:
+def test_a_bad_file_is_one_line(tmp_path: Path, name: str, write: Callable[[Path], object], message: str) -> None:
     path = tmp_path / name
     write(path)
     with pytest.raises(InputError, match=message) as error:

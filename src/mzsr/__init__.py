@@ -24,7 +24,7 @@ _HOMES = {
     "Result": "mzsr.inference.upscale",
     "Upscaler": "mzsr.inference.upscale",
     "estimate": "mzsr.inference.estimate",
-    "kernels": "mzsr.imaging",
+    "kernels": "mzsr.imaging.kernels",
     "upscale": "mzsr.inference.upscale",
 }
 
@@ -34,4 +34,5 @@ __all__ = ["Degradation", "InputError", "Result", "Upscaler", "__version__", "es
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mzsr' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    return home if name == "kernels" else getattr(home, name)  # the one name that is a module

@@ -5,21 +5,20 @@ each named, the others finished; 2 wrong usage.
 """
 
 import json
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from mzsr import __version__
+from mzsr.apps.jobs import claim, pair
 from mzsr.errors import InputError
-
-if TYPE_CHECKING:
-    from mzsr.inference.upscale import Result, Upscaler
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -35,6 +34,7 @@ Subsample = Annotated[
     Literal["direct", "bicubic"] | None,
     typer.Option(help="direct: every s-th pixel, the paper's grid. Left out: as the kernel suggests."),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per picture on standard output.")]
 
 
@@ -64,7 +64,7 @@ def upscale(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the noise that a son gets.")] = 0,
     quality: Annotated[int, typer.Option(help="1 to 100, of JPEG and WebP.")] = 95,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Super-resolve pictures.
@@ -72,21 +72,36 @@ def upscale(
     The blur and the noise of each picture are estimated, the network adapts to it, and enlarges it.
     """
     with _usage():
-        jobs = _jobs(inputs, output, f"_x{scale or 2:g}" if not (width or height) else "_large", overwrite, report)
-        upscaler, options = _prepare(model, device, tile, kernel, noise, steps, quality)
-    size = None if width is None and height is None else (height, width)
-    options |= {"scale": scale, "size": size, "subsample": subsample, "seed": seed}
+        from mzsr.apps import present
+        from mzsr.apps.report import write_report
+        from mzsr.imaging import kernels
+        from mzsr.inference.upscale import Upscaler, check_options
+
+        # All that does not depend on a picture is checked once, before any work begins
+        size = None if width is None and height is None else (height, width)
+        check_options(scale, size, steps)
+        if not 1 <= quality <= 100:
+            raise InputError(f"--quality is {quality}; it must lie between 1 and 100 — 95 is a good choice")
+        level = "auto" if noise == "auto" else _noise(noise)
+        if kernel != "auto":
+            kernels.parse(kernel)
+        jobs = pair(inputs, output, f"_x{scale or 2:g}" if size is None else "_large", overwrite, report)
+        upscaler = Upscaler(model, device=device, tile=tile)
 
     def work(source: Path, target: Path) -> None:
-        with _progress(source) as progress:
-            result = upscaler(source, progress=progress, **options)
+        with present.progress(source) as progress:
+            result = upscaler(
+                source, scale=scale, size=size, kernel=kernel, subsample=subsample, noise=level, steps=steps, seed=seed,
+                progress=progress,
+            )  # fmt: skip
         result.save(target, quality=quality)
-        _tell(source, target, result, as_json)
         if report is not None:
-            from mzsr.apps.present import report_data
-            from mzsr.apps.report import write_report
-
-            write_report(report, report_data(source, result, shlex.join(["mzsr", *sys.argv[1:]]), __version__))
+            command = shlex.join(["mzsr", *sys.argv[1:]])
+            write_report(report, present.report_data(source, result, command, __version__))
+        record = {"input": str(source), "output": str(target), "version": __version__, **result.record()}
+        typer.echo(json.dumps(record) if as_json else present.one_line(source, target, result))
+        for warning in result.facts["warnings"]:
+            typer.echo(f"mzsr: {source}: mind that {warning}", err=True)
 
     _each(jobs, work)
 
@@ -98,6 +113,7 @@ def estimate(
     subsample: Subsample = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the kernel, .mat or .npy.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the kernel.")] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Tell what a picture went through: its blur kernel and its noise."""
@@ -105,6 +121,12 @@ def estimate(
     from mzsr.imaging import files, kernels
     from mzsr.inference.estimate import estimate as estimate_degradation
 
+    with _usage():
+        taken = {os.path.realpath(source)}
+        for path in filter(None, (save, plot)):
+            claim(path, taken, overwrite)
+        if plot is not None:
+            files.check_writable(plot)
     with _usage(1):
         told = estimate_degradation(
             files.read(source).pixels, scale, grid="corner" if subsample == "direct" else "centre"
@@ -128,29 +150,30 @@ def degrade(
     subsample: Subsample = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="Like 5/255 or 0.02.")] = "0",
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make test inputs: blur, subsample and add noise, with the rules that the networks assume."""
+    from dataclasses import replace
+
+    import torch
+
+    from mzsr.imaging import degrade as degradation
+    from mzsr.imaging import files, kernels
+
     with _usage():
         if kernel == "auto":
             raise InputError("--kernel is auto; degrading needs one: bicubic, gauss:VAR or a file")
-        [(_, target)] = _jobs([source], output, "", overwrite, None)
-    with _usage(1):
-        from dataclasses import replace
-
-        import torch
-
-        from mzsr.imaging import degrade as degradation
-        from mzsr.imaging import files, kernels
-
-        picture = files.read(source)
         sampling = subsample or ("bicubic" if kernel == "bicubic" else "direct")
         d = degradation.Degradation(kernels.parse(kernel), scale, sampling, _noise(noise))
-        generator = torch.Generator().manual_seed(seed)
+        files.check_writable(output)
+        claim(output, {os.path.realpath(source)}, overwrite)
+    with _usage(1):
+        picture = files.read(source)
+        generator = torch.Generator().manual_seed(seed % 2**63)
         small = degradation.degrade(picture.pixels, d, generator).clamp(0, 1)
         alpha = None if picture.alpha is None else degradation.degrade(picture.alpha, d).clamp(0, 1)
-        files.write(target, replace(picture, pixels=small, alpha=alpha), quality=100)
-    typer.echo(f"{source} → {target}, {small.shape[3]}x{small.shape[2]}", err=True)
+        files.write(output, replace(picture, pixels=small, alpha=alpha), quality=100)
+    typer.echo(f"{source} → {output}, {small.shape[3]}x{small.shape[2]}", err=True)
 
 
 @app.command()
@@ -182,74 +205,26 @@ def pretrain(
 
         settings = load_pretrain(config, preset, change)
         limit = _seconds(time_limit)
-    with _usage(1):
+        from mzsr.apps import present
+        from mzsr.inference.upscale import pick_device
         from mzsr.learning.pretrain import pretrain as run
 
-        with _progress(out, settings.iterations) as progress:
+        where = str(pick_device(device))
+    with _usage(1):
+        with present.progress(out, settings.iterations) as progress:
             outcome = run(
-                settings, data, out, resume=resume, time_limit=limit, device=None if device == "auto" else device,
+                settings, data, out, resume=resume, time_limit=limit, device=where,
                 progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
             )  # fmt: skip
     for line in outcome.skipped:
         typer.echo(f"passed over: {line}", err=True)
-    where = f"wrote {outcome.weights}" if outcome.weights else f"saved {out / 'state.safetensors'}; go on with --resume"
-    typer.echo(f"iteration {outcome.step} of {outcome.iterations}; {where}", err=True)
+    left = f"wrote {outcome.weights}" if outcome.weights else f"saved {out / 'state.safetensors'}; go on with --resume"
+    typer.echo(f"iteration {outcome.step} of {outcome.iterations}; {left}", err=True)
 
 
 def main() -> None:
     """Run the command line."""
     app()
-
-
-def _prepare(
-    model: str, device: str, tile: int | None, kernel: str, noise: str, steps: int, quality: int
-) -> tuple["Upscaler", dict]:
-    """Load the model, and check every option that does not depend on a picture before any work begins."""
-    from mzsr.imaging import kernels
-    from mzsr.inference.adapt import MAX_STEPS
-    from mzsr.inference.upscale import Upscaler
-
-    if not 0 <= steps <= MAX_STEPS:
-        raise InputError(f"--steps is {steps}; it must lie between 0 and {MAX_STEPS}")
-    if not 1 <= quality <= 100:
-        raise InputError(f"--quality is {quality}; it must lie between 1 and 100")
-    if kernel != "auto":
-        kernels.parse(kernel)
-    level = "auto" if noise == "auto" else _noise(noise)
-    return Upscaler(model, device=device, tile=tile), {"kernel": kernel, "noise": level, "steps": steps}
-
-
-def _jobs(
-    inputs: list[Path], output: Path | None, ending: str, overwrite: bool, report: Path | None
-) -> list[tuple[Path, Path]]:
-    """Pair every input picture with its output; refuse what would overwrite or collide."""
-    from mzsr.imaging.files import SUFFIXES, check_writable
-
-    sources = []
-    for path in inputs:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        if not inside:
-            raise InputError(f"{path} is a folder without pictures; {', '.join(SUFFIXES)} are read")
-        sources += inside
-    several = len(sources) > 1 or inputs[0].is_dir()
-    if report is not None and several:
-        raise InputError(f"--report takes one picture, {len(sources)} are given; run it once for each")
-    if several and output is not None and not output.is_dir():
-        raise InputError(f"{len(sources)} pictures go to {output}, which is no folder; create it, or give one picture")
-    jobs = []
-    for source in sources:
-        suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
-        name = f"{source.stem}{ending}{suffix}"
-        target = source.with_name(name) if output is None else output / name if output.is_dir() and several else output
-        if check_writable(target) == Path(source).resolve():
-            raise InputError(f"{target} is the input itself; choose another output")
-        if target.exists() and not overwrite:
-            raise InputError(f"{target} exists; add --overwrite to replace it, or choose another output")
-        jobs.append((source, target))
-    doubled = {target for index, (_, target) in enumerate(jobs) if target in [other for _, other in jobs[:index]]}
-    if doubled:
-        raise InputError(f"several pictures would become {min(doubled)}; give them other names, or separate runs")
-    return jobs
 
 
 def _each(jobs: list[tuple[Path, Path]], work: Callable[[Path, Path], None]) -> None:
@@ -267,25 +242,13 @@ def _each(jobs: list[tuple[Path, Path]], work: Callable[[Path, Path], None]) -> 
         raise typer.Exit(1)
 
 
-def _tell(source: Path, target: Path, result: "Result", as_json: bool) -> None:
-    from mzsr.apps.present import one_line
-
-    if as_json:
-        record = {"input": str(source), "output": str(target), "version": __version__, **result.record()}
-        typer.echo(json.dumps(record))
-    else:
-        typer.echo(one_line(source, target, result))
-    for warning in result.facts["warnings"]:
-        typer.echo(f"mzsr: {source}: mind that {warning}", err=True)
-
-
 def _noise(text: str) -> float:
     """Read a standard deviation, a number in [0, 1] or a fraction such as 5/255."""
     upper, _, lower = text.partition("/")
     try:
         value = float(upper) / float(lower or 1)
     except (ValueError, ZeroDivisionError):
-        raise InputError(f"noise is '{text}'; write auto, a number such as 0.02, or a fraction such as 5/255") from None
+        raise InputError(f"noise is '{text}'; a number such as 0.02 or a fraction such as 5/255 is required") from None
     if not 0 <= value <= 1:
         raise InputError(f"noise is {text}; it must lie between 0 and 1 — 8-bit levels are written as 5/255")
     return value
@@ -309,26 +272,3 @@ def _usage(code: int = 2) -> Iterator[None]:
     except InputError as error:
         typer.echo(f"mzsr: {error}", err=True)
         raise typer.Exit(code) from None
-
-
-@contextmanager
-def _progress(name: Path, total: int = 100) -> Iterator[Callable[[str, float], None]]:
-    """Show a bar with the time left on a terminal; elsewhere a line for every tenth of long work."""
-    if not sys.stderr.isatty():
-        told = -1
-
-        def plain(stage: str, done: float) -> None:
-            nonlocal told
-            if total > 100 and int(10 * done) > told:
-                told = int(10 * done)
-                typer.echo(f"{name}: {100 * done:.0f} %, {stage}", err=True)
-
-        yield plain
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.fields[name]}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("", total=1.0, name=str(name), stage="")
-        yield lambda stage, done: bars.update(task, completed=done, stage=stage)

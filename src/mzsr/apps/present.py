@@ -1,9 +1,13 @@
-"""What people read about a result: one line, a report, a table of models. Words only; no arithmetic on pictures."""
+"""What people read: progress, one line about a result, a report, a table of models. No arithmetic on pictures."""
 
 import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import typer
 
 from mzsr.apps.report import ReportData
 from mzsr.config import Card
@@ -73,14 +77,14 @@ def kernel_plot(kernel: Kernel, pixels_per_tap: int = 16) -> Picture:
 def report_data(source: str | Path, result: Result, command: str, version: str) -> ReportData:
     """Gather what the HTML report shows."""
     told = result.estimate
-    facts = result.facts
+    facts, memory = result.facts, result.facts["peak_memory_mb"]
     shown = {
         "Model": str(facts["model"]),
         "Scale": f"{facts['scale']:g}",
         "Steps": f"{result.kept} of {facts['steps']} kept" if facts["steps"] else "0",
         "Noise": f"{255 * float(result.degradation.noise):.2f}/255",
         "Re-projection PSNR": f"{result.reprojection_psnr:.2f} dB (RGB)",
-        "Device": f"{facts['device']}, {facts['peak_memory_mb']} MB at most",
+        "Device": str(facts["device"]) + ("" if memory is None else f", {memory} MB at most"),
         "Seed": str(facts["seed"]),
         "Version": version,
     }
@@ -111,6 +115,34 @@ def model_lines(card: Card) -> list[str]:
         f"  trained  {card.iterations} iterations, {card.hours:g} h, {card.machine}, commit {card.commit}",
         f"  score    {scores}",
     ]
+
+
+@contextmanager
+def progress(name: Path, total: int = 100) -> Iterator[Callable[[str, float], None]]:
+    """Show a bar with the time left on a terminal; elsewhere a line for every tenth of long work."""
+    if not sys.stderr.isatty():
+        told = -1
+
+        def plain(stage: str, done: float) -> None:
+            nonlocal told
+            if total > 100 and int(10 * done) > told:
+                told = int(10 * done)
+                typer.echo(f"{name}: {100 * done:.0f} %, {stage}", err=True)
+
+        yield plain
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.fields[name]}"),
+        BarColumn(),
+        TextColumn("{task.fields[stage]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=1.0, name=str(name), stage="")
+        yield lambda stage, done: bars.update(task, completed=done, stage=stage)
 
 
 def _eigenvalues(kernel: Kernel) -> list[float]:

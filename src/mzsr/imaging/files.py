@@ -7,7 +7,6 @@ whole or not at all. Whatever is wrong with a file becomes one line of InputErro
 
 import io
 import os
-import secrets
 import struct
 import threading
 import warnings
@@ -21,6 +20,7 @@ import numpy as np
 import pyvips
 from PIL import Image, UnidentifiedImageError
 
+from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.encode import FAILURES, encode
 from mzsr.imaging.metadata import Metadata, metadata_of
@@ -89,17 +89,7 @@ def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) 
     except FAILURES as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: {kind} cannot hold this picture ({reason}); write a .png or .tif instead") from error
-    part = target.with_name(f".mzsr-{secrets.token_hex(8)}.part")  # same folder: a rename across disks is not atomic
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(target, lambda part: part.write_bytes(data))
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:

@@ -66,8 +66,7 @@ def adapt(
     Raises:
         InputError: a number of steps that is none, or a picture too small to have a son.
     """
-    if not 0 <= steps <= MAX_STEPS:
-        raise InputError(f"steps is {steps}; it must lie between 0 and {MAX_STEPS}")
+    check_steps(steps)
     theta = detach(theta)
     if steps == 0:
         return Adapted(theta, [], 0)
@@ -79,6 +78,12 @@ def adapt(
     # The guard: NaN compares as larger than everything, so a descent that ran away is never kept
     kept = min(range(steps + 1), key=lambda index: losses[index] if losses[index] == losses[index] else float("inf"))
     return Adapted(descent.thetas[kept], losses, kept)
+
+
+def check_steps(steps: int) -> None:
+    """Raise InputError for a number of steps that nobody can want."""
+    if not 0 <= steps <= MAX_STEPS:
+        raise InputError(f"steps is {steps}; it must lie between 0 and {MAX_STEPS} — 1 is a good choice")
 
 
 def support(lr: Images, d: Degradation, crops: int, generator: torch.Generator | None = None) -> Pair:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.func import functional_call
 
+from mzsr.errors import InputError
 from mzsr.imaging.data_step import inverse_filter
 from mzsr.imaging.degrade import Degradation, adjoint
 from mzsr.learning.networks import Network
@@ -42,15 +43,24 @@ def enhance(
 
     Returns:
         (1, 3, s h, s w), not clamped.
+
+    Raises:
+        InputError: memory ran out in tiles of the given side, or of the smallest.
     """
     side = TILE if tile is None else tile
     while True:
         try:
             return _enhance(network, theta, lr, d, side or max(lr.shape[2:]), progress)
         except RuntimeError as error:
-            if tile is not None or side <= SMALLEST_TILE or not _out_of_memory(error):
+            if not _out_of_memory(error):
                 raise
-        side //= 2
+            if tile is not None or side <= SMALLEST_TILE:
+                tried = f"tiles of {side} pixels" if side else "the whole picture at once"
+                remedy = "close other programs" if side == SMALLEST_TILE else f"take tiles of {SMALLEST_TILE} pixels"
+                raise InputError(
+                    f"picture is {lr.shape[2]}x{lr.shape[3]}, and memory ran out with {tried}; {remedy} or crop it"
+                ) from error
+        side = max(side // 2, SMALLEST_TILE)
 
 
 def halo(network: Network, d: Degradation) -> int:
@@ -86,7 +96,12 @@ def _enhance(
     boxes = list(_boxes(height, width, tile))
     with torch.no_grad():
         for index, (top, bottom, left, right) in enumerate(boxes):
-            outer = max(0, top - margin), min(height, bottom + margin), max(0, left - margin), min(width, right + margin)
+            outer = (
+                max(0, top - margin),
+                min(height, bottom + margin),
+                max(0, left - margin),
+                min(width, right + margin),
+            )
             part = lr[:, :, outer[0] : outer[1], outer[2] : outer[3]]
             larger = functional_call(network, theta, (part, d))
             start_row, start_column = (top - outer[0]) * d.scale, (left - outer[2]) * d.scale

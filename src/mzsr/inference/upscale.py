@@ -5,7 +5,7 @@ the command line; what people see is made from the `Result`.
 """
 
 import math
-import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,16 +23,17 @@ from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample, linear, phase, upsample
 from mzsr.imaging.picture import Picture, from_array, from_pil, to_array, to_pil
 from mzsr.imaging.resize import resize
-from mzsr.inference.adapt import adapt
+from mzsr.inference.adapt import adapt, check_steps
 from mzsr.inference.estimate import Estimate, estimate
-from mzsr.inference.tiles import enhance
+from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.networks import best_precision
-from mzsr.shapes import Images, Kernel
+from mzsr.shapes import Images
 
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
 MAX_TILE = 4096
 Input = str | Path | np.ndarray | Image.Image | Tensor
+KernelInput = str | Path | np.ndarray | Tensor
 Progress = Callable[[str, float], None]
 
 
@@ -79,7 +80,7 @@ class Result:
         self.seconds["write"] = time.perf_counter() - start
 
     def record(self) -> dict[str, Any]:
-        """Return what `--json` prints: plain values only."""
+        """Return what `--json` prints: plain values only; None for a number that is not finite, which JSON has not."""
         covariance = kernels.covariance(self.degradation.kernel).tolist()
         told = self.estimate
         return {
@@ -95,9 +96,9 @@ class Result:
                 "fallback": None if told is None else told.fallback,
                 "note": None if told is None else told.note,
             },
-            "losses": [round(loss, 7) for loss in self.losses],
+            "losses": [round(loss, 7) if math.isfinite(loss) else None for loss in self.losses],
             "steps_kept": self.kept,
-            "reprojection_psnr_db": round(self.reprojection_psnr, 3),
+            "reprojection_psnr_db": round(self.reprojection_psnr, 3) if self.reprojection_psnr < math.inf else None,
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
         }
 
@@ -123,12 +124,13 @@ class Upscaler:
         Raises:
             InputError: an unknown model, a device that is not there, or a tile of an impossible size.
         """
-        if tile is not None and tile != 0 and not 32 <= tile <= MAX_TILE:
-            raise InputError(f"tile is {tile}; it must be 0 (no tiles), or from 32 to {MAX_TILE} pixels")
-        self.device = _device(device)
+        if tile is not None and tile != 0 and not SMALLEST_TILE <= tile <= MAX_TILE:
+            raise InputError(f"tile is {tile}; it must be 0 (no tiles), or from {SMALLEST_TILE} to {MAX_TILE} pixels")
+        self.device = pick_device(device)
         self.tile = tile
         network, self.card = load_weights(model)
-        self.network = network.to(self.device, memory_format=torch.channels_last).requires_grad_(False)
+        network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.network = network.requires_grad_(False)
         self.network.precision = best_precision(self.device)
         self.theta = dict(self.network.named_parameters())
 
@@ -138,7 +140,7 @@ class Upscaler:
         *,
         scale: float | int | None = None,
         size: tuple[int | None, int | None] | None = None,
-        kernel: str | Path | Kernel = "auto",
+        kernel: KernelInput = "auto",
         subsample: Subsample | None = None,
         noise: float | int | Literal["auto"] = "auto",
         steps: int = 1,
@@ -153,7 +155,7 @@ class Upscaler:
             scale: 1 to 8; 2 if size is not given either. What is no whole number is reached from the next one by
                 antialiased bicubic.
             size: (height, width) instead of a scale; one of them may be None, and follows in proportion.
-            kernel: `auto` estimates it from the picture; else a tensor, or what `kernels.parse` reads.
+            kernel: `auto` estimates it from the picture; else a tensor or an array, or what `kernels.parse` reads.
             subsample: `direct` (every s-th pixel, the paper's grid) or `bicubic`. Left out: bicubic for the kernel
                 `bicubic`, direct for other kernels, and with `auto` a centre-aligned grid, as photographs have.
             noise: standard deviation in [0, 1] units, or `auto`.
@@ -164,6 +166,7 @@ class Upscaler:
         Raises:
             InputError: anything that cannot be done, in one line.
         """
+        check_options(scale, size, steps)
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
             picture = _picture(image)
@@ -174,7 +177,7 @@ class Upscaler:
         with _timed(seconds, "estimate", progress):
             d, told = _degradation(rgb, whole, kernel, subsample, noise)
             d = d.to(self.device)
-        generator = torch.Generator(self.device).manual_seed(seed) if float(d.noise) > 0 else None
+        generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
         with _timed(seconds, "adapt", progress):
             adapted = adapt(
                 self.network, self.theta, rgb, d, steps=steps, step_sizes=self.card.step_sizes,
@@ -239,16 +242,35 @@ def _picture(image: Input) -> Picture:
         picture = from_array(image)
     elif isinstance(image, Image.Image):
         picture = from_pil(image)
-    elif image.ndim == 4 and image.shape[:1] == (1,) and image.shape[1] in (1, 3):
-        picture = Picture(image.detach().float().cpu(), bits=16)
+    elif not isinstance(image, Tensor):
+        raise InputError(f"picture is a {type(image).__name__}; give a path, an array, a PIL image or a tensor")
+    elif image.ndim != 4 or image.shape[0] != 1 or image.shape[1] not in (1, 3) or not image.is_floating_point():
+        raise InputError(f"tensor is {tuple(image.shape)} of {image.dtype}; floats (1, 3 or 1, H, W) are required")
     else:
-        raise InputError(f"tensor is {tuple(image.shape)}; (1, 3, H, W) or (1, 1, H, W) in [0, 1] is required")
-    if not bool(torch.isfinite(picture.pixels).all()):
-        raise InputError("picture holds values that are NaN or infinite; every value must be finite")
+        picture = from_array(image.detach().float().cpu()[0].movedim(0, 2).numpy())
     height, width = picture.pixels.shape[2:]
     if min(height, width) < SMALLEST:
-        raise InputError(f"picture is {height}x{width}; at least {SMALLEST}x{SMALLEST} pixels are required")
+        raise InputError(
+            f"picture is {height}x{width}; at least {SMALLEST}x{SMALLEST} pixels are required — choose a larger one"
+        )
     return picture
+
+
+def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int) -> None:
+    """Raise InputError for what is wrong whatever the picture, so that it can be said once and before any work."""
+    if size is not None:
+        given = "x".join("?" if side is None else str(side) for side in size)
+        if scale is not None:
+            raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
+        if size == (None, None) or min(side for side in size if side is not None) < 1:
+            raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
+    _check_scale(2 if scale is None else scale)
+    check_steps(steps)
+
+
+def _check_scale(scale: float | int) -> None:
+    if not 1 <= scale <= MAX_SCALE:  # NaN fails too
+        raise InputError(f"scale is {scale:g}; it must lie between 1 and {MAX_SCALE} — 2 is a good choice")
 
 
 def _target(
@@ -259,21 +281,19 @@ def _target(
         factor = float(2 if scale is None else scale)
         rows, columns = height * factor, width * factor
     else:
-        given = "x".join("?" if side is None else str(side) for side in size)
-        if scale is not None:
-            raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
-        if size == (None, None) or min(side for side in size if side is not None) < 1:
-            raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
         rows = size[0] or height * size[1] / width
         columns = size[1] or width * size[0] / height
         factor = max(rows / height, columns / width)
-    if not 1 <= factor <= MAX_SCALE:  # NaN fails too
-        raise InputError(f"scale is {factor:g}; it must lie between 1 and {MAX_SCALE}")
+        if not 1 <= factor <= MAX_SCALE:
+            raise InputError(
+                f"{round(rows)}x{round(columns)} is {factor:.3g} times the picture's {height}x{width}; "
+                f"it must be 1 to {MAX_SCALE} times — ask for another size"
+            )
     return factor, (round(rows), round(columns))
 
 
 def _degradation(
-    lr: Images, scale: int, kernel: str | Path | Kernel, subsample: Subsample | None, noise: float | Literal["auto"]
+    lr: Images, scale: int, kernel: KernelInput, subsample: Subsample | None, noise: float | Literal["auto"]
 ) -> tuple[Degradation, Estimate | None]:
     """Return what the picture went through, and the estimate if any part of it was estimated."""
     auto = isinstance(kernel, str) and kernel == "auto"
@@ -283,7 +303,7 @@ def _degradation(
     level = float(told.noise if noise == "auto" and told else noise)
     if auto and told:
         return replace(told.degradation, noise=level), told
-    taps = kernels.check(kernel) if isinstance(kernel, Tensor) else kernels.parse(str(kernel))
+    taps = kernels.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(torch.as_tensor(kernel))
     sampling = subsample or ("bicubic" if isinstance(kernel, str) and kernel == "bicubic" else "direct")
     rows = min(lr.shape[2:]) * scale
     if taps.shape[0] > rows:
@@ -303,7 +323,8 @@ def _psnr(a: Images, b: Images) -> float:
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
-def _device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name, `auto` being the accelerator where there is one; InputError if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda"):
@@ -313,11 +334,16 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Return megabytes: of the accelerator, or the largest this process ever took."""
+def _peak_memory(device: torch.device) -> int | None:
+    """Return megabytes: of the accelerator, or the largest this process ever took; None where nobody counts."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    if sys.platform == "win32":
+        return None
+    import resource  # Windows has none
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 @contextmanager
@@ -327,5 +353,3 @@ def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterato
     yield
     seconds[stage] = time.perf_counter() - start
     progress(stage, 1.0)
-
-

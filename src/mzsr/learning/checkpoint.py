@@ -75,10 +75,12 @@ def load_weights(model: str | Path) -> tuple[Network, Card]:
     card = read_card(path.with_suffix(".json"))
     if card.sha256 != _sha256(path):
         raise InputError(f"{path} is not the file that its card describes (sha256 differs); restore or retrain it")
-    network = build(card.network)
+    with torch.device("meta"):  # shapes are all that is needed: no memory, and no random numbers
+        network = build(card.network)
     tensors = _load_tensors(path)
     _match(path, tensors, dict(network.named_parameters()))
-    network.load_state_dict(tensors)
+    # Copied, since loaded tensors live in the mapped file, which somebody may replace
+    network.load_state_dict({name: t.to(torch.float32, copy=True) for name, t in tensors.items()}, assign=True)
     return network, card
 
 
