@@ -260,6 +260,16 @@ def test_failing_write_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == ([path] if before else [])
 
 
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    """The new one takes the place of the old; it is not written into it, not even in one go."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        write_atomically(path, lambda partial: partial.write_bytes(b"a new one"))
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"a new one"
+
+
 def test_failing_save_leaves_weights_that_load(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full while new weights are written over good ones."""
     good = weights.read_bytes()

@@ -71,6 +71,14 @@ def test_is_where_the_gradient_vanishes(photo: Tensor, d: Degradation) -> None:
     assert float(inside.abs().max()) < 1e-3 * float(scale)
 
 
+@pytest.mark.parametrize("d", CASES)
+def test_is_nearer_than_the_prior_up_to_the_border(photo: Tensor, d: Degradation) -> None:
+    """The filter is circular: without its symmetric extension the left edge would leak into the right one."""
+    lr, prior = case_of(photo, d)
+    before, after = (float((linear(x, d) - lr).abs().max()) for x in (prior, data_step(lr, prior, d, 0.01)))
+    assert after < 0.7 * before
+
+
 @pytest.mark.parametrize(
     ("kernel", "scale", "subsample"),
     [
@@ -164,6 +172,14 @@ def test_back_projection_converges(photo: Tensor, d: Degradation) -> None:
     assert all(after < before for before, after in itertools.pairwise(residuals))
     assert residuals[-1] < residuals[0] / 3
     torch.testing.assert_close(back_project(back_project(hr, lr, d, 2), lr, d, 3), back_project(hr, lr, d, 5))
+
+
+def test_one_back_projection_is_enough_without_blur(photo: Tensor) -> None:
+    """Bicubic on the right phase interpolates: A U = 1."""
+    d = Degradation(kernels.delta().double(), 3)
+    lr, _ = case_of(photo, d)
+    hr = back_project(draw(1, 3, 3 * lr.shape[2], 3 * lr.shape[3]), lr, d, 1)
+    torch.testing.assert_close(linear(hr, d), lr, rtol=0, atol=1e-12)
 
 
 def test_back_projection_needs_the_phase() -> None:

@@ -128,15 +128,15 @@ def test_effective_kernel_is_direct_subsampling(scale: int, subsample: Subsample
 
 
 @pytest.mark.parametrize("subsample", SUBSAMPLES)
-@pytest.mark.parametrize("grid", ["corner", "centre"])
+@pytest.mark.parametrize("grid", ["corner", "centre", "lopsided"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_enlarging_does_not_move_the_picture(scale: int, grid: str, subsample: Subsample) -> None:
     """Degrade a blob and enlarge it again: its centroid stays, whatever the grid of the kernel."""
-    offset = 0.0 if grid == "corner" else (scale - 1) / 2
-    kernel = kernels.gaussian((2.0, 1.0), 0.4, size=17, offset=(offset, offset))
-    d = Degradation(kernel.double(), scale, subsample)
-    expected = offset + (0.0 if subsample == "direct" else (scale - 1) / 2)
-    assert phase(d) == pytest.approx((expected, expected), abs=1e-3)
+    half = (scale - 1) / 2
+    row, column = {"corner": (0.0, 0.0), "centre": (half, half), "lopsided": (0.75, -1.5)}[grid]
+    d = Degradation(kernels.gaussian((2.0, 1.0), 0.4, size=17, offset=(row, column)).double(), scale, subsample)
+    more = 0.0 if subsample == "direct" else half
+    assert phase(d) == pytest.approx((row + more, column + more), abs=1e-3)
     hr = oracles.blob((24 * scale, 22 * scale), (11.3 * scale, 10.8 * scale), deviation=2.0 * scale)
     again = upsample(linear(torch.from_numpy(hr)[None, None], d), d)[0, 0].numpy()
     assert again.shape == hr.shape

@@ -1,8 +1,11 @@
 """Tests of kernels: closed forms of their moments, files there and back, and one line for each broken one."""
 
+import errno
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -24,11 +27,11 @@ shifts = st.tuples(st.floats(-1.5, 1.5), st.floats(-1.5, 1.5))
     [("gauss:2.0", 4.0), ("gauss:4.0,1.0,-0.5", 5.0)],
 )
 def test_a_family_has_its_moments(spec: str, trace: float) -> None:
-    """The trace of the covariance has a closed form; tails cut off and pixels sampled cost less than one percent."""
+    """The trace of the covariance has a closed form; tails cut off and pixels sampled cost less than two percent."""
     kernel = kernels.parse(spec)
     assert float(kernel.sum()) == pytest.approx(1, abs=1e-6)
     assert kernels.centroid(kernel) == pytest.approx((0, 0), abs=1e-6)
-    assert float(kernels.covariance(kernel).trace()) == pytest.approx(trace, rel=0.01)
+    assert float(kernels.covariance(kernel).trace()) == pytest.approx(trace, rel=0.02)
 
 
 @given(l1=variances, l2=variances, theta=angles, offset=shifts)
@@ -92,8 +95,11 @@ def test_random_gaussians_are_log_uniform(generator: torch.Generator) -> None:
     # Of a uniform law on a length of log 8: mean at the middle, variance a twelfth of the square; 4 standard errors
     assert float(logs.mean()) == pytest.approx(math.log(0.5 * 4.0) / 2, abs=4 * math.log(8) / math.sqrt(12 * 1200))
     assert float(logs.var()) == pytest.approx(math.log(8) ** 2 / 12, rel=0.1)
-    mixed = covariances[:, 0, 1] / (eigenvalues[:, 1] - eigenvalues[:, 0])  # sin 2θ / 2 up to its sign
-    assert float(mixed.mean()) == pytest.approx(0, abs=4 / math.sqrt(8 * 600))
+    spread = eigenvalues[:, 1] - eigenvalues[:, 0]
+    sine = 2 * covariances[:, 0, 1] / spread  # of twice the angle of the longer axis
+    cosine = (covariances[:, 1, 1] - covariances[:, 0, 0]) / spread
+    for mean in (sine.mean(), cosine.mean(), (sine * cosine).mean()):
+        assert float(mean) == pytest.approx(0, abs=4 / math.sqrt(2 * 600))
 
 
 def test_random_gaussians_repeat_with_their_generator() -> None:
@@ -329,6 +335,21 @@ def test_bad_places_to_save(tmp_path: Path) -> None:
             kernels.save(path, kernels.delta())
         assert "\n" not in str(error.value)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder.mat"]
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".npy"])
+def test_a_disk_that_fills_up_keeps_the_old_file(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(file: BinaryIO, *arguments: object, **options: object) -> None:
+        file.write(b"half a ker")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / f"k{suffix}"
+    kernels.save(path, kernels.delta(3))
+    monkeypatch.setattr("scipy.io.savemat" if suffix == ".mat" else "numpy.save", half)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\); choose another place"):
+        kernels.save(path, kernels.delta(5))
+    assert torch.equal(kernels.load(path), kernels.delta(3))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_parse() -> None:

@@ -11,6 +11,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "mzsr"
 
 # Top to bottom. `__init__.py` is a façade and exempt; everything else that exists is in this list, and the reverse.
 ORDER = [
+    "mzsr.version",
     "mzsr.shapes",
     "mzsr.errors",
     "mzsr.atomic",
@@ -40,6 +41,7 @@ ORDER = [
     "mzsr.apps.charts",
     "mzsr.apps.report",
     "mzsr.apps.present",
+    "mzsr.apps.jobs",
     "mzsr.apps.cli",
     "mzsr.__main__",
 ]

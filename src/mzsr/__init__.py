@@ -9,7 +9,7 @@ Names are imported when they are first used, so that `mzsr --help` answers witho
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mzsr.version import __version__
 
 if TYPE_CHECKING:
     from mzsr.errors import InputError

@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from mzsr import __version__
 from mzsr.apps.jobs import claim, pair
 from mzsr.errors import InputError
+from mzsr.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -27,6 +27,7 @@ app = typer.Typer(
 train = typer.Typer(no_args_is_help=True, help="Train a network on folders of photographs.")
 app.add_typer(train, name="train")
 
+# A path is `readable=False` where files.py shall say, in one line, that it may not be read
 Kernel = Annotated[
     str, typer.Option(metavar="KERNEL", help="auto, bicubic, gauss:VAR, gauss:VAR,VAR,ANGLE, FILE.mat or FILE.npy.")
 ]
@@ -47,7 +48,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", readable=False, help="Pictures, or folders of pictures.")
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File, or folder for several. Default: NAME_x2.SUFFIX beside.")
     ] = None,
@@ -95,20 +98,20 @@ def upscale(
                 progress=progress,
             )  # fmt: skip
         result.save(target, quality=quality)
-        if report is not None:
-            command = shlex.join(["mzsr", *sys.argv[1:]])
-            write_report(report, present.report_data(source, result, command, __version__))
         record = {"input": str(source), "output": str(target), "version": __version__, **result.record()}
         typer.echo(json.dumps(record) if as_json else present.one_line(source, target, result))
         for warning in result.facts["warnings"]:
-            typer.echo(f"mzsr: {source}: mind that {warning}", err=True)
+            typer.echo(f"mzsr: {source}: mind: {warning}", err=True)
+        if report is not None:
+            command = shlex.join(["mzsr", *sys.argv[1:]])
+            write_report(report, present.report_data(source, result, command, __version__))
 
     _each(jobs, work)
 
 
 @app.command()
 def estimate(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A picture.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", readable=False, help="A picture.")],
     scale: Annotated[int, typer.Option("-s", "--scale", help="Factor by which it is to be enlarged, 1 to 8.")] = 2,
     subsample: Subsample = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the kernel, .mat or .npy.")] = None,
@@ -143,7 +146,7 @@ def estimate(
 
 @app.command()
 def degrade(
-    source: Annotated[Path, typer.Argument(metavar="HR", help="A high-resolution picture.")],
+    source: Annotated[Path, typer.Argument(metavar="HR", readable=False, help="A high-resolution picture.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="LR", help="The low-resolution picture.")],
     scale: Annotated[int, typer.Option("-s", "--scale", help="1 to 8.")] = 2,
     kernel: Kernel = "bicubic",

@@ -20,7 +20,7 @@ from mzsr.imaging.borders import pad_symmetric
 from mzsr.imaging.degrade import Degradation, adjoint, effective_kernel, linear, upsample
 from mzsr.shapes import Images
 
-PAD = 8  # low-resolution pixels of symmetric extension that hide the circular borders of the filter
+PAD = 8  # low-resolution pixels of symmetric extension that hide the circular borders of the filter, at least
 
 
 def data_step(
@@ -72,16 +72,18 @@ def inverse_filter(d: Degradation, alpha: int | float, size: int = 128) -> Float
 def _regularised_inverse(residual: Images, d: Degradation, alpha: int | float | Tensor) -> Images:
     """Filter with (A Aᵀ + α)⁻¹ in the Fourier domain, on a symmetrically extended picture."""
     height, width = residual.shape[2:]
-    size = _fast_length(height), _fast_length(width)
-    padded = pad_symmetric(residual, (PAD, size[0] - height - PAD, PAD, size[1] - width - PAD))
+    reach = d.kernel.shape[-1] // d.scale
+    margin = PAD if reach <= PAD else 2 * reach  # or the filter of a long kernel wraps around the opposite border
+    size = _fast_length(height, margin), _fast_length(width, margin)
+    padded = pad_symmetric(residual, (margin, size[0] - height - margin, margin, size[1] - width - margin))
     response = torch.fft.rfft2(padded) / (_spectrum(d, size).to(residual)[:, None] + alpha)
     filtered = torch.fft.irfft2(response, s=size)
-    return filtered[:, :, PAD : PAD + height, PAD : PAD + width]
+    return filtered[:, :, margin : margin + height, margin : margin + width]
 
 
-def _fast_length(side: int) -> int:
-    """Return how long a padded side is: room for PAD on both ends, and small prime factors for the FFT."""
-    return next_fast_len(side + 2 * PAD, real=True)  # pyright: ignore[reportReturnType] - scipy's wrapper says None
+def _fast_length(side: int, margin: int) -> int:
+    """Return how long a padded side is: room for the margin on both ends, and small prime factors for the FFT."""
+    return next_fast_len(side + 2 * margin, real=True)  # pyright: ignore[reportReturnType] - scipy's wrapper says None
 
 
 def _spectrum(d: Degradation, size: tuple[int, int]) -> Float[Tensor, "b rows columns"]:

@@ -52,7 +52,7 @@ def resize(
         raise InputError(f"scale is {scale}; it must be a number above 0")
     if size is None:
         assert scale is not None
-        # An inexact product such as 1.1 * 10 must not add a row that MATLAB has not
+        # An inexact product such as 1.1 * 50 must not add a row that MATLAB has not
         size = (math.ceil(scale * height - 1e-9), math.ceil(scale * width - 1e-9))
     if min(size) < 1:
         raise InputError(f"output size is {size[0]}x{size[1]}; both sides must be at least 1 pixel")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, crop, degrade
@@ -102,7 +104,7 @@ def support(lr: Images, d: Degradation, crops: int, generator: torch.Generator |
     return Pair(degrade(father, d, generator), father, d)
 
 
-def textured_crops(images: Images, count: int, side: int = CROP) -> Images:
+def textured_crops(images: Images, count: int, side: int = CROP) -> Float[Tensor, "_n c _rows _columns"]:
     """Return the squares of a regular grid with the largest mean gradient, as a batch.
 
     Args:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -28,7 +29,7 @@ from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.networks import best_precision
-from mzsr.shapes import Images
+from mzsr.shapes import Images, Params
 
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
 MAX_TILE = 4096
@@ -132,7 +133,7 @@ class Upscaler:
         network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network.requires_grad_(False)
         self.network.precision = best_precision(self.device)
-        self.theta = dict(self.network.named_parameters())
+        self.theta: Params = dict(self.network.named_parameters())
 
     def __call__(
         self,
@@ -196,7 +197,9 @@ class Upscaler:
             adapted.losses, adapted.kept, agreement, seconds, facts, image,
         )  # fmt: skip
 
-    def _finish(self, pixels: Images, picture: Picture, target: tuple[int, int]) -> Images:
+    def _finish(
+        self, pixels: Images, picture: Picture, target: tuple[int, int]
+    ) -> Float[Tensor, "1 _colors _rows _columns"]:
         """Bring a picture to its final size, its colours and the CPU."""
         pixels = _fit(pixels, target).clamp(0, 1).cpu()
         return pixels if picture.pixels.shape[1] == 3 else pixels.mean(1, keepdim=True)
@@ -264,32 +267,27 @@ def check_options(scale: float | int | None, size: tuple[int | None, int | None]
             raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
         if size == (None, None) or min(side for side in size if side is not None) < 1:
             raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
-    _check_scale(2 if scale is None else scale)
+    if scale is not None and not 1 <= scale <= MAX_SCALE:  # NaN fails too
+        raise InputError(f"scale is {scale:g}; it must lie between 1 and {MAX_SCALE} — 2 is a good choice")
     check_steps(steps)
 
 
-def _check_scale(scale: float | int) -> None:
-    if not 1 <= scale <= MAX_SCALE:  # NaN fails too
-        raise InputError(f"scale is {scale:g}; it must lie between 1 and {MAX_SCALE} — 2 is a good choice")
-
-
 def _target(
-    height: int, width: int, scale: float | None, size: tuple[int | None, int | None] | None
+    height: int, width: int, scale: float | int | None, size: tuple[int | None, int | None] | None
 ) -> tuple[float, tuple[int, int]]:
     """Return the scale and the size of the output from whichever was given."""
+    sides = height, width
     if size is None:
         factor = float(2 if scale is None else scale)
-        rows, columns = height * factor, width * factor
-    else:
-        rows = size[0] or height * size[1] / width
-        columns = size[1] or width * size[0] / height
-        factor = max(rows / height, columns / width)
-        if not 1 <= factor <= MAX_SCALE:
-            raise InputError(
-                f"{round(rows)}x{round(columns)} is {factor:.3g} times the picture's {height}x{width}; "
-                f"it must be 1 to {MAX_SCALE} times — ask for another size"
-            )
-    return factor, (round(rows), round(columns))
+        return factor, (round(height * factor), round(width * factor))
+    factor = max(asked / side for asked, side in zip(size, sides, strict=True) if asked is not None)
+    rows, columns = (round(side * factor) if asked is None else asked for asked, side in zip(size, sides, strict=True))
+    if not 1 <= factor <= MAX_SCALE:
+        raise InputError(
+            f"{rows}x{columns} is {factor:.3g} times the {height}x{width} of the picture; "
+            f"1 to {MAX_SCALE} times is required — ask for another size"
+        )
+    return factor, (rows, columns)
 
 
 def _degradation(

@@ -1,0 +1,136 @@
+"""Tests of what people read about a result."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mzsr.apps import present
+from mzsr.apps.report import render
+from mzsr.imaging import kernels
+from mzsr.imaging.degrade import Degradation
+from mzsr.imaging.picture import Picture
+from mzsr.inference.estimate import Estimate, estimate
+from mzsr.inference.upscale import Result
+from mzsr.learning.checkpoint import find_weights, read_card
+
+D = Degradation(kernels.gaussian((4.0, 1.0), size=25), noise=5 / 255)
+TOLD = Estimate(D, 0.83, (4.0, 1.0), math.pi / 2, 5 / 255, False, "Gaussian blur")
+RESULT = Result(
+    picture=Picture(torch.full((1, 3, 20, 32), 0.5)),
+    bicubic=torch.full((1, 3, 20, 32), 0.25),
+    degradation=D,
+    estimate=None,
+    losses=[0.02, 0.01, 0.03],
+    kept=1,
+    reprojection_psnr=41.25,
+    seconds={"read": 0.25, "enhance": 1.0},
+    facts={
+        "model": "mzsr", "scale": 2.0, "input_size": [10, 16], "output_size": [20, 32], "steps": 2, "seed": 3,
+        "device": "cpu", "peak_memory_mb": 400, "warnings": [],
+    },
+    given="a.png",
+)  # fmt: skip
+
+
+def test_one_line_says_it_all() -> None:
+    assert present.one_line("a.png", "b.png", RESULT) == (
+        "a.png → b.png, 16x10 → 32x20, blur 2.0 x 1.0 pixels, noise 5.0/255, 1 of 2 steps kept, "
+        "re-projection 41.2 dB, 1.2 s"
+    )
+
+
+def test_one_line_leaves_out_what_there_is_not() -> None:
+    quiet = replace(RESULT, degradation=Degradation(kernels.delta()), losses=[], reprojection_psnr=math.inf)
+    line = present.one_line("a", "b", quiet)
+    assert "noise" not in line
+    assert "steps" not in line
+    assert "blur 0.0 x 0.0 pixels, re-projection inf dB" in line
+
+
+def test_estimates_in_words_and_as_values() -> None:
+    text = "\n".join(present.estimate_lines(TOLD, 2))
+    for word in ("2.00 x 1.00 pixels", "of the x2 picture", "turned 90°", "5.00 of 255", "0.83 of 1"):
+        assert word in text
+    record = present.estimate_record(TOLD, "a.png", 2)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["variances_px2"] == [4.0, 1.0]
+    assert record["theta_rad"] == pytest.approx(math.pi / 2, abs=1e-3)
+
+
+def test_a_kernel_is_drawn_tap_by_tap() -> None:
+    taps = torch.tensor([[0.0, 0.1, 0.0], [0.2, 0.4, -0.1], [0.0, 0.4, 0.0]])
+    drawn = present.kernel_plot(taps, 4).pixels
+    assert drawn.shape == (1, 1, 12, 12)
+    assert torch.allclose(drawn[0, 0, ::4, ::4], torch.tensor([[0, 0.25, 0], [0.5, 1, 0], [0, 1, 0]]))
+    assert torch.equal(drawn[0, 0, 3::4, 3::4], drawn[0, 0, ::4, ::4])
+
+
+def test_the_report_has_what_the_result_has() -> None:
+    data = present.report_data("folder/a.png", RESULT, "mzsr upscale a.png", "1.2.3")
+    assert data.name == "a.png"
+    assert (data.before.shape, data.before.dtype, int(data.before.max())) == ((20, 32, 3), np.uint8, 64)
+    assert int(data.after.max()) == 128
+    assert data.kernel_source == "given"
+    assert data.losses == RESULT.losses
+    assert data.facts["Steps"] == "1 of 2 kept"
+    assert data.facts["Device"] == "cpu, 400 MB at most"
+    assert "Mind" not in data.facts
+    assert "mzsr upscale a.png" in render(data).replace("<span>", "").replace("</span>", "")
+
+
+def test_the_report_of_a_grey_picture_with_warnings() -> None:
+    grey = replace(
+        RESULT,
+        picture=Picture(torch.full((1, 1, 20, 32), 0.5), bits=16),
+        bicubic=torch.full((1, 1, 20, 32), 0.25),
+        estimate=TOLD,
+        losses=[0.02, math.nan],
+        facts={**RESULT.facts, "warnings": ["one", "two"], "peak_memory_mb": None, "steps": 0},
+    )
+    data = present.report_data("a.png", grey, "", "1")
+    assert data.before.shape == data.after.shape == (20, 32, 3)
+    assert data.after.dtype == np.uint8
+    assert data.facts["Mind"] == "one; two"
+    assert data.facts["Device"] == "cpu"
+    assert data.facts["Steps"] == "0"
+    assert data.kernel_source == "estimated, confidence 0.83"
+    render(data)
+
+
+def test_a_card_in_words() -> None:
+    card = read_card(find_weights("mzsr").with_suffix(".json"))
+    lines = present.model_lines(card.model_copy(update={"score": {}, "scales": (2, 3)}))
+    assert lines[0] == "mzsr"
+    assert "  scales   x2, x3" in lines
+    assert lines[-1] == "  score    not measured"
+    assert lines[1:] == [line for line in lines[1:] if line.startswith("  ")]
+
+
+def test_a_mute_picture_is_said_to_be_mute() -> None:
+    told = estimate(torch.full((1, 3, 32, 32), 0.5), 2)
+    assert present.estimate_lines(told, 2)[0].startswith("no trustworthy estimate")
+    assert present.estimate_record(told, "a", 2)["fallback"] is True
+
+
+def test_blur_of_a_kernel_that_is_no_blur() -> None:
+    """A sharpening kernel has a negative variance; its standard deviation is said to be 0."""
+    taps = torch.tensor([[0.0, -0.5, 0.0], [-0.5, 3.0, -0.5], [0.0, -0.5, 0.0]])
+    assert present.blur_words(taps) == "blur 0.0 x 0.0 pixels"
+
+
+@pytest.mark.parametrize(("total", "lines"), [(100, 0), (1000, 11)])
+def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], total: int, lines: int) -> None:
+    """A line for every tenth of long work, none for a picture."""
+    with present.progress(Path("run"), total) as progress:
+        for step in range(total + 1):
+            progress(f"loss {step}", step / total)
+    written = capsys.readouterr()
+    assert written.out == ""
+    told = written.err.splitlines()
+    assert len(told) == lines
+    assert told[-1:] == ["run: 100 %, loss 1000"][:lines]

@@ -1,0 +1,401 @@
+"""Tests of the Upscaler: every kind of picture, size and kernel; where things end up; what is refused."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import mzsr
+from mzsr.config import Card, NetworkConfig
+from mzsr.errors import InputError
+from mzsr.imaging import files, kernels
+from mzsr.imaging.degrade import Degradation, degrade, linear
+from mzsr.imaging.picture import Picture
+from mzsr.inference.upscale import Input, Upscaler, pick_device, upscale
+from mzsr.learning.checkpoint import save_weights
+from mzsr.learning.networks import build
+
+BLUR = kernels.gaussian((2.0, 2.0))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an untrained flagship: it gives the data-consistent solution, and learns like any other."""
+    config = NetworkConfig(channels=8, stages=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build(config)
+    card = Card(
+        name="tiny", summary="untrained", network=config, scales=(2,), step_sizes=(0.01,), crops=2, data=(), recipe={},
+        command="", commit="", iterations=0, hours=0, machine="", sha256="",
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, dict(network.named_parameters()), card)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(weights: Path) -> Upscaler:
+    return Upscaler(weights, device="cpu")
+
+
+def rgb8(photo: Tensor) -> np.ndarray:
+    return (photo[0].permute(1, 2, 0) * 255).round().byte().numpy()[:40, :48]
+
+
+def psnr(result: Tensor, truth: Tensor) -> float:
+    return -10 * math.log10(float((result - truth).square().mean()))
+
+
+ARRAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rgb": lambda a: a,
+    "rgba": lambda a: np.concatenate([a, a[..., :1]], 2),
+    "grey": lambda a: a[..., 0],
+    "grey with an axis": lambda a: a[..., :1],
+    "grey with alpha": lambda a: a[..., :2],
+    "uint16": lambda a: a.astype(np.uint16) * 257,
+    "grey uint16": lambda a: a[..., 0].astype(np.uint16) * 257,
+    "float32": lambda a: a.astype(np.float32) / 255,
+    "float64": lambda a: a / 255,
+}
+
+
+@pytest.mark.parametrize("convert", ARRAYS.values(), ids=ARRAYS.keys())
+def test_an_array_comes_out_as_it_went_in(tiny: Upscaler, photo: Tensor, convert: Callable) -> None:
+    given = convert(rgb8(photo))
+    out = tiny(given, scale=2, kernel="bicubic", steps=0).image
+    assert isinstance(out, np.ndarray)
+    assert out.dtype == given.dtype
+    assert out.shape == (80, 96, *given.shape[2:])
+    peak = 1 if given.dtype.kind == "f" else np.iinfo(given.dtype).max
+    shrunk = out.reshape(40, 2, 48, 2, -1).mean((1, 3)) / peak
+    assert np.abs(shrunk - given.reshape(40, 48, -1) / peak).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("1", "L"), ("P", "RGB"), ("CMYK", "RGB"), *((mode, mode) for mode in ("L", "LA", "RGB", "RGBA", "I;16"))],
+)
+def test_a_pil_image_comes_out_as_one(tiny: Upscaler, photo: Tensor, mode: str, expected: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(rgb8(photo)[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(rgb8(photo)).convert(mode)
+    out = tiny(image, scale=2, kernel="bicubic", steps=0).image
+    assert isinstance(out, Image.Image)
+    assert (out.mode, out.size) == (expected, (96, 80))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("colors", [1, 3])
+def test_a_tensor_comes_out_as_one(tiny: Upscaler, photo: Tensor, dtype: torch.dtype, colors: int) -> None:
+    given = photo[:, :colors].to(dtype)
+    out = tiny(given, scale=2, kernel=BLUR, steps=0).image
+    assert isinstance(out, Tensor)
+    assert out.dtype == dtype
+    assert out.shape == (1, colors, 120, 152)
+
+
+def test_a_file_keeps_what_it_said(tiny: Upscaler, photo: Tensor, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0131], exif[0x0112] = "a camera", 6  # Software; Orientation: turn clockwise
+    Image.fromarray(rgb8(photo)).save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300), quality=95)
+    result = tiny(tmp_path / "a.jpg", scale=1.5, kernel="bicubic", steps=0)
+    result.save(tmp_path / "b.jpg")
+    assert isinstance(result.image, Image.Image)
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.size == (60, 72)  # upright: the sides have changed places
+        assert image.getexif()[0x0131] == "a camera"
+        assert image.getexif()[0x0112] == 1
+        assert image.info["dpi"] == (300, 300)
+    assert set(result.seconds) == {"read", "estimate", "adapt", "enhance", "write"}
+
+
+def test_sixteen_bits_stay_sixteen(tiny: Upscaler, tmp_path: Path) -> None:
+    ramp = torch.linspace(0.2, 0.3, 64 * 64).reshape(1, 1, 64, 64)
+    files.write(tmp_path / "a.png", Picture(ramp, bits=16))
+    tiny(tmp_path / "a.png", scale=2, kernel="bicubic", steps=0).save(tmp_path / "b.png")
+    out = files.read(tmp_path / "b.png")
+    assert out.bits == 16
+    assert out.pixels.unique().numel() > 1000  # 26 levels in 8 bits
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 2.5, 3, 4, 8])
+def test_any_scale(tiny: Upscaler, photo: Tensor, scale: float) -> None:
+    result = tiny(photo[:, :, :17, :23], scale=scale, kernel="gauss:1.0", steps=0)
+    assert result.picture.pixels.shape == result.bicubic.shape == (1, 3, round(17 * scale), round(23 * scale))
+    assert result.degradation.scale == math.ceil(scale)
+    assert psnr(result.picture.pixels, result.bicubic) > 15  # elsewhere, or upside down: below 10
+    assert result.facts["scale"] == scale
+    warned = any("trained at x2, not at" in warning for warning in result.facts["warnings"])
+    assert warned == (math.ceil(scale) != 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((30, None), (30, 39)),
+        ((None, 46), (34, 46)),
+        ((30, 46), (30, 46)),
+        ((40, 24), (40, 24)),
+        ((17, None), (17, 23)),
+    ],
+)
+def test_a_size_instead_of_a_scale(
+    tiny: Upscaler, photo: Tensor, size: tuple[int | None, int | None], expected: tuple[int, int]
+) -> None:
+    """The missing side follows: 30 / 17 x 23 = 40.6; what is not in proportion is squeezed from the larger scale."""
+    expected = (30, 41) if size == (30, None) else expected
+    result = tiny(photo[:, :, :17, :23], size=size, kernel="bicubic", steps=0)
+    assert tuple(result.picture.pixels.shape[2:]) == expected
+    assert result.facts["scale"] == pytest.approx(max(expected[0] / 17, expected[1] / 23), abs=0.03)
+
+
+def test_a_constant_picture_stays_constant(tiny: Upscaler) -> None:
+    for kernel in ("auto", "bicubic", "gauss:2.0"):
+        result = tiny(torch.full((1, 3, 24, 20), 0.25), scale=2, kernel=kernel, noise=0.0, steps=0)
+        assert torch.allclose(result.picture.pixels, torch.tensor(0.25), atol=1e-4), kernel
+
+
+def test_alpha_goes_the_way_of_the_picture(tiny: Upscaler, photo: Tensor) -> None:
+    """An edge of alpha over an edge of the picture still lies over it."""
+    for kernel in ("bicubic", "gauss:2.0", "auto"):
+        disk = ((torch.arange(40)[:, None] - 17) ** 2 + (torch.arange(48) - 25) ** 2 < 10**2).numpy()
+        plane = np.where(disk, 200, 20).astype(np.uint8)
+        out = tiny(np.stack([plane] * 4, 2), scale=2, kernel=kernel, steps=0).image
+        assert isinstance(out, np.ndarray)
+        colour, alpha = (out[..., channel] > 110 for channel in (0, 3))
+        rows, columns = (np.indices(colour.shape)[axis] for axis in (0, 1))
+        for axis in (rows, columns):
+            assert axis[colour].mean() == pytest.approx(axis[alpha].mean(), abs=0.05)
+
+
+def centroid(images: Tensor) -> tuple[float, float]:
+    """Return (row, column) of what stands out of the background of 0.2."""
+    weight = (images.mean((0, 1)) - 0.2).double()
+    rows, columns = torch.arange(weight.shape[0]).double(), torch.arange(weight.shape[1]).double()
+    return float(weight.sum(1) @ rows / weight.sum()), float(weight.sum(0) @ columns / weight.sum())
+
+
+@pytest.mark.parametrize(
+    ("options", "offset"),
+    [
+        ({"kernel": "auto"}, 0.5),  # photographs: a pixel is the middle of the 2x2 it stands for
+        ({"kernel": "auto", "subsample": "direct"}, 0.0),
+        ({"kernel": "bicubic"}, 0.5),
+        ({"kernel": "gauss:1.0"}, 0.0),  # the paper's grid: pixel i lies on 2 i
+        ({"kernel": "gauss:1.0", "subsample": "bicubic"}, 0.5),
+        ({"kernel": kernels.gaussian((1.0, 1.0), offset=(0.5, 0.5))}, 0.5),
+    ],
+)
+@pytest.mark.parametrize("scale", [2, 3])
+def test_nothing_moves(tiny: Upscaler, options: dict[str, Any], offset: float, scale: int) -> None:
+    row, column = torch.arange(48.0)[:, None] - 20.3, torch.arange(56.0) - 30.8
+    blob = (0.2 + 0.6 * torch.exp(-(row**2 + column**2) / (2 * 3.0**2))).expand(1, 3, -1, -1)
+    if scale == 3:
+        offset *= 2  # (s - 1) / 2
+        if isinstance(options["kernel"], Tensor):
+            options = {"kernel": kernels.gaussian((1.0, 1.0), offset=(1.0, 1.0))}
+    result = tiny(blob, scale=scale, noise=0.0, steps=0, **options)
+    expected = 20.3 * scale + offset, 30.8 * scale + offset
+    assert centroid(result.picture.pixels) == pytest.approx(expected, abs=0.03)
+    assert centroid(result.bicubic) == pytest.approx(expected, abs=0.03)
+
+
+def test_a_centred_grid_stays_centred_at_an_odd_scale(tiny: Upscaler) -> None:
+    row, column = torch.arange(48.0)[:, None] - 20.3, torch.arange(56.0) - 30.8
+    blob = (0.2 + 0.6 * torch.exp(-(row**2 + column**2) / (2 * 3.0**2))).expand(1, 3, -1, -1)
+    result = tiny(blob, scale=1.5, kernel="bicubic", noise=0.0, steps=0)
+    assert centroid(result.picture.pixels) == pytest.approx((1.5 * 20.3 + 0.25, 1.5 * 30.8 + 0.25), abs=0.03)
+
+
+def test_the_right_kernel_explains_the_picture_better(tiny: Upscaler, photo: Tensor) -> None:
+    d = Degradation(BLUR)
+    lr = degrade(photo, d)
+
+    def agreement(kernel: str) -> float:
+        return psnr(linear(tiny(lr, scale=2, kernel=kernel, noise=0.0, steps=0).picture.pixels, d), lr)
+
+    right, wrong = agreement("gauss:2.0"), agreement("gauss:0.4")
+    assert right > wrong + 3
+    told = tiny(lr, scale=2, kernel="gauss:2.0", noise=0.0, steps=0).reprojection_psnr
+    assert told == pytest.approx(right, abs=0.01)
+
+
+def test_the_same_call_twice_gives_the_same_bytes(tiny: Upscaler, photo: Tensor, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        tiny(rgb8(photo), scale=2, noise=0.02, steps=2).save(tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_one_picture_does_not_change_the_next(tiny: Upscaler, photo: Tensor) -> None:
+    before = tiny(photo, scale=2, steps=0).picture.pixels
+    tiny(photo.flip(3), scale=2, steps=2)
+    assert torch.equal(tiny(photo, scale=2, steps=0).picture.pixels, before)
+
+
+def test_the_seed_matters_only_with_noise(tiny: Upscaler, photo: Tensor) -> None:
+    def losses(seed: int, noise: float) -> list[float]:
+        return tiny(photo, scale=2, kernel="bicubic", noise=noise, steps=1, seed=seed).losses
+
+    assert losses(0, 0.0) == losses(1, 0.0)
+    assert losses(0, 0.05) != losses(1, 0.05)
+    assert losses(-1, 0.05) == losses(-1, 0.05)
+    losses(10**30, 0.05)  # any whole number is a seed
+
+
+def test_random_state_is_left_alone(tiny: Upscaler, photo: Tensor) -> None:
+    state = torch.get_rng_state()
+    tiny(photo, scale=2, noise=0.05, steps=1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_record_is_plain_and_complete(tiny: Upscaler, photo: Tensor) -> None:
+    record = tiny(photo, scale=2, steps=2).record()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["model"] == "tiny"
+    assert (record["scale"], record["steps"], record["seed"], record["device"]) == (2.0, 2, 0, "cpu")
+    assert (record["input_size"], record["output_size"]) == ([60, 76], [120, 152])
+    assert len(record["losses"]) == 3
+    assert record["steps_kept"] in (0, 1, 2)
+    assert record["reprojection_psnr_db"] > 20
+    assert set(record["seconds"]) == {"read", "estimate", "adapt", "enhance"}
+    assert record["peak_memory_mb"] > 50
+    told = record["degradation"]
+    assert told["kernel"] == "auto"
+    assert told["phase_px"] == pytest.approx([0.5, 0.5], abs=0.01)
+    assert told["fallback"] == bool(record["warnings"])
+    assert 0 <= told["confidence"] <= 1
+    given = tiny(photo, scale=2, kernel="gauss:2.0", noise=0.02, steps=0).record()["degradation"]
+    assert (given["kernel"], given["confidence"], given["noise"]) == ("given", None, 0.02)
+    assert given["covariance_px2"][0][0] == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_perfect_explanation_is_still_json(tiny: Upscaler) -> None:
+    result = tiny(torch.zeros(1, 3, 16, 16), scale=2, kernel="bicubic", noise=0.0, steps=1)
+    assert result.reprojection_psnr == math.inf
+    assert json.loads(json.dumps(result.record(), allow_nan=False))["reprojection_psnr_db"] is None
+
+
+def test_progress_names_the_stages(tiny: Upscaler, photo: Tensor) -> None:
+    told: list[tuple[str, float]] = []
+    tiny(photo, scale=2, steps=0, progress=lambda stage, done: told.append((stage, done)))
+    for stage in ("read", "estimate", "adapt", "enhance"):
+        shares = [done for name, done in told if name == stage]
+        assert (shares[0], shares[-1]) == (0.0, 1.0)
+        assert shares == sorted(shares)
+
+
+def test_bfloat16_agrees_with_float32(photo: Tensor) -> None:
+    smooth = degrade(photo, Degradation(kernels.gaussian((9.0, 9.0), size=25), 1))
+    shipped = Upscaler("mzsr", device="cpu")
+    pictures = []
+    for precision in (torch.float32, torch.bfloat16):
+        shipped.network.precision = precision
+        pictures.append(shipped(smooth, scale=2, kernel="gauss:1.0", noise=0.0, steps=0).picture.pixels)
+    assert psnr(*pictures) > 50
+
+
+def test_tiles_change_nothing(weights: Path, tiny: Upscaler, photo: Tensor) -> None:
+    wide = photo.repeat(1, 1, 1, 3)
+    tiled = Upscaler(weights, device="cpu", tile=32)(wide, kernel="bicubic", noise=0.0, steps=0)
+    assert torch.allclose(
+        tiled.picture.pixels, tiny(wide, kernel="bicubic", noise=0.0, steps=0).picture.pixels, atol=1e-3
+    )
+
+
+def test_one_line(weights: Path, photo: Tensor) -> None:
+    result = mzsr.upscale(rgb8(photo), model=weights, device="cpu", scale=2, kernel="bicubic", steps=0)
+    assert isinstance(result, mzsr.Result)
+    assert isinstance(result.image, np.ndarray)
+    assert result.image.shape == (80, 96, 3)
+    assert mzsr.kernels.delta(3).shape == (3, 3)
+    assert set(mzsr.__all__) == {name for name in mzsr.__all__ if getattr(mzsr, name) is not None}
+    with pytest.raises(AttributeError, match="no attribute 'downscale'"):
+        _ = mzsr.downscale  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_kernel_may_be_an_array_or_a_file(tiny: Upscaler, photo: Tensor, tmp_path: Path) -> None:
+    kernels.save(tmp_path / "k.mat", BLUR)
+    options: dict[str, Any] = {"scale": 2, "noise": 0.0, "steps": 0}
+    expected = tiny(photo, kernel=BLUR, **options).picture.pixels
+    for kernel in (BLUR.numpy(), BLUR.double(), 7 * BLUR, tmp_path / "k.mat", str(tmp_path / "k.mat"), "gauss:2.0"):
+        assert torch.allclose(tiny(photo, kernel=kernel, **options).picture.pixels, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("no such file.png", "no such file.png does not exist"),
+        (np.zeros((1, 1, 3), np.uint8), "picture is 1x1; at least 8x8 pixels are required"),
+        (np.zeros((3, 2), np.uint8), "picture is 3x2; at least 8x8"),
+        (np.zeros((7, 100, 3), np.uint8), "picture is 7x100; at least 8x8"),
+        (np.zeros((20, 20, 5), np.uint8), "array is"),
+        (np.zeros((20, 20), np.int64), "array is int64"),
+        (np.full((20, 20), 255.0), "array spans 255 … 255; floats must lie in 0 … 1"),
+        (np.full((20, 20), np.nan), "array spans nan"),
+        (torch.full((1, 3, 20, 20), 255.0), "array spans 255"),
+        (torch.full((1, 3, 20, 20), math.nan), "array spans nan"),
+        (torch.zeros(1, 3, 20, 20, dtype=torch.uint8), "of torch.uint8; floats .* are required"),
+        (torch.zeros(3, 20, 20), r"tensor is \(3, 20, 20\) of torch.float32; floats \(1, 3 or 1, H, W\)"),
+        (torch.zeros(2, 3, 20, 20), "tensor is"),
+        (torch.zeros(1, 4, 20, 20), "tensor is"),
+        (Image.new("F", (20, 20)), "mode is F"),
+    ],
+)
+def test_pictures_that_are_refused(tiny: Upscaler, image: Input, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny(image, scale=2, steps=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 0.5}, "scale is 0.5; it must lie between 1 and 8"),
+        ({"scale": 8.5}, "scale is 8.5; it must lie between 1 and 8"),
+        ({"scale": math.nan}, "scale is nan"),
+        ({"scale": -2}, "scale is -2"),
+        ({"scale": 0}, "scale is 0"),
+        ({"scale": 2, "size": (40, None)}, r"both scale 2 and height x width 40x\? are given"),
+        ({"size": (None, None)}, r"height x width is \?x\?"),
+        ({"size": (0, 40)}, "height x width is 0x40"),
+        ({"size": (10, None)}, r"10x13 is 0.5 times the 20x26 of the picture; 1 to 8 times is required"),
+        ({"size": (None, 2600)}, r"2000x2600 is 100 times the 20x26"),
+        ({"steps": -1}, "steps is -1"),
+        ({"steps": 101}, "steps is 101; it must lie between 0 and 100"),
+        ({"scale": 3, "steps": 1}, r"picture is 20x26; its son at x3 would be 6x8, at least 8x8 .* take 0 steps"),
+        ({"noise": 1.5}, "noise is 1.5"),
+        ({"noise": -0.1}, "noise is -0.1"),
+        ({"noise": math.nan}, "noise is nan"),
+        ({"kernel": "gaus:2"}, "kernel file gaus:2 does not exist"),
+        ({"kernel": torch.ones(4, 4)}, "kernel is 4x4; it must be square and odd"),
+        ({"kernel": np.ones((3, 5))}, "kernel is 3x5; it must be square and odd"),
+        ({"kernel": torch.full((3, 3), math.nan)}, "kernel has 9 values that are NaN"),
+        ({"kernel": -torch.ones(3, 3)}, "kernel sums to -9"),
+        ({"kernel": torch.ones(41, 41)}, "kernel is 41x41, larger than the enlarged picture, whose shorter side is 40"),
+    ],
+)
+def test_options_that_are_refused(tiny: Upscaler, photo: Tensor, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        tiny(photo[:, :, :20, :26], **{"steps": 0, **options})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"tile": 31}, {"tile": -1}, {"tile": 5000}, {"device": "tpu"}, {"model": "none"}])
+def test_upscalers_that_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(options))} is '?{next(iter(options.values()))}'?; "):
+        Upscaler(**options)
+
+
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(InputError, match="PyTorch finds none here; take auto or cpu"):
+        upscale("a.png", device="cuda")
