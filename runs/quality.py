@@ -80,7 +80,9 @@ def table(rows: list[dict[str, object]]) -> str:
 def losses(rows: list[dict[str, object]], steps: int) -> list[float]:
     """Return the dB that each blind result under a direct kernel loses against the known kernel."""
     by_method = {
-        (row["image"], row["kernel"]): float(str(row["psnr"])) for row in rows if row["method"] == f"known, {steps} steps"
+        (row["image"], row["kernel"]): float(str(row["psnr"]))
+        for row in rows
+        if row["method"] == f"known, {steps} steps"
     }
     return [
         by_method[row["image"], row["kernel"]] - float(str(row["psnr"]))
@@ -109,7 +111,9 @@ def main() -> None:
     for name in arguments.sets:
         mine = sorted(losses([row for row in rows if row["set"] == name], 1))
         middle, worst = statistics.median(mine), max(mine)
-        print(f"\n{name}: blind against known kernel, direct kernels, 1 step: median {middle:.3f}, worst {worst:.3f} dB")
+        print(
+            f"\n{name}: blind against known kernel, direct kernels, 1 step: median {middle:.3f}, worst {worst:.3f} dB"
+        )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -37,6 +37,7 @@ ORDER = [
     "mzsr.inference.estimate",
     "mzsr.inference.adapt",
     "mzsr.inference.tiles",
+    "mzsr.inference.result",
     "mzsr.inference.upscale",
     "mzsr.apps.charts",
     "mzsr.apps.report",

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from mzsr.imaging import kernels
     from mzsr.imaging.degrade import Degradation
     from mzsr.inference.estimate import estimate
-    from mzsr.inference.upscale import Result, Upscaler, upscale
+    from mzsr.inference.result import Result
+    from mzsr.inference.upscale import Upscaler, upscale
 
 _HOMES = {
     "Degradation": "mzsr.imaging.degrade",
     "InputError": "mzsr.errors",
-    "Result": "mzsr.inference.upscale",
+    "Result": "mzsr.inference.result",
     "Upscaler": "mzsr.inference.upscale",
     "estimate": "mzsr.inference.estimate",
     "kernels": "mzsr.imaging.kernels",

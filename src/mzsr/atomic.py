@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mzsr.errors import InputError
@@ -27,14 +28,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"{path} cannot be written ({reason}); its folder must exist, have room and be writable — choose another"
+            f"{path} cannot be written ({reason}); its folder must exist, have room and be writable — "
+            "choose another place"
         ) from error
     finally:
-        _forget(part)
-
-
-def _forget(part: Path) -> None:
-    try:
-        part.unlink()
-    except OSError:  # after success it is gone already, and in a folder that does not exist it never was
-        return
+        with suppress(OSError):  # after success it is gone already; a folder that is none must not hide the error above
+            part.unlink()

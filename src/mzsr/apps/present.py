@@ -14,7 +14,7 @@ from mzsr.config import Card
 from mzsr.imaging import kernels
 from mzsr.imaging.picture import Picture, to_array
 from mzsr.inference.estimate import Estimate
-from mzsr.inference.upscale import Result
+from mzsr.inference.result import Result
 from mzsr.shapes import Images, Kernel
 
 

@@ -8,10 +8,10 @@ Knows nothing of images. Goes to `degrade.Degradation`.
 """
 
 import inspect
+import io
 import math
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.shapes import Kernel, Kernels
 
@@ -274,21 +275,17 @@ def save(path: str | Path, kernel: Kernel) -> None:
     if os.path.isdir(path):
         raise InputError(f"kernel output {path} is a folder; name a file")
     taps = kernel.detach().cpu().double().numpy()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
             if path.suffix.lower() == ".mat":
                 from scipy.io import savemat
 
                 savemat(file, {"Kernel": taps})
             else:
                 np.save(file, taps, allow_pickle=False)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"kernel output {path} cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        with suppress(OSError):  # a place that cannot be written to may not be one to delete from either
-            partial.unlink(missing_ok=True)
+
+    write_atomically(path, write)
 
 
 def parse(spec: str) -> Kernel:

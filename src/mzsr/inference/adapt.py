@@ -8,16 +8,19 @@ this file adds is which parts of the father to look at, so that the cost does no
 Source: MZSR, algorithm 2.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import functional_call
 
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, crop, degrade
-from mzsr.learning.inner import descend, detach, loss_and_gradient
+from mzsr.learning.inner import descend, detach
+from mzsr.learning.losses import l1
 from mzsr.learning.networks import Network
 from mzsr.learning.patches import Pair
 from mzsr.shapes import Images, Params
@@ -75,10 +78,11 @@ def adapt(
     pair = support(lr, d, crops, generator)
     alphas = [step_sizes[min(index, len(step_sizes) - 1)] for index in range(steps)]
     descent = descend(network, theta, [pair], alphas)
-    last, _ = loss_and_gradient(network, descent.thetas[-1], pair)
-    losses = [float(loss) for loss in descent.losses] + [last.item()]
-    # The guard: NaN compares as larger than everything, so a descent that ran away is never kept
-    kept = min(range(steps + 1), key=lambda index: losses[index] if losses[index] == losses[index] else float("inf"))
+    with torch.no_grad():
+        last = l1(functional_call(network, descent.thetas[-1], (pair.lr, pair.degradation)), pair.hr)
+    losses = [float(loss) for loss in (*descent.losses, last)]
+    # The guard: a descent that ran away to NaN is never kept
+    kept = min(range(steps + 1), key=lambda index: math.inf if math.isnan(losses[index]) else losses[index])
     return Adapted(descent.thetas[kept], losses, kept)
 
 

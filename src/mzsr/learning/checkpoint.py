@@ -6,41 +6,19 @@ state holds parameters, optimiser and average in one file, so that no crash can 
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from mzsr.atomic import write_atomically
 from mzsr.config import FORMAT, Card
 from mzsr.errors import InputError
 from mzsr.learning.networks import Network, build
 from mzsr.shapes import Params
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, then rename it into place; on failure nothing is left and the old file stays.
-
-    Raises:
-        InputError: the folder is missing, full, or cannot be written to.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be written ({reason}); the file before it, if any, is untouched") from error
-    finally:
-        with suppress(OSError):  # a folder that is none must not hide the error above
-            partial.unlink(missing_ok=True)
 
 
 def save_weights(path: Path, theta: Params, card: Card) -> Card:
@@ -55,10 +33,11 @@ def save_weights(path: Path, theta: Params, card: Card) -> Card:
         The card as written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in theta.items()}
-    write_atomically(path, lambda partial: save_file(tensors, partial))
-    card = card.model_copy(update={"sha256": _sha256(path)})
+    data = save(tensors)
+    write_atomically(path, lambda part: part.write_bytes(data))
+    card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
     text = card.model_dump_json(indent=2) + "\n"
-    write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text, "utf-8"))
+    write_atomically(path.with_suffix(".json"), lambda part: part.write_text(text, "utf-8"))
     return card
 
 
@@ -132,7 +111,8 @@ def save_state(path: Path, groups: dict[str, Params], facts: dict[str, str]) -> 
         for group, members in groups.items()
         for name, tensor in members.items()
     }
-    write_atomically(path, lambda partial: save_file(tensors, partial, metadata=facts))
+    data = save(tensors, metadata=facts)
+    write_atomically(path, lambda part: part.write_bytes(data))
 
 
 def load_state(path: Path) -> tuple[dict[str, Params], dict[str, str]]:

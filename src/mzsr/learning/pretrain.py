@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from mzsr.atomic import write_atomically
 from mzsr.config import Card, PretrainConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation
-from mzsr.learning.checkpoint import load_state, save_state, save_weights, write_atomically
+from mzsr.learning.checkpoint import load_state, save_state, save_weights
 from mzsr.learning.losses import LOSSES
 from mzsr.learning.networks import Network, best_precision, build
 from mzsr.learning.patches import Pair, Photographs, draw_pair, load_photographs, step_generator

@@ -1,0 +1,85 @@
+"""What an upscale came to: the picture, and all that is known of how it came about."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from mzsr.imaging import files, kernels
+from mzsr.imaging.degrade import Degradation, phase
+from mzsr.imaging.picture import Picture, to_array, to_pil
+from mzsr.inference.estimate import Estimate
+from mzsr.shapes import Images
+
+Input = str | Path | np.ndarray | Image.Image | Tensor
+
+
+@dataclass(frozen=True)
+class Result:
+    """A super-resolved picture and all that is known of how it came about.
+
+    Attributes:
+        picture: the result, clamped to [0, 1], with the alpha and the metadata of the input.
+        bicubic: the same enlargement by phase-correct bicubic, (1, C, H, W): what it has to beat.
+        degradation: what the input is taken to have gone through.
+        estimate: where the kernel comes from, or None where it was given.
+        losses: adaptation loss after 0, 1, … steps; empty without adaptation.
+        kept: how many of the steps were kept.
+        reprojection_psnr: dB, RGB, peak 1, between the degraded result and the input: does it explain the input?
+        seconds: per stage: read, estimate, adapt, enhance, and write once it is saved.
+        facts: model, scale, sizes, seed, device, and warnings in plain words.
+    """
+
+    picture: Picture
+    bicubic: Images
+    degradation: Degradation
+    estimate: Estimate | None
+    losses: list[float]
+    kept: int
+    reprojection_psnr: float
+    seconds: dict[str, float]
+    facts: dict[str, Any]
+    given: Input = field(repr=False)
+
+    @property
+    def image(self) -> np.ndarray | Image.Image | Tensor:
+        """Return the result as the kind of picture that was given; a file gives a PIL image."""
+        if isinstance(self.given, Tensor):
+            return self.picture.pixels.to(self.given)
+        if isinstance(self.given, np.ndarray):
+            return to_array(self.picture, like=self.given)
+        return to_pil(self.picture)
+
+    def save(self, path: str | Path, *, quality: int = 95) -> None:
+        """Write the result with the metadata of the input; see `files.write`."""
+        start = time.perf_counter()
+        files.write(path, self.picture, quality=quality)
+        self.seconds["write"] = time.perf_counter() - start
+
+    def record(self) -> dict[str, Any]:
+        """Return what `--json` prints: plain values only; None for a number that is not finite, which JSON has not."""
+        covariance = kernels.covariance(self.degradation.kernel).tolist()
+        told = self.estimate
+        return {
+            **self.facts,
+            "degradation": {
+                "kernel": "given" if told is None else "auto",
+                "size": self.degradation.kernel.shape[-1],
+                "covariance_px2": [[round(value, 4) for value in row] for row in covariance],
+                "phase_px": list(phase(self.degradation)),
+                "subsample": self.degradation.subsample,
+                "noise": round(float(self.degradation.noise), 6),
+                "confidence": None if told is None else round(told.confidence, 4),
+                "fallback": None if told is None else told.fallback,
+                "note": None if told is None else told.note,
+            },
+            "losses": [round(loss, 7) if math.isfinite(loss) else None for loss in self.losses],
+            "steps_kept": self.kept,
+            "reprojection_psnr_db": round(self.reprojection_psnr, 3) if self.reprojection_psnr < math.inf else None,
+            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
+        }

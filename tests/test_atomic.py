@@ -1,0 +1,42 @@
+"""A file is written whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from mzsr.atomic import write_atomically
+from mzsr.errors import InputError
+
+
+class Crash(BaseException):
+    """Something that no handler catches, as KeyboardInterrupt is."""
+
+
+@pytest.mark.parametrize(("failure", "seen"), [(OSError(28, "No space left"), InputError), (Crash(), Crash)])
+@pytest.mark.parametrize("before", [b"old", None])
+def test_failing_write_leaves_the_old_file(
+    tmp_path: Path, failure: BaseException, seen: type[BaseException], before: bytes | None
+) -> None:
+    """And nothing half-written beside it."""
+    path = tmp_path / "file"
+    if before:
+        path.write_bytes(before)
+
+    def write(partial: Path) -> None:
+        partial.write_bytes(b"half of the ne")
+        raise failure
+
+    with pytest.raises(seen):
+        write_atomically(path, write)
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert list(tmp_path.iterdir()) == ([path] if before else [])
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    """The new one takes the place of the old; it is not written into it, not even in one go."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        write_atomically(path, lambda partial: partial.write_bytes(b"a new one"))
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"a new one"
