@@ -8,7 +8,6 @@ Knows nothing of images. Goes to `degrade.Degradation`.
 """
 
 import inspect
-import io
 import math
 import os
 from collections.abc import Callable
