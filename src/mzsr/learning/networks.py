@@ -120,6 +120,40 @@ class Unfolded(Network):
         with torch.no_grad():
             return [float(stage.alpha(sigma.to(stage.log_alpha))) for stage in self.stages if isinstance(stage, Stage)]
 
+    def revive(self, lr: Images, d: Degradation, share: float = 0.01) -> int:
+        """Bring back features that the last ReLU of a stage nearly always cuts off, without changing the result.
+
+        While a tail is still near zero, noisy gradients can push a feature below zero for every input; after that no
+        gradient reaches it. Its mean is moved to zero by a bias, which the head of the next stage takes back, and its
+        weights in the tail, which did nothing, start from zero again.
+
+        Args:
+            lr: typical pictures, (B, 3, h, w).
+            d: their degradation.
+            share: features positive in less than this share of the positions are brought back.
+
+        Returns:
+            How many there were.
+        """
+        hidden: dict[Stage, Features] = {}
+        stages = [stage for stage in self.stages if isinstance(stage, Stage)]
+        hooks = [s.register_forward_hook(lambda stage, _, result: hidden.update({stage: result[1]})) for s in stages]
+        with torch.no_grad():
+            self(lr, d)
+            for hook in hooks:
+                hook.remove()
+            revived = 0
+            for index, stage in enumerate(stages):
+                dead = (hidden[stage] > 0).float().mean((0, 2, 3)) < share
+                shift = torch.where(dead, -hidden[stage].mean((0, 2, 3)), 0.0)
+                last = stage.blocks[-1].second if len(stage.blocks) else stage.head
+                last.bias += shift  # pyright: ignore[reportOperatorIssue]
+                stage.tail.weight[:, dead] = 0
+                if index + 1 < len(stages):
+                    stages[index + 1].head.bias -= shift  # pyright: ignore[reportOptionalOperand]
+                revived += int(dead.sum())
+        return revived
+
     def _refine(
         self, stage: "Stage", hr: Images, sigma: Float[Tensor, "#b 1 1 1"], features: Features | None
     ) -> tuple[Images, Features]:

@@ -28,9 +28,9 @@ from mzsr.atomic import write_atomically
 from mzsr.config import Card, PretrainConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation
-from mzsr.learning.checkpoint import load_state, save_state, save_weights
+from mzsr.learning.checkpoint import load_state, load_weights, save_state, save_weights
 from mzsr.learning.losses import LOSSES
-from mzsr.learning.networks import Network, best_precision, build
+from mzsr.learning.networks import Network, Unfolded, best_precision, build
 from mzsr.learning.patches import Pair, Photographs, draw_pair, load_photographs, step_generator
 from mzsr.shapes import Params
 
@@ -69,6 +69,7 @@ def pretrain(
     folders: Sequence[Path],
     out: Path,
     *,
+    start_from: Path | None = None,
     resume: bool = False,
     time_limit: float | int = math.inf,
     device: str | None = None,
@@ -80,6 +81,7 @@ def pretrain(
         config: network, law, schedule.
         folders: of photographs.
         out: folder of the run; made if it does not exist.
+        start_from: weights of the same network to start from, θ_0; None starts from random ones.
         resume: go on from `state.safetensors` if there is one.
         time_limit: seconds after which to save and stop; the next call with `resume` goes on.
         device: `cpu`, `cuda`; None takes the accelerator where there is one.
@@ -106,6 +108,8 @@ def pretrain(
     run = _start(config, where, data)
     if state_file.exists():
         _restore(run, config, state_file)
+    elif start_from is not None:
+        _begin_from(start_from, run, config, photographs)
     _truncate_log(out / "log.jsonl", run.step)
     before, loss = run.seconds, math.nan
     while run.step < config.iterations and time.monotonic() - start < time_limit:
@@ -151,6 +155,22 @@ def _start(config: PretrainConfig, device: torch.device, data: str) -> _Run:
     network.precision = _precision(config, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     return _Run(network, optimiser, {name: p.detach().clone() for name, p in network.named_parameters()}, data)
+
+
+def _begin_from(path: Path, run: _Run, config: PretrainConfig, data: Photographs) -> None:
+    """Copy the parameters of a weight file into a run that has not begun."""
+    network, card = load_weights(path)
+    if card.network != config.network:
+        raise InputError(f"{path} is of network {card.network}; this run trains {config.network} — make them the same")
+    if config.revive and isinstance(network, Unfolded):
+        # A batch that the run itself will not see
+        generator = step_generator(config.seed, config.iterations)
+        pair = draw_pair(data.pictures, config.law, config.batch, config.patch, generator)
+        network.revive(pair.lr, pair.degradation)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            run.ema[name].copy_(parameter)
+            run.network.get_parameter(name).copy_(parameter)
 
 
 def _iterate(run: _Run, config: PretrainConfig, data: Photographs, device: torch.device) -> tuple[float, float]:
