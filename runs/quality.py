@@ -96,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the sets")
     parser.add_argument("--sets", nargs="+", default=["Set5", "BSD100"])
-    parser.add_argument("--every", type=int, default=4, help="of BSD100 take every n-th picture")
+    parser.add_argument("--every", type=int, default=10, help="of BSD100 take every n-th picture")
     parser.add_argument("--model", default="mzsr")
     parser.add_argument("--out", type=Path, default=Path("docs/results/quality.csv"))
     arguments = parser.parse_args()

@@ -23,13 +23,13 @@ from mzsr.imaging.degrade import Degradation
 from mzsr.inference.adapt import adapt
 from mzsr.inference.tiles import enhance
 from mzsr.learning.networks import Network, best_precision, build
-from mzsr.shapes import Images
+from mzsr.shapes import Images, Params
 
 
 def seconds(network: Network, lr: Images, d: Degradation, steps: int, crops: int) -> tuple[float, float]:
     """Return the seconds of adaptation and of enhancement."""
     start = time.perf_counter()
-    theta = dict(network.named_parameters())
+    theta: Params = dict(network.named_parameters())
     adapted = adapt(network, theta, lr, d, steps=steps, step_sizes=(1e-2,), crops=crops)
     middle = time.perf_counter()
     enhance(network, adapted.theta, lr, d, tile=0)
@@ -44,7 +44,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     flagship = Upscaler("mzsr", device="cpu")
-    paper = build(NetworkConfig(name="paper")).requires_grad_(False).to(memory_format=torch.channels_last)
+    paper = build(NetworkConfig(name="paper")).requires_grad_(False)
+    paper.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     paper.precision = best_precision(torch.device("cpu"))
     lr = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     d = Degradation(kernels.gaussian((2.0, 2.0)))

@@ -144,6 +144,24 @@ def test_a_batch_is_its_images(scale: int) -> None:
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=0)
 
 
+def test_reviving_changes_features_and_not_the_result(photo: Tensor) -> None:
+    network, d = tiny("unfolded", tail=0.05), Degradation(NARROW)
+    assert isinstance(network, Unfolded)
+    first, second = network.stages
+    assert isinstance(first, networks.Stage)
+    assert isinstance(second, networks.Stage)
+    first.head.bias[2] -= 50.0  # pyright: ignore[reportOptionalSubscript]  # dead in both stages, since handed on
+    second.head.bias[5] -= 50.0  # pyright: ignore[reportOptionalSubscript]
+    lr = degrade(photo, d)
+    before = network(lr, d)
+    never = 1e-9  # count only features that are positive nowhere; those are no part of the result
+    assert network.revive(lr, d, share=never) >= 3
+    torch.testing.assert_close(network(lr, d), before, rtol=0, atol=1e-4)
+    assert network.revive(lr, d, share=never) == 0
+    assert not first.tail.weight[:, 2].any()
+    assert not second.tail.weight[:, [2, 5]].any()
+
+
 def test_flagship_reads_the_noise_level() -> None:
     """Not by α alone: the body sees σ too."""
     network, lr = tiny("unfolded", tail=0.1), picture(6, 6)

@@ -138,16 +138,19 @@ pretrain.LOG_EVERY = 2
 saves = 0
 
 
-def save_and_die(tensors, path, metadata=None, save=checkpoint.save_file):
+def write_and_die(path, write, whole=checkpoint.write_atomically):
     global saves
     saves += 1
-    save(tensors, path, metadata=metadata)
-    if saves == int(dies_in_save):
-        os.truncate(path, os.path.getsize(path) // 2)
+
+    def half(part):
+        write(part)
+        os.truncate(part, os.path.getsize(part) // 2)
         os.kill(os.getpid(), signal.SIGKILL)
 
+    whole(path, half if saves == int(dies_in_save) else write)
 
-checkpoint.save_file = save_and_die
+
+checkpoint.write_atomically = write_and_die
 config = PretrainConfig.parse(json.loads(config))
 progress = lambda step, loss: print(step, flush=True)
 pretrain.pretrain(config, [Path(folder)], Path(out), progress=progress)
@@ -417,6 +420,28 @@ def test_bfloat16_keeps_float32_weights(whole: Run, folder: Path, tmp_path: Path
     assert log != whole[1]
     for record, exact in zip(log, whole[1], strict=True):
         assert record["loss"] == pytest.approx(exact["loss"], rel=0.02)
+
+
+def test_a_run_starts_from_given_weights(folder: Path, tmp_path: Path) -> None:
+    """One iteration of a vanishing learning rate leaves what it was given; resuming does not go back to it."""
+    pretrain(configured(), [folder], tmp_path / "first")
+    given = tmp_path / "first" / "weights.safetensors"
+    still = configured(iterations=1, learning_rate=1e-30, seed=7)
+    outcome = pretrain(still, [folder], tmp_path / "second", start_from=given)
+    assert outcome.weights is not None
+    (first, _), (second, _) = load_weights(given), load_weights(outcome.weights)
+    for name, parameter in first.named_parameters():
+        torch.testing.assert_close(second.get_parameter(name), parameter, rtol=1e-6, atol=0)
+    moved = pretrain(configured(), [folder], tmp_path / "first", start_from=outcome.weights, resume=True)
+    assert moved.weights is not None
+    torch.testing.assert_close(dict(load_weights(moved.weights)[0].state_dict()), dict(first.state_dict()))
+
+
+def test_weights_of_another_network_are_no_start(folder: Path, tmp_path: Path) -> None:
+    pretrain(configured(), [folder], tmp_path / "first")
+    wider = configured(network={"channels": 12, "stages": 1})
+    with pytest.raises(InputError, match=r"weights.safetensors is of network .*channels=8.*; this run trains .*=12"):
+        pretrain(wider, [folder], tmp_path / "second", start_from=tmp_path / "first" / "weights.safetensors")
 
 
 def test_licences_stand_on_the_card(folder: Path, tmp_path: Path) -> None:

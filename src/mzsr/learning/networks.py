@@ -146,11 +146,11 @@ class Unfolded(Network):
             for index, stage in enumerate(stages):
                 dead = (hidden[stage] > 0).float().mean((0, 2, 3)) < share
                 shift = torch.where(dead, -hidden[stage].mean((0, 2, 3)), 0.0)
-                last = stage.blocks[-1].second if len(stage.blocks) else stage.head
-                last.bias += shift  # pyright: ignore[reportOperatorIssue]
+                block = stage.blocks[-1] if len(stage.blocks) else None
+                _bias(block.second if isinstance(block, Block) else stage.head).add_(shift)
                 stage.tail.weight[:, dead] = 0
                 if index + 1 < len(stages):
-                    stages[index + 1].head.bias -= shift  # pyright: ignore[reportOptionalOperand]
+                    _bias(stages[index + 1].head).sub_(shift)
                 revived += int(dead.sum())
         return revived
 
@@ -212,6 +212,11 @@ class Block(nn.Module):
     def forward(self, hidden: Features) -> Features:
         """Add the block's correction."""
         return hidden + self.second(relu(self.first(relu(hidden))))
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def build(config: NetworkConfig) -> Network:
