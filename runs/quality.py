@@ -44,6 +44,11 @@ def score(picture: Images, truth: Images) -> tuple[float, float]:
     return tuple(float(f(clean, truth, protocol="mzsr", scale=SCALE)) for f in (psnr, ssim))  # pyright: ignore
 
 
+def label(kind: str, steps: int) -> str:
+    """Name a method: `known, 1 step`."""
+    return f"{kind}, {steps} step{'' if steps == 1 else 's'}"
+
+
 def measure(upscaler: Upscaler, path: Path, name: str) -> list[dict[str, object]]:
     """Return one row for every method on one picture under one kernel."""
     hr = photograph(path)
@@ -52,9 +57,9 @@ def measure(upscaler: Upscaler, path: Path, name: str) -> list[dict[str, object]
     results = {"bicubic (right phase)": upsample(lr, d)}
     for steps in STEPS:
         known = upscaler(lr, scale=SCALE, kernel=d.kernel, subsample=d.subsample, noise=0.0, steps=steps)
-        results[f"known, {steps} steps"] = known.picture.pixels
+        results[label("known", steps)] = known.picture.pixels
         blind = upscaler(lr, scale=SCALE, subsample="direct" if d.subsample == "direct" else None, steps=steps)
-        results[f"blind, {steps} steps"] = blind.picture.pixels
+        results[label("blind", steps)] = blind.picture.pixels
     rows = []
     for method, picture in results.items():
         decibel, similarity = score(picture, hr)
@@ -82,12 +87,12 @@ def losses(rows: list[dict[str, object]], steps: int) -> list[float]:
     by_method = {
         (row["image"], row["kernel"]): float(str(row["psnr"]))
         for row in rows
-        if row["method"] == f"known, {steps} steps"
+        if row["method"] == label("known", steps)
     }
     return [
         by_method[row["image"], row["kernel"]] - float(str(row["psnr"]))
         for row in rows
-        if row["method"] == f"blind, {steps} steps" and str(row["kernel"]).endswith(" d")
+        if row["method"] == label("blind", steps) and str(row["kernel"]).endswith(" d")
     ]
 
 
