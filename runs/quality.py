@@ -85,9 +85,7 @@ def table(rows: list[dict[str, object]]) -> str:
 def losses(rows: list[dict[str, object]], steps: int) -> list[float]:
     """Return the dB that each blind result under a direct kernel loses against the known kernel."""
     by_method = {
-        (row["image"], row["kernel"]): float(str(row["psnr"]))
-        for row in rows
-        if row["method"] == label("known", steps)
+        (row["image"], row["kernel"]): float(str(row["psnr"])) for row in rows if row["method"] == label("known", steps)
     }
     return [
         by_method[row["image"], row["kernel"]] - float(str(row["psnr"]))

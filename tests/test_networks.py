@@ -81,7 +81,7 @@ def test_untrained_flagship_is_a_chain_of_data_steps(scale: int, subsample: Subs
     noise = torch.tensor([0.0, 0.05])
     d = Degradation(NARROW, scale, subsample, noise)
     hr = upsample(lr, d)
-    for _ in range(2):
+    for _ in range(3):  # two stages, and the last word
         hr = data_step(lr, hr, d, (0.01 + 400 * noise**2).reshape(2, 1, 1, 1))
     torch.testing.assert_close(network(lr, d), hr)
 
@@ -115,7 +115,7 @@ def test_alpha_grows_with_the_noise(sigma: float, a: float, g: float) -> None:
         expected = torch.tensor([math.exp(a), math.exp(a) + math.exp(g) * sigma**2]).reshape(2, 1, 1, 1)
         torch.testing.assert_close(stage.alpha(sigmas), expected)  # pyright: ignore[reportCallIssue]
     reported = network.alphas(Degradation(NARROW, 2, noise=torch.tensor([sigma / 2, sigma, 0.0])))
-    assert reported == pytest.approx([math.exp(a) + math.exp(g) * sigma**2] * 2, rel=1e-4)
+    assert reported == pytest.approx([math.exp(a) + math.exp(g) * sigma**2] * 3, rel=1e-4)
 
 
 def test_paper_has_no_alpha() -> None:
@@ -218,7 +218,8 @@ def test_flagship_sees_no_further_than_its_reach(
     found = seen(network, d, reach + margin)
     assert found <= reach
     if kernel == "gauss":  # an effective kernel of bicubic subsampling is padded on one side
-        assert found >= reach - 4, "a halo may be generous, not wasteful"
+        # One pixel for bicubic's phase, and one for each data step, whose taps rarely end on the coarse grid
+        assert found >= reach - 1 - (stages + 1), "a halo may be generous, not wasteful"
 
 
 @pytest.mark.parametrize("name", NETWORKS)

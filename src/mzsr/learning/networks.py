@@ -81,11 +81,13 @@ class Unfolded(Network):
     """The flagship: stages of a data step, which knows the degradation, and a small network, which knows pictures.
 
         x ← upsample(lr);  for each stage:  x ← data_step(lr, x, d, α_i(σ));  x ← x + network_i(x, σ)
+        finally:  x ← data_step(lr, x, d, α_1(σ))
 
     The data step makes every stage start from a picture that explains lr under *this* kernel, so that nothing has to be
     learned about kernels. Its α is learned, and grows with the noise as the maximum-a-posteriori estimate does. The
     networks work on the 2x2 space-to-depth of the output grid, a quarter of the arithmetic at any scale, and hand
-    their features on to the next stage.
+    their features on to the next stage. The last data step, which shares the α of the first, sees to it that what the
+    networks changed still explains lr.
 
     Source: data step and unfolding after USRNet (CVPR 2020) and DPDNN (TPAMI 2019); the features carried from stage to
     stage and the two-term α are ours.
@@ -106,19 +108,25 @@ class Unfolded(Network):
             hr = data_step(lr, hr, d, stage.alpha(sigma))
             residual, features = self._refine(stage, hr, sigma, features)
             hr = hr + residual
-        return hr
+        return data_step(lr, hr, d, self._first.alpha(sigma))
 
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic, of all kernels and of all convolutions; the data step's filter comes on top."""
         kernel = effective_kernel(d).shape[-1] // 2
-        pixels = sum(2 * kernel + 2 * stage.depth for stage in self.stages if isinstance(stage, Stage))
+        pixels = sum(2 * kernel + 2 * stage.depth for stage in self.stages if isinstance(stage, Stage)) + 2 * kernel
         return CUBIC_REACH + math.ceil(pixels / d.scale)
 
+    @property
+    def _first(self) -> "Stage":
+        stage = self.stages[0]
+        assert isinstance(stage, Stage)
+        return stage
+
     def alphas(self, d: Degradation) -> list[float]:
-        """Return α of every stage at the noise level of the degradation."""
-        sigma = torch.as_tensor(d.noise).float().max().reshape(1, 1, 1, 1)
+        """Return α of every data step at the noise level of the degradation."""
+        sigma = torch.as_tensor(d.noise).to(self._first.log_alpha).max().reshape(1, 1, 1, 1)
         with torch.no_grad():
-            return [float(stage.alpha(sigma.to(stage.log_alpha))) for stage in self.stages if isinstance(stage, Stage)]
+            return [float(stage.alpha(sigma)) for stage in (*self.stages, self._first) if isinstance(stage, Stage)]
 
     def revive(self, lr: Images, d: Degradation, share: float = 0.01) -> int:
         """Bring back features that the last ReLU of a stage nearly always cuts off, without changing the result.
