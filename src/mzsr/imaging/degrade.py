@@ -126,7 +126,7 @@ def linear(hr: Images, d: Degradation) -> Images:
     radius = weight.shape[-1] // 2
     padded = pad_symmetric(_as_planes(hr, batched), (radius, radius, radius, radius))
     result = conv2d(padded, weight, stride=d.scale, groups=weight.shape[0])
-    return _as_images(result, hr.shape[0], batched)
+    return _as_planes(result, batched)
 
 
 def adjoint(lr: Images, d: Degradation) -> Images:
@@ -144,7 +144,7 @@ def adjoint(lr: Images, d: Degradation) -> Images:
     spread = conv_transpose2d(
         _as_planes(lr, batched), weight, stride=d.scale, output_padding=d.scale - 1, groups=weight.shape[0]
     )
-    return _as_images(fold_symmetric(spread, (radius, radius, radius, radius)), lr.shape[0], batched)
+    return _as_planes(fold_symmetric(spread, (radius, radius, radius, radius)), batched)
 
 
 def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None) -> Images:
@@ -201,21 +201,22 @@ def upsample(lr: Images, d: Degradation) -> Images:
     return resize(lr, scale=float(d.scale), phase=phase(d))
 
 
-def _weight(d: Degradation, images: Images) -> tuple[Float[Tensor, "#b 1 n n"], bool]:
-    """Return the effective kernels as convolution weights, and whether each image has one of its own."""
+def _weight(d: Degradation, images: Images) -> tuple[Float[Tensor, "groups 1 n n"], bool]:
+    """Return depthwise convolution weights, one for each plane, and whether the planes are the images of the batch.
+
+    With one kernel for all, the planes are the colours; a depthwise convolution is several times faster than one with
+    the colours in the batch and a single channel.
+    """
     effective = effective_kernel(d).to(images)
-    batched = effective.ndim == 3 and effective.shape[0] > 1
     weight = effective.reshape(-1, 1, *effective.shape[-2:])
-    if batched and weight.shape[0] != images.shape[0]:
+    if weight.shape[0] == 1:
+        return weight.expand(images.shape[1], -1, -1, -1).contiguous(), False
+    if weight.shape[0] != images.shape[0]:
         raise InputError(f"there are {weight.shape[0]} kernels for {images.shape[0]} images; give one, or one for each")
-    return weight, batched
+    return weight, True
 
 
 def _as_planes(images: Float[Tensor, "b c h w"], batched: bool) -> Float[Tensor, "_b _c h w"]:
-    """Put images where a grouped convolution finds them: as channels if each has its kernel, else as a batch."""
-    images = images.contiguous()  # a depthwise convolution of channels_last planes is ten times slower
-    return images.transpose(0, 1).contiguous() if batched else images.reshape(-1, 1, *images.shape[2:])
-
-
-def _as_images(planes: Float[Tensor, "_b _c h w"], count: int, batched: bool) -> Float[Tensor, "{count} c h w"]:
-    return planes.transpose(0, 1) if batched else planes.reshape(count, -1, *planes.shape[2:])
+    """Put images where a depthwise convolution finds its planes: as channels; its own inverse."""
+    images = images.transpose(0, 1) if batched else images
+    return images.contiguous()  # a depthwise convolution of channels_last planes is ten times slower
