@@ -6,7 +6,7 @@ protocol `mzsr` (PSNR on rounded Y, shave 2). `blind` means kernel and noise est
 command: python runs/quality.py --data ../shared/data/bench
 machine: 2 CPU cores (Intel Xeon, float32), torch 2.13
 hours:   0.1
-score:   Set5 at 1 step, known kernel: SCORE
+score:   Set5, 1 step, known kernel: g0.2 d 35.07, g2.0 d 36.10, g_ani d 35.03, g1.3 b 36.35, bicubic 36.67 dB
 """
 
 import argparse
