@@ -38,7 +38,7 @@ LOG_EVERY = 50
 STEP_SIZES = (1e-2,)
 """Inner step sizes on the card of weights that were not meta-trained: the published first step of most models."""
 CROPS = 1
-"""Crops on the card of the flagship: before meta-training more of them gained nothing that could be measured (LOG.md)."""
+"""Crops on the card of the flagship: before meta-training more of them gained nothing to speak of (LOG.md)."""
 
 
 @dataclass(frozen=True)
