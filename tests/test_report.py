@@ -214,6 +214,7 @@ def test_the_heat_map_shows_each_tap_in_its_place_and_tone(data):
     [
         ([0.03, 0.015], "In 1 step the error went from 0.0300 to 0.0150, 50% lower."),
         ([0.02, 0.03, 0.03], "In 2 steps the error went from 0.0200 to 0.0300, 50% higher."),
+        ([0.02, 0.01999], "less than 1% lower."),
         ([0.02, 0.02], "In 1 step the error went from 0.0200 to 0.0200."),
         ([0.03], "No step was taken"),
         ([], "No step was taken"),

@@ -213,9 +213,11 @@ def _loss_words(losses: list[float]) -> str:
             f"In {steps} the error stopped being a number; do not trust this result. The curve ends where it happened."
         )
     first, last = losses[0], losses[-1]
-    change = (
-        f", {abs(last / first - 1):.0%} {'lower' if last < first else 'higher'}" if first > 0 and last != first else ""
-    )
+    change = ""
+    if first > 0 and last != first:
+        share = abs(last / first - 1)
+        size = f"{share:.0%}" if share >= 0.005 else "less than 1%"
+        change = f", {size} {'lower' if last < first else 'higher'}"
     return f"In {steps} the error went from {first:#.3g} to {last:#.3g}{change}."
 
 
