@@ -49,7 +49,7 @@ def label(kind: str, steps: int) -> str:
     return f"{kind}, {steps} step{'' if steps == 1 else 's'}"
 
 
-def measure(upscaler: Upscaler, path: Path, name: str) -> list[dict[str, object]]:
+def measure(upscaler: Upscaler, path: Path, name: str, group: str) -> list[dict[str, object]]:
     """Return one row for every method on one picture under one kernel."""
     hr = photograph(path)
     d = Degradation(KERNELS[name], SCALE, "bicubic" if name in ("g1.3 b", "bicubic") else "direct")
@@ -63,7 +63,7 @@ def measure(upscaler: Upscaler, path: Path, name: str) -> list[dict[str, object]
     rows = []
     for method, picture in results.items():
         decibel, similarity = score(picture, hr)
-        row = {"set": path.parent.name, "image": path.name, "kernel": name, "method": method}
+        row = {"set": group, "image": path.name, "kernel": name, "method": method}
         rows.append(row | {"psnr": round(decibel, 4), "ssim": round(similarity, 5)})
     return rows
 
@@ -106,12 +106,14 @@ def main() -> None:
     upscaler = Upscaler(arguments.model)
     rows = []
     for name in arguments.sets:
+        every = arguments.every if name == "BSD100" else 1
+        group = name if every == 1 else f"{name}/{every}"
         paths = sorted(path for path in (arguments.data / name).iterdir() if path.suffix.lower() in files.SUFFIXES)
-        for path in paths[:: arguments.every if name == "BSD100" else 1]:
-            rows += [row for kernel in KERNELS for row in measure(upscaler, path, kernel)]
+        for path in paths[::every]:
+            rows += [row for kernel in KERNELS for row in measure(upscaler, path, kernel, group)]
     print(f"PSNR (dB) / SSIM, protocol mzsr, x{SCALE}, model {arguments.model}, {torch.get_num_threads()} threads\n")
     print(table(rows))
-    for name in arguments.sets:
+    for name in dict.fromkeys(str(row["set"]) for row in rows):
         mine = sorted(losses([row for row in rows if row["set"] == name], 1))
         middle, worst = statistics.median(mine), max(mine)
         print(
