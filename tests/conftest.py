@@ -56,3 +56,23 @@ def photo() -> torch.Tensor:
     picture = picture + 2.0 * disk - 1.5 * (row > 44) + 0.7 * stripes
     low, high = picture.amin(), picture.amax()
     return 0.05 + 0.9 * (picture - low) / (high - low)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an untrained flagship: it gives the data-consistent solution, and learns like any other."""
+    from mzsr.config import Card, NetworkConfig
+    from mzsr.learning.checkpoint import save_weights
+    from mzsr.learning.networks import build
+
+    config = NetworkConfig(channels=8, stages=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build(config)
+    card = Card(
+        name="tiny", summary="untrained", network=config, scales=(2,), step_sizes=(0.01,), crops=2, data=(), recipe={},
+        command="", commit="", iterations=0, hours=0, machine="", sha256="",
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, dict(network.named_parameters()), card)
+    return path

@@ -17,11 +17,10 @@ from typer.testing import CliRunner, Result
 
 from mzsr import __version__
 from mzsr.apps.cli import app
-from mzsr.config import Card, NetworkConfig
 from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation, degrade
-from mzsr.learning.checkpoint import load_weights, save_weights
-from mzsr.learning.networks import Unfolded, build
+from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.networks import Unfolded
 
 
 def run(*arguments: object) -> Result:
@@ -46,19 +45,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = NetworkConfig(channels=8, stages=1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = build(config)
-    card = Card(
-        name="tiny", summary="untrained", network=config, scales=(2,), step_sizes=(0.01,), crops=2, data=(), recipe={},
-        command="", commit="", iterations=0, hours=0, machine="", sha256="",
-    )  # fmt: skip
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, dict(network.named_parameters()), card)
-    return path
+@pytest.fixture
+def tiny(tiny_weights: Path) -> Path:
+    return tiny_weights
 
 
 @pytest.fixture

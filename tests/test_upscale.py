@@ -13,32 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 import mzsr
-from mzsr.config import Card, NetworkConfig
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation, degrade, linear
 from mzsr.imaging.picture import Picture
 from mzsr.inference.upscale import Input, Upscaler, pick_device, upscale
-from mzsr.learning.checkpoint import save_weights
-from mzsr.learning.networks import build
 
 BLUR = kernels.gaussian((2.0, 2.0))
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an untrained flagship: it gives the data-consistent solution, and learns like any other."""
-    config = NetworkConfig(channels=8, stages=1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = build(config)
-    card = Card(
-        name="tiny", summary="untrained", network=config, scales=(2,), step_sizes=(0.01,), crops=2, data=(), recipe={},
-        command="", commit="", iterations=0, hours=0, machine="", sha256="",
-    )  # fmt: skip
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, dict(network.named_parameters()), card)
-    return path
+def weights(tiny_weights: Path) -> Path:
+    return tiny_weights
 
 
 @pytest.fixture(scope="module")

@@ -42,10 +42,9 @@ class Network(nn.Module):
         """Return the trust in the prior of every data step; none for a network without one."""
         return []
 
-    def convolve(self, layers: nn.Module, images: Images) -> Images:
-        """Run convolutions in `precision` and channels_last, and return float32."""
-        with torch.autocast(images.device.type, self.precision, enabled=self.precision != torch.float32):
-            return layers(images.contiguous(memory_format=torch.channels_last)).to(images.dtype)
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return the context in which convolutions run in `precision`."""
+        return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
 
 
 class Paper(Network):
@@ -70,7 +69,9 @@ class Paper(Network):
     def forward(self, lr: Images, d: Degradation) -> Images:
         """Enlarge by bicubic and add the residual."""
         start = resize(lr, scale=float(d.scale))
-        return start + self.convolve(self.body, start)
+        with self.autocast(lr.device):
+            residual = self.body(start.contiguous(memory_format=torch.channels_last))
+        return start + residual.to(start.dtype)
 
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic and of the convolutions."""
@@ -103,30 +104,28 @@ class Unfolded(Network):
         hr = upsample(lr, d)
         sigma = noise_map(d, lr)
         features = None
-        for stage in self.stages:
-            assert isinstance(stage, Stage)
+        for stage in self._chain:
             hr = data_step(lr, hr, d, stage.alpha(sigma))
             residual, features = self._refine(stage, hr, sigma, features)
             hr = hr + residual
-        return data_step(lr, hr, d, self._first.alpha(sigma))
+        return data_step(lr, hr, d, self._chain[0].alpha(sigma))
 
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic, of all kernels and of all convolutions; the data step's filter comes on top."""
         kernel = effective_kernel(d).shape[-1] // 2
-        pixels = sum(2 * kernel + 2 * stage.depth for stage in self.stages if isinstance(stage, Stage)) + 2 * kernel
+        pixels = sum(2 * kernel + 2 * stage.depth for stage in self._chain) + 2 * kernel
         return CUBIC_REACH + math.ceil(pixels / d.scale)
-
-    @property
-    def _first(self) -> "Stage":
-        stage = self.stages[0]
-        assert isinstance(stage, Stage)
-        return stage
 
     def alphas(self, d: Degradation) -> list[float]:
         """Return α of every data step at the noise level of the degradation."""
-        sigma = torch.as_tensor(d.noise).to(self._first.log_alpha).max().reshape(1, 1, 1, 1)
+        stages = [*self._chain, self._chain[0]]
+        sigma = torch.as_tensor(d.noise).to(stages[0].log_alpha).max().reshape(1, 1, 1, 1)
         with torch.no_grad():
-            return [float(stage.alpha(sigma)) for stage in (*self.stages, self._first) if isinstance(stage, Stage)]
+            return [float(stage.alpha(sigma)) for stage in stages]
+
+    @property
+    def _chain(self) -> list["Stage"]:
+        return [stage for stage in self.stages if isinstance(stage, Stage)]
 
     def revive(self, lr: Images, d: Degradation, share: float = 0.01) -> int:
         """Bring back features that the last ReLU of a stage nearly always cuts off, without changing the result.
@@ -144,7 +143,7 @@ class Unfolded(Network):
             How many there were.
         """
         hidden: dict[Stage, Features] = {}
-        stages = [stage for stage in self.stages if isinstance(stage, Stage)]
+        stages = self._chain
         hooks = [s.register_forward_hook(lambda stage, _, result: hidden.update({stage: result[1]})) for s in stages]
         with torch.no_grad():
             self(lr, d)
@@ -171,7 +170,7 @@ class Unfolded(Network):
         # A standard deviation of 10/255 becomes about 1, the size of the other inputs
         level = (25.0 * sigma).expand(hr.shape[0], 1, *blocks.shape[2:])
         inputs = torch.cat([blocks, level], 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(hr.device.type, self.precision, enabled=self.precision != torch.float32):
+        with self.autocast(hr.device):
             output, handed_on = stage(inputs, features)
         return pixel_shuffle(output.to(hr.dtype), 2)[:, :, :height, :width], handed_on
 
