@@ -24,10 +24,11 @@ from pathlib import Path
 
 import torch
 
-from mzsr.imaging import files, kernels
+from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.data_step import back_project, data_step
 from mzsr.imaging.degrade import Degradation, crop, degrade, effective_kernel, upsample
 from mzsr.imaging.metrics import psnr
+from mzsr.imaging.random_kernels import random_gaussians
 from mzsr.inference.estimate import Estimate, Grid, estimate, mild
 from mzsr.shapes import Images, Kernel
 
@@ -58,7 +59,7 @@ def rows(data: Path) -> Iterator[tuple[str, list[Case], tuple[str, ...]]]:
     for name, kernel in published.items():
         yield f"Set5 {name} d", [Case(path, Degradation(kernel), "corner") for path in set5], METHODS
     generator = torch.Generator().manual_seed(0)
-    drawn = kernels.random_gaussians(len(bsd), variance=(0.2, 5.0), size=21, generator=generator)
+    drawn = random_gaussians(len(bsd), variance=(0.2, 5.0), size=21, generator=generator)
     clean = [Case(path, Degradation(kernel), "corner") for path, kernel in zip(bsd, drawn, strict=True)]
     yield "BSD100/4 random d", clean, METHODS
     noisy = [Case(case.path, Degradation(case.known.kernel, noise=5 / 255), "corner") for case in clean]
@@ -71,7 +72,9 @@ def rows(data: Path) -> Iterator[tuple[str, list[Case], tuple[str, ...]]]:
     centred = [Case(path, Degradation(kernel), "centre") for path, kernel in zip(bsd, moved, strict=True)]
     yield "BSD100/4 random, centre grid", centred, METHODS
     folder = data / "bench" / "kernels" / "x2"
-    foreign = [kernels.centre(kernels.load(folder / f"kernel_{i}.mat"), (0.5, 0.5)) for i in range(1, len(div) + 1)]
+    foreign = [
+        kernels.centre(kernel_files.load(folder / f"kernel_{i}.mat"), (0.5, 0.5)) for i in range(1, len(div) + 1)
+    ]
     random = [Case(path, Degradation(kernel), "centre") for path, kernel in zip(div, foreign, strict=True)]
     yield "DIV2K_valid, 50 random kernels", random, METHODS
 

@@ -25,7 +25,7 @@ def scores(path: Path) -> dict[str, str]:
             statistics.mean(float(row["psnr"]) for row in mine if row["method"] == method)
             for method in dict.fromkeys(row["method"] for row in mine)
         ]
-        told[f"{group} x2 {kernel}"] = " / ".join(f"{mean:.2f}" for mean in means)
+        told[f"{group} {kernel}"] = " / ".join(f"{mean:.2f}" for mean in means)
     return {"protocol": "mzsr, PSNR in dB at 0 / 1 / 10 steps, kernel known"} | told
 
 

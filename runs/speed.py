@@ -22,7 +22,8 @@ from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation
 from mzsr.inference.adapt import adapt
 from mzsr.inference.tiles import enhance
-from mzsr.learning.networks import Network, best_precision, build
+from mzsr.learning.devices import best_precision
+from mzsr.learning.networks import Network, build
 from mzsr.shapes import Images, Params
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from mzsr import __version__
 from mzsr.apps.cli import app
-from mzsr.imaging import files, kernels
+from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, degrade
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.networks import Unfolded
@@ -321,7 +321,7 @@ def test_an_estimated_kernel_goes_to_a_file_and_back(picture: Path, tiny: Path) 
     record = json.loads(told.stdout)
     assert (record["input"], record["scale"]) == ("a.png", 2)
     assert [name for name in loadmat("k.mat") if name[0] != "_"] == ["Kernel"]
-    side = kernels.load("k.mat").shape[0]
+    side = kernel_files.load("k.mat").shape[0]
     assert files.read("k.png").pixels.shape == (1, 1, 16 * side, 16 * side)
     # The kernel lies on the centre-aligned grid, its centroid says so: nothing but --kernel is needed
     for name, options in {"auto.png": [], "file.png": ["--kernel", "k.mat"]}.items():

@@ -14,7 +14,8 @@ from mzsr.imaging.data_step import data_step
 from mzsr.imaging.degrade import Degradation, Subsample, adjoint, degrade, linear, upsample
 from mzsr.imaging.resize import resize
 from mzsr.learning import networks
-from mzsr.learning.networks import NETWORKS, Network, Paper, Unfolded, best_precision, build
+from mzsr.learning.devices import best_precision
+from mzsr.learning.networks import NETWORKS, Network, Paper, Unfolded, build
 from mzsr.shapes import Images
 
 NARROW = kernels.gaussian((0.8, 1.6), 0.4, size=7)

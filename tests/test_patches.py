@@ -1,18 +1,14 @@
 """Tests of the training pairs: what they depend on, that patches are lossless crops, the law by its statistics."""
 
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
 
 from mzsr.config import PRESETS, KernelLaw
-from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import degrade, phase
 from mzsr.learning.patches import (
@@ -20,7 +16,6 @@ from mzsr.learning.patches import (
     draw_degradation,
     draw_pair,
     draw_patches,
-    load_photographs,
     step_generator,
 )
 
@@ -195,54 +190,3 @@ def test_noise_has_the_level_that_is_told(generator: torch.Generator) -> None:
     found = (drawn.lr - 128 / 255).square().mean((1, 2, 3)).sqrt()
     expected = (drawn.degradation.noise.square() + 1 / 12 / 255**2).sqrt()
     torch.testing.assert_close(found, expected, rtol=0.06, atol=0)  # 3072 samples: 1.3 % standard error
-
-
-def save(path: Path, pixels: Tensor) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.permute(1, 2, 0).squeeze(2).numpy()).save(path)
-    return path
-
-
-def test_photographs_are_read_losslessly_in_the_order_of_their_names(tmp_path: Path) -> None:
-    """Below every folder; grey pictures become three equal channels; what is no picture is not looked at."""
-    b = save(tmp_path / "one" / "b.png", coded(12, 9, 2))
-    grey = save(tmp_path / "one" / "a" / "grey.png", coded(10, 10, 0)[1:2])
-    other = save(tmp_path / "two" / "a.png", coded(9, 13, 3))
-    (tmp_path / "one" / "LICENCE.txt").write_text("free")
-    loaded = load_photographs([tmp_path / "one", tmp_path / "two"], 9)
-    assert loaded.skipped == []
-    expected = [np.asarray(Image.open(path).convert("RGB")) for path in (grey, b, other)]
-    assert len(loaded.pictures) == 3
-    for picture, array in zip(loaded.pictures, expected, strict=True):
-        assert torch.equal(picture, torch.from_numpy(array.copy()).permute(2, 0, 1))
-
-
-def test_unusable_files_are_named_and_passed_over(tmp_path: Path) -> None:
-    good = save(tmp_path / "good.png", coded(20, 20, 1))
-    save(tmp_path / "small.png", coded(30, 15, 1))
-    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
-    (tmp_path / "empty.jpg").write_bytes(b"")
-    (tmp_path / "text.png").write_text("no picture")
-    (tmp_path / "folder.png").mkdir()
-    loaded = load_photographs([tmp_path], 16)
-    assert len(loaded.pictures) == 1
-    assert len(loaded.skipped) == 5
-    for name in ("small.png is 30x15; at least 16x16 is required", "cut.png", "empty.jpg", "text.png", "folder.png"):
-        lines = [line for line in loaded.skipped if str(tmp_path / name.split()[0]) in line]
-        assert len(lines) == 1
-        assert name in lines[0]
-        assert "\n" not in lines[0]
-
-
-def test_no_usable_picture(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no usable picture in .* \(0 of 0 passed over\).*at least 16x16"):
-        load_photographs([tmp_path], 16)
-    save(tmp_path / "small.png", coded(15, 15, 1))
-    with pytest.raises(InputError, match=r"\(1 of 1 passed over\)"):
-        load_photographs([tmp_path], 16)
-
-
-def test_missing_folder_and_a_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", save(tmp_path / "a.png", coded(20, 20, 1))):
-        with pytest.raises(InputError, match=f"data folder {path} does not exist or is a file; give a folder"):
-            load_photographs([tmp_path, path], 16)

@@ -27,7 +27,8 @@ from mzsr.learning import pretrain as module
 from mzsr.learning.checkpoint import load_state, load_weights
 from mzsr.learning.losses import LOSSES, l1
 from mzsr.learning.networks import Network, build
-from mzsr.learning.patches import draw_pair, load_photographs, step_generator
+from mzsr.learning.patches import draw_pair, step_generator
+from mzsr.learning.photographs import load_photographs
 from mzsr.learning.pretrain import learning_rate, pretrain
 from mzsr.shapes import Images, Scalar
 

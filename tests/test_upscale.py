@@ -14,10 +14,11 @@ from torch import Tensor
 
 import mzsr
 from mzsr.errors import InputError
-from mzsr.imaging import files, kernels
+from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, degrade, linear
 from mzsr.imaging.picture import Picture
-from mzsr.inference.upscale import Input, Upscaler, pick_device, upscale
+from mzsr.inference.upscale import Input, Upscaler, upscale
+from mzsr.learning.devices import pick_device
 
 BLUR = kernels.gaussian((2.0, 2.0))
 
@@ -311,7 +312,7 @@ def test_one_line(weights: Path, photo: Tensor) -> None:
 
 
 def test_a_kernel_may_be_an_array_or_a_file(tiny: Upscaler, photo: Tensor, tmp_path: Path) -> None:
-    kernels.save(tmp_path / "k.mat", BLUR)
+    kernel_files.save(tmp_path / "k.mat", BLUR)
     options: dict[str, Any] = {"scale": 2, "noise": 0.0, "steps": 0}
     expected = tiny(photo, kernel=BLUR, **options).picture.pixels
     for kernel in (BLUR.numpy(), BLUR.double(), 7 * BLUR, tmp_path / "k.mat", str(tmp_path / "k.mat"), "gauss:2.0"):

@@ -5,13 +5,13 @@ trained with it, and reads back from there unchanged.
 """
 
 import difflib
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mzsr.errors import InputError
+
+Family = Literal["gaussian", "uniform", "disk", "box", "motion", "perturbed"]
 
 FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
 
@@ -42,7 +42,7 @@ class Config(BaseModel):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
-                known = _field_paths(cls)
+                known = field_paths(cls)
                 near = difflib.get_close_matches(where, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
                 raise InputError(f"{source} has an unknown key '{where}'; {hint}") from None
@@ -66,62 +66,144 @@ class NetworkConfig(Config):
 class KernelLaw(Config):
     """How degradations are drawn in training.
 
-    A batch has one scale, one subsampling and one grid; every patch of it has its own kernel and noise level.
+    A batch has one scale, one subsampling, one grid and one kernel family; every patch of it has its own kernel and
+    noise level. In meta-training a batch is a task, and has one kernel and one noise level too.
     """
 
-    name: Literal["bicubic", "random"] = Field(
-        default="random", description="bicubic: plain bicubic pairs; random: Gaussians"
+    name: Literal["bicubic", "random"] = Field(default="random", description="bicubic: plain bicubic pairs")
+    families: dict[Family, float] = Field(
+        default={"gaussian": 1.0},
+        description="share of the batches of each kernel family; gaussian is log-uniform in its variances, uniform is "
+        "the law of the MZSR paper, the others lie outside the family that the estimator fits",
     )
     scales: dict[int, float] = Field(
         default={2: 0.84, 3: 0.06, 4: 0.1}, description="share of the batches at each scale"
     )
     variance: tuple[float, float] = Field(
-        default=(0.1, 2.5), description="log-uniform, pixels²; the second is times the scale"
+        default=(0.1, 2.5), description="smallest and largest, pixels²; the second is times the scale"
     )
     bicubic_share: float = Field(default=0.2, ge=0, le=1, description="random only: batches with bicubic subsampling")
     centred_share: float = Field(default=0.2, ge=0, le=1, description="random only: batches on the centre-aligned grid")
     noise_share: float = Field(default=0.25, ge=0, le=1, description="random only: patches with noise")
     noise: float = Field(default=10 / 255, ge=0, le=1, description="largest noise standard deviation, uniform from 0")
+    jpeg_share: float = Field(default=0.0, ge=0, le=1, description="random only: batches that went through JPEG")
+    jpeg: tuple[int, int] = Field(default=(40, 95), description="lowest and highest JPEG quality, uniform")
+    error_share: float = Field(
+        default=0.0, ge=0, le=1, description="random only: batches whose network is told an estimate of the kernel"
+    )
+    error: float = Field(
+        default=0.2, ge=0, description="of such an estimate: standard deviation of its log-variances, twice its angle's"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "KernelLaw":
         if not self.scales or min(self.scales) < 1 or max(self.scales) > 8:
             raise ValueError(f"scales are {sorted(self.scales)}; at least one from 1 to 8 is required")
-        if min(self.scales.values()) < 0 or not sum(self.scales.values()) > 0:
-            raise ValueError("the shares of the scales must not be negative, nor all zero")
+        for name, shares in (("scales", self.scales), ("families", self.families)):
+            if not shares or min(shares.values()) < 0 or not sum(shares.values()) > 0:
+                raise ValueError(f"the shares of the {name} must not be negative, nor all zero")
         if not 0 < self.variance[0] <= self.variance[1]:
             raise ValueError(f"variance is {self.variance}; the smallest must be above 0 and not above the largest")
         if self.bicubic_share + self.centred_share > 1:
             raise ValueError("bicubic_share and centred_share add up to more than 1")
+        if not 1 <= self.jpeg[0] <= self.jpeg[1] <= 100:
+            raise ValueError(f"jpeg is {self.jpeg}; two qualities from 1 to 100 are required, the lower first")
         return self
 
 
-class PretrainConfig(Config):
-    """Large-scale training, θ_0 → θ_T."""
+class TrainConfig(Config):
+    """What both stages of training share.
+
+    An iteration is `tasks` batches on each process, their gradients averaged: N processes do what one would do with
+    N times the tasks.
+    """
 
     network: NetworkConfig = NetworkConfig()
     law: KernelLaw = KernelLaw()
     loss: Literal["l1"] = "l1"
     iterations: int = Field(default=20_000, ge=1)
-    batch: int = Field(default=16, ge=1, description="patches of an iteration")
+    tasks: int = Field(
+        default=1, ge=1, description="batches of an iteration on each process, each degraded its own way"
+    )
+    batch: int = Field(default=16, ge=1, description="patches of a batch")
     patch: int = Field(default=96, ge=8, description="side of a high-resolution patch, pixels")
-    learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, at its highest")
-    warmup: int = Field(default=200, ge=0, description="iterations of linear warm-up before the cosine")
+    learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, at its highest (β in meta-training)")
+    schedule: Literal["cosine", "halving", "constant"] = Field(
+        default="cosine", description="of the learning rate after the warm-up; halving: by `halve_every`, to a quarter"
+    )
+    halve_every: int = Field(default=100_000, ge=1, description="iterations; for the schedule `halving`")
+    warmup: int = Field(default=200, ge=0, description="iterations in which the learning rate rises linearly")
     clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the exponential moving average that is shipped")
     seed: int = Field(default=0, ge=0)
     save_every: int = Field(default=500, ge=1, description="iterations between checkpoints")
-    revive: bool = Field(default=False, description="unfolded only: bring dead features of the start back to life")
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the convolutions")
-    licences: dict[str, str] = Field(default={}, description="data folder name → licence, for the card")
+    licences: dict[str, str] = Field(
+        default={}, description="data folder name → licence, for the card, where none is found beside the images"
+    )
 
     @model_validator(mode="after")
-    def _consistent(self) -> "PretrainConfig":
+    def _patch_holds_blocks(self) -> "TrainConfig":
         for scale in self.law.scales:
             # The unfolded body works on 2x2 blocks, and a patch must hold whole low-resolution pixels
             side = self.patch - self.patch % scale
             if self.network.name == "unfolded" and side % 2:
                 raise ValueError(f"patch {self.patch} leaves {side} pixels at x{scale}; an even number is required")
+        return self
+
+
+class PretrainConfig(TrainConfig):
+    """Large-scale training, θ_0 → θ_T."""
+
+    revive: bool = Field(default=False, description="unfolded only: bring dead features of the start back to life")
+    compile: bool = Field(default=False, description="run the network through torch.compile")
+
+
+class MetaConfig(TrainConfig):
+    """Meta-transfer training, θ_T → θ_M. The defaults are the flagship's; the preset `paper` is MZSR as published."""
+
+    iterations: int = Field(default=2000, ge=1)
+    tasks: int = Field(default=4, ge=1, description="kernels of an iteration on each process")
+    batch: int = Field(default=3, ge=1, description="patches of D_tr, and of D_te")
+    learning_rate: float = Field(default=1e-4, gt=0, description="β, of Adam outside")
+    warmup: int = Field(default=50, ge=0, description="iterations in which the learning rate rises linearly")
+    save_every: int = Field(default=100, ge=1, description="iterations between checkpoints")
+    steps: int = Field(default=1, ge=1, le=20, description="K, gradient steps of the inner loop")
+    alpha: float = Field(default=1e-2, gt=0, description="step size of the inner loop, or where learned ones begin")
+    learn_alpha: bool = Field(default=True, description="learn a step size for every tensor and step (LSLR of MAML++)")
+    alpha_rate: float = Field(default=2e-2, gt=0, description="learning rate of the logarithms of the step sizes")
+    order: Literal["second", "first"] = Field(default="second", description="of the outer gradient")
+    weighting: Literal["annealed", "uniform", "last"] = Field(
+        default="uniform", description="of the losses after each inner step; annealed: as MZSR means it"
+    )
+    anneal: float = Field(
+        default=10_000 / 3, gt=0, description="annealed only: iterations in which a weight falls by 1 / steps"
+    )
+    zero_weight: float = Field(
+        default=0.0, ge=0, description="weight of the loss before the first step, beside 1 for all steps together"
+    )
+    episodes: Literal["published", "same-image"] = Field(
+        default="same-image",
+        description="published: D_tr and D_te of different images; same-image: (son, lr) and (lr, hr) of the same",
+    )
+    adapt: tuple[str, ...] = Field(default=("*",), description="patterns of the tensors that the inner loop moves")
+    vectorise: bool = Field(default=False, description="all tasks of a process at once, by torch.func.vmap")
+    test_alphas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(), description="step sizes for the card, the last for all further steps; none: those of training"
+    )
+
+    @model_validator(mode="after")
+    def _sons(self) -> "MetaConfig":
+        if self.episodes == "same-image":
+            for scale in self.law.scales:
+                side = self.patch // scale**2
+                if side < 4:
+                    raise ValueError(
+                        f"patch {self.patch} leaves a son of {side} pixels at x{scale}; "
+                        f"same-image episodes need a patch of at least {4 * scale**2}"
+                    )
+        if self.learn_alpha and self.test_alphas:
+            raise ValueError("test_alphas and learn_alpha contradict each other; learned step sizes go on the card")
         return self
 
 
@@ -133,7 +215,10 @@ class Card(Config):
     summary: str
     network: NetworkConfig
     scales: tuple[int, ...] = Field(description="scales seen in training")
-    step_sizes: tuple[float, ...] = Field(description="inner step sizes; the last holds for all further steps")
+    step_sizes: tuple[float, ...] | dict[str, tuple[float, ...]] = Field(
+        description="inner step sizes, of all tensors or of each (one left out stays as it is); the last holds for all "
+        "further steps"
+    )
     crops: int = Field(
         default=0, ge=0, description="crops that adaptation looks at; 0: the whole picture, as published"
     )
@@ -144,11 +229,19 @@ class Card(Config):
     iterations: int
     hours: float
     machine: str
+    earlier: tuple[dict[str, Any], ...] = Field(
+        default=(), description="the runs that led to the weights this one started from: recipe, command, hours"
+    )
     score: dict[str, str] = Field(default_factory=dict, description="protocol and set → PSNR in dB")
     sha256: str = Field(description="of the weight file")
 
 
-PRESETS: dict[str, PretrainConfig] = {
+_UNIFORM = KernelLaw(
+    families={"uniform": 1.0}, scales={2: 1.0}, variance=(1.0, 2.5), bicubic_share=0, centred_share=0, noise_share=0
+)
+"""Kernels as MZSR draws them, direct x2."""
+
+PRETRAIN: dict[str, PretrainConfig] = {
     "flagship": PretrainConfig(),
     "paper": PretrainConfig(
         network=NetworkConfig(name="paper"),
@@ -156,6 +249,7 @@ PRESETS: dict[str, PretrainConfig] = {
         iterations=800_000,
         batch=32,
         learning_rate=4e-4,
+        schedule="halving",
     ),
     "smoke": PretrainConfig(
         network=NetworkConfig(channels=8, stages=1), iterations=20, batch=2, patch=32, warmup=2, save_every=5
@@ -163,66 +257,36 @@ PRESETS: dict[str, PretrainConfig] = {
 }
 """Named starting points of `mzsr train pretrain`; `paper` follows the repository of MZSR (batch 32, patch 96)."""
 
-
-def load_pretrain(path: Path | None, preset: str, overrides: list[str]) -> PretrainConfig:
-    """Read a training configuration: a preset, changed by a YAML file, changed by `a.b=c`.
-
-    Raises:
-        InputError: an unknown preset or key, a value of the wrong kind, an unreadable file.
-    """
-    if preset not in PRESETS:
-        raise InputError(f"preset is '{preset}'; it must be one of {', '.join(PRESETS)}")
-    values = PRESETS[preset].model_dump()
-    source = f"preset {preset}"
-    if path is not None:
-        source = str(path)
-        _merge(values, _read_yaml(path))
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise InputError(f"--set received '{override}'; it must read key=value, for instance law.noise=0.02")
-        source = f"--set {override}"
-        nested: Any = _load_yaml(text, source)
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        _merge(values, nested)
-    return PretrainConfig.parse(values, source)
-
-
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise InputError(f"configuration {path} cannot be read ({error.strerror}); give a YAML file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"configuration {path} is not text ({error.reason}); give a YAML file") from error
-    values = _load_yaml(text, f"configuration {path}")
-    if not isinstance(values, dict):
-        raise InputError(f"configuration {path} holds {type(values).__name__}; keys and values are required")
-    return values
+META: dict[str, MetaConfig] = {
+    "flagship": MetaConfig(),
+    "paper": MetaConfig(
+        network=NetworkConfig(name="paper"),
+        law=_UNIFORM,
+        iterations=100_000,
+        tasks=5,
+        batch=8,
+        patch=64,
+        schedule="constant",
+        warmup=0,
+        steps=5,
+        learn_alpha=False,
+        weighting="annealed",
+        episodes="published",
+        test_alphas=(2e-2, 1e-2, 1e-2, 1e-2, 5e-3),
+    ),
+    "smoke": MetaConfig(
+        network=NetworkConfig(channels=8, stages=1), law=KernelLaw(scales={2: 1.0}), iterations=5, tasks=2, batch=2,
+        patch=32, warmup=2, save_every=5,
+    ),
+}  # fmt: skip
+"""Named starting points of `mzsr train meta`; `paper` is the direct x2 model as published."""
 
 
-def _load_yaml(text: str, source: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2024-13-45 looks like a date and is none
-        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
-
-
-def _merge(base: dict[Any, Any], change: dict[Any, Any]) -> None:
-    """Change nested mappings in place; `scales` is replaced whole, since its keys are data."""
-    for key, value in change.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict) and key != "scales":
-            _merge(base[key], value)
-        else:
-            base[key] = value
-
-
-def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Names of the fields of a configuration and of those inside it, with dots."""
     paths = []
     for name, field in model.model_fields.items():
         paths.append(prefix + name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            paths += _field_paths(field.annotation, f"{prefix}{name}.")
+            paths += field_paths(field.annotation, f"{prefix}{name}.")
     return paths

@@ -6,17 +6,17 @@ each named, the others finished; 2 wrong usage.
 
 import json
 import os
-import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from mzsr.apps.jobs import claim, pair
+from mzsr.apps.training import train
+from mzsr.apps.usage import noise_level, usage
 from mzsr.errors import InputError
 from mzsr.version import __version__
 
@@ -24,7 +24,6 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Super-resolution that learns your picture.",
 )  # fmt: skip
-train = typer.Typer(no_args_is_help=True, help="Train a network on folders of photographs.")
 app.add_typer(train, name="train")
 
 # A path is `readable=False` where files.py shall say, in one line, that it may not be read
@@ -74,10 +73,10 @@ def upscale(
 
     The blur and the noise of each picture are estimated, the network adapts to it, and enlarges it.
     """
-    with _usage():
+    with usage():
         from mzsr.apps import present
         from mzsr.apps.report import write_report
-        from mzsr.imaging import kernels
+        from mzsr.imaging import kernel_files
         from mzsr.inference.upscale import Upscaler, check_options
 
         # All that does not depend on a picture is checked once, before any work begins
@@ -85,9 +84,9 @@ def upscale(
         check_options(scale, size, steps)
         if not 1 <= quality <= 100:
             raise InputError(f"--quality is {quality}; it must lie between 1 and 100 — 95 is a good choice")
-        level = "auto" if noise == "auto" else _noise(noise)
+        level = "auto" if noise == "auto" else noise_level(noise)
         if kernel != "auto":
-            kernels.parse(kernel)
+            kernel_files.parse(kernel)
         jobs = pair(inputs, output, f"_x{scale or 2:g}" if size is None else "_large", overwrite, report)
         upscaler = Upscaler(model, device=device, tile=tile)
 
@@ -121,21 +120,21 @@ def estimate(
 ) -> None:
     """Tell what a picture went through: its blur kernel and its noise."""
     from mzsr.apps import present
-    from mzsr.imaging import files, kernels
+    from mzsr.imaging import files, kernel_files
     from mzsr.inference.estimate import estimate as estimate_degradation
 
-    with _usage():
+    with usage():
         taken = {os.path.realpath(source)}
         for path in filter(None, (save, plot)):
             claim(path, taken, overwrite)
         if plot is not None:
             files.check_writable(plot)
-    with _usage(1):
+    with usage(1):
         told = estimate_degradation(
             files.read(source).pixels, scale, grid="corner" if subsample == "direct" else "centre"
         )
         if save is not None:
-            kernels.save(save, told.degradation.kernel)
+            kernel_files.save(save, told.degradation.kernel)
         if plot is not None:
             files.write(plot, present.kernel_plot(told.degradation.kernel))
     if as_json:
@@ -161,16 +160,16 @@ def degrade(
     import torch
 
     from mzsr.imaging import degrade as degradation
-    from mzsr.imaging import files, kernels
+    from mzsr.imaging import files, kernel_files
 
-    with _usage():
+    with usage():
         if kernel == "auto":
             raise InputError("--kernel is auto; degrading needs one: bicubic, gauss:VAR or a file")
         sampling = subsample or ("bicubic" if kernel == "bicubic" else "direct")
-        d = degradation.Degradation(kernels.parse(kernel), scale, sampling, _noise(noise))
+        d = degradation.Degradation(kernel_files.parse(kernel), scale, sampling, noise_level(noise))
         files.check_writable(output)
         claim(output, {os.path.realpath(source)}, overwrite)
-    with _usage(1):
+    with usage(1):
         picture = files.read(source)
         generator = torch.Generator().manual_seed(seed % 2**63)
         small = degradation.degrade(picture.pixels, d, generator).clamp(0, 1)
@@ -185,45 +184,10 @@ def models(as_json: Json = False) -> None:
     from mzsr.apps.present import model_lines
     from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
 
-    with _usage(1):
+    with usage(1):
         cards = [read_card(find_weights(name).with_suffix(".json")) for name in shipped_models()]
     for card in cards:
         typer.echo(card.model_dump_json() if as_json else "\n".join(model_lines(card)))
-
-
-@train.command()
-def pretrain(
-    data: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of photographs; may be given several times.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.")],
-    config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="What differs from the preset.")] = None,
-    preset: Annotated[str, typer.Option(help="flagship, paper or smoke.")] = "flagship",
-    change: Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Change one value.")] = [],  # noqa: B006
-    start_from: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Weights to start from.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    time_limit: Annotated[str, typer.Option(metavar="TIME", help="Save and stop after 90s, 9m or 2h.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-) -> None:
-    """Large-scale training: one network over a law of degradations."""
-    with _usage():
-        from mzsr.config import load_pretrain
-
-        settings = load_pretrain(config, preset, change)
-        limit = _seconds(time_limit)
-        from mzsr.apps import present
-        from mzsr.inference.upscale import pick_device
-        from mzsr.learning.pretrain import pretrain as run
-
-        where = str(pick_device(device))
-    with _usage(1):
-        with present.progress(out, settings.iterations) as progress:
-            outcome = run(
-                settings, data, out, start_from=start_from, resume=resume, time_limit=limit, device=where,
-                progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
-            )  # fmt: skip
-    for line in outcome.skipped:
-        typer.echo(f"passed over: {line}", err=True)
-    left = f"wrote {outcome.weights}" if outcome.weights else f"saved {out / 'state.safetensors'}; go on with --resume"
-    typer.echo(f"iteration {outcome.step} of {outcome.iterations}; {left}", err=True)
 
 
 def main() -> None:
@@ -244,35 +208,3 @@ def _each(jobs: list[tuple[Path, Path]], work: Callable[[Path, Path], None]) -> 
         if len(jobs) > 1:
             typer.echo(f"mzsr: {failed} of {len(jobs)} pictures failed, {len(jobs) - failed} are done", err=True)
         raise typer.Exit(1)
-
-
-def _noise(text: str) -> float:
-    """Read a standard deviation, a number in [0, 1] or a fraction such as 5/255."""
-    upper, _, lower = text.partition("/")
-    try:
-        value = float(upper) / float(lower or 1)
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"noise is '{text}'; a number such as 0.02 or a fraction such as 5/255 is required") from None
-    if not 0 <= value <= 1:
-        raise InputError(f"noise is {text}; it must lie between 0 and 1 — 8-bit levels are written as 5/255")
-    return value
-
-
-def _seconds(text: str) -> float:
-    """Read a time such as 90s, 9m or 2h; nothing means no limit."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not text:
-        return float("inf")
-    if not found:
-        raise InputError(f"time limit is '{text}'; write 90s, 9m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
-
-
-@contextmanager
-def _usage(code: int = 2) -> Iterator[None]:
-    """Turn an InputError into one line on standard error and an exit code."""
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"mzsr: {error}", err=True)
-        raise typer.Exit(code) from None

@@ -1,6 +1,6 @@
-"""What happened to the picture: blur, subsampling, noise.
+"""What happened to the picture: blur, subsampling, noise, compression.
 
-    lr = (hr * k) ↓s + n
+    lr = JPEG((hr * k) ↓s + n)
 
 "*" is correlation with half-sample symmetric borders; ↓s keeps every s-th pixel from 0 on (`direct`), or is MATLAB's
 bicubic shrinking of the blurred picture (`bicubic`). Both are one thing here: correlate with the *effective kernel*,
@@ -20,11 +20,27 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.borders import fold_symmetric, pad_symmetric
+from mzsr.imaging.jpeg import Subsampling, compress
 from mzsr.imaging.resize import resize, stretched_cubic
 from mzsr.shapes import Images, Kernels
 
 Subsample = Literal["direct", "bicubic"]
 MAX_SCALE = 8
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """The compression of one file, or of one for each image.
+
+    Attributes:
+        tables: quantisation of luma and chroma; see `jpeg.tables` for those of a quality.
+        chroma: its subsampling.
+        offset: (row, column) at which the grid of 8x8 blocks starts, for pictures that were cropped afterwards.
+    """
+
+    tables: Float[Tensor, "#b 2 8 8"]
+    chroma: Subsampling = "4:2:0"
+    offset: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,8 @@ class Degradation:
         scale: integer, 1 to 8.
         subsample: `direct` or `bicubic`.
         noise: standard deviation in [0, 1] units, one number or (b,).
+        jpeg: the compression at the end; None for none.
+        grid: the phase, (row, column), where it is known beforehand; None works it out from the kernel.
 
     Raises:
         InputError: a scale, a subsampling or a noise level that is none, or an even or non-square kernel.
@@ -45,6 +63,8 @@ class Degradation:
     scale: int = 2
     subsample: Subsample = "direct"
     noise: int | float | Float[Tensor, " b"] = 0.0
+    jpeg: Jpeg | None = None
+    grid: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check everything that does not depend on a picture."""
@@ -64,7 +84,8 @@ class Degradation:
     def to(self, device: torch.device | str) -> "Degradation":
         """Return the same degradation with its tensors on another device."""
         noise = self.noise.to(device) if isinstance(self.noise, Tensor) else self.noise
-        return replace(self, kernel=self.kernel.to(device), noise=noise)
+        jpeg = None if self.jpeg is None else replace(self.jpeg, tables=self.jpeg.tables.to(device))
+        return replace(self, kernel=self.kernel.to(device), noise=noise, jpeg=jpeg)
 
 
 def effective_kernel(d: Degradation) -> Kernels:
@@ -100,6 +121,8 @@ def phase(d: Degradation) -> tuple[float, float]:
     >>> phase(Degradation(kernels.delta(), scale=2, subsample="bicubic"))
     (0.5, 0.5)
     """
+    if d.grid is not None:
+        return d.grid
     effective = effective_kernel(d)
     row, column = kernels.centroid(effective if effective.ndim == 2 else effective.mean(0))
     # Rounding noise of the taps must not shift a grid
@@ -148,7 +171,7 @@ def adjoint(lr: Images, d: Degradation) -> Images:
 
 
 def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None) -> Images:
-    """Make the low-resolution picture: crop to a multiple of the scale, blur, subsample, add noise.
+    """Make the low-resolution picture: crop to a multiple of the scale, blur, subsample, add noise, compress.
 
     Args:
         hr: (B, C, H, W) in [0, 1].
@@ -156,7 +179,7 @@ def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None
         generator: source of the noise; without one none is added.
 
     Returns:
-        (B, C, H // s, W // s), neither clamped nor rounded.
+        (B, C, H // s, W // s), neither clamped nor rounded unless it was compressed.
 
     Raises:
         InputError: the image is smaller than the scale.
@@ -165,10 +188,11 @@ def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None
     """
     hr = crop(hr, d.scale)
     lr = linear(hr, d)
-    if generator is None:
+    if generator is not None:
+        lr = lr + torch.randn(lr.shape, generator=generator, device=generator.device).to(lr) * noise_map(d, lr)
+    if d.jpeg is None:
         return lr
-    noise = torch.randn(lr.shape, generator=generator, device=generator.device).to(lr)
-    return lr + noise * noise_map(d, lr)
+    return compress(lr.clamp(0, 1), d.jpeg.tables, subsampling=d.jpeg.chroma, offset=d.jpeg.offset)
 
 
 def noise_map(d: Degradation, images: Images) -> Float[Tensor, "#b 1 1 1"]:

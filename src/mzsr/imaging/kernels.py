@@ -1,4 +1,4 @@
-"""Blur kernels: analytic, random and from files.
+"""Blur kernels: Gaussians, their moments, and how they are centred and checked.
 
 A kernel is an odd, square tensor that sums to one, indexed (row, column), and applied as *correlation* around its
 middle tap. Its grid convention is its centroid: at the middle tap the kernel belongs to the paper's grid, where
@@ -7,23 +7,17 @@ low-resolution pixel i sits on high-resolution pixel s i; at (s - 1) / 2 from it
 Knows nothing of images. Goes to `degrade.Degradation`.
 """
 
-import inspect
 import math
-import os
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.shapes import Kernel, Kernels
 
 SIZE = 15  # taps per axis of the kernels of the MZSR paper
-MAX_VARIANCE = 400  # pixels²: a blur of 20 pixels, past which there is nothing left to restore; a kernel of 121 x 121
 
 
 def gaussians(
@@ -90,32 +84,6 @@ def gaussian(
     return gaussians(*exact, size=size, offset=offset).float()
 
 
-def random_gaussians(
-    count: int,
-    *,
-    variance: tuple[int | float, int | float],
-    size: int = SIZE,
-    offset: tuple[int | float, int | float] = (0.0, 0.0),
-    generator: torch.Generator,
-) -> Float[Tensor, "{count} {size} {size}"]:
-    """Draw anisotropic Gaussians, both variances log-uniform and the angle uniform.
-
-    The paper draws l1 ~ U(1, 2.5 s) and l2 ~ U(1, l1): no variance below 1, which is where it loses to ZSSR. The
-    log-uniform law reaches the sharp pictures too.
-
-    Args:
-        count: how many.
-        variance: the smallest and the largest, pixels².
-        size: taps per axis, odd.
-        offset: (row, column) of their centres relative to the middle tap, pixels.
-        generator: source of randomness.
-    """
-    low, high = math.log(variance[0]), math.log(variance[1])
-    drawn = torch.rand((count, 3), generator=generator, dtype=torch.float64, device=generator.device)
-    variances = torch.exp(low + (high - low) * drawn[:, :2])
-    return gaussians(variances, math.pi * drawn[:, 2], size=size, offset=offset).float()
-
-
 def delta(size: int = 1) -> Kernel:
     """Return the kernel that does nothing.
 
@@ -127,6 +95,21 @@ def delta(size: int = 1) -> Kernel:
     return taps
 
 
+def moments(kernels: Kernels) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch 2 2"]]:
+    """Return centroids, relative to the middle tap, and second central moments, pixels and pixels², on (row, column).
+
+    Args:
+        kernels: each summing to 1.
+    """
+    axis = torch.arange(kernels.shape[-1], dtype=kernels.dtype, device=kernels.device) - kernels.shape[-1] // 2
+    marginals = torch.stack([kernels.sum(-1), kernels.sum(-2)], -2)  # (*batch, 2, n)
+    middle = marginals @ axis
+    row, column = (axis - middle[..., None]).unbind(-2)
+    rows, columns = (marginals * torch.stack([row, column], -2) ** 2).sum(-1).unbind(-1)
+    mixed = (row[..., None, :] @ kernels @ column[..., None])[..., 0, 0]
+    return middle, torch.stack([rows, mixed, mixed, columns], -1).unflatten(-1, (2, 2))
+
+
 def centroid(kernel: Kernel) -> tuple[float, float]:
     """Return the centre of mass, (row, column) relative to the middle tap, pixels.
 
@@ -134,19 +117,28 @@ def centroid(kernel: Kernel) -> tuple[float, float]:
     (0.0, 0.0)
     """
     taps = kernel.detach().double().cpu()
-    axis = torch.arange(taps.shape[0], dtype=torch.float64) - taps.shape[0] // 2
-    total = taps.sum()
-    return float((taps.sum(1) @ axis) / total), float((taps.sum(0) @ axis) / total)
+    row, column = moments(taps / taps.sum())[0].tolist()
+    return row, column
 
 
 def covariance(kernel: Kernel) -> Float[Tensor, "2 2"]:
     """Return the second central moments in pixels², on (row, column)."""
     taps = kernel.detach().double().cpu()
-    taps = taps / taps.sum()
-    axis = torch.arange(taps.shape[0], dtype=torch.float64) - taps.shape[0] // 2
-    row, column = (axis - shift for shift in centroid(kernel))
-    mixed = row @ taps @ column
-    return torch.stack([taps.sum(1) @ row**2, mixed, mixed, taps.sum(0) @ column**2]).view(2, 2)
+    return moments(taps / taps.sum())[1]
+
+
+def covariances(variances: Float[Tensor, "*batch 2"], theta: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 2"]:
+    """Return V diag(l1, l2) Vᵀ on (row, column), with the variances and the angle of `gaussians`."""
+    cos, sin = theta.cos(), theta.sin()
+    axes = torch.stack([sin, cos, cos, -sin], -1).unflatten(-1, (2, 2))  # columns: along l1, along l2
+    return axes * variances[..., None, :] @ axes.mT
+
+
+def principal(covariance: Float[Tensor, "*batch 2 2"]) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
+    """Return the eigenvalues (l1, l2) of covariances, l1 the larger, and theta: the inverse of `covariances`."""
+    rows, mixed, columns = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
+    mean, half = (rows + columns) / 2, torch.hypot((columns - rows) / 2, mixed)
+    return torch.stack([mean + half, mean - half], -1), torch.atan2(2 * mixed, columns - rows) / 2
 
 
 def centre(kernel: Float[Tensor, "rows columns"], to: tuple[int | float, int | float] = (0.0, 0.0)) -> Kernel:
@@ -219,113 +211,3 @@ def _normalised(kernel: Float[Tensor, "rows columns"], name: str) -> Float[Tenso
     if not total > 1e-8:
         raise InputError(f"{name} sums to {total:g}; the sum must be above 0, so that brightness is kept")
     return kernel.double() / total
-
-
-def load(path: str | Path) -> Kernel:
-    """Read a kernel from a MATLAB file (.mat, one 2-D variable of any name) or from NumPy's .npy.
-
-    Raises:
-        InputError: the file is missing, unreadable, of another kind, or holds no or several 2-D variables.
-    """
-    path = Path(path)
-    if not os.path.isfile(path):  # unlike path.is_file(), not with an OSError of its own for a name too long
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise InputError(f"kernel file {path} {what}; give a .mat or .npy file")
-    if path.suffix.lower() not in (".mat", ".npy"):
-        raise InputError(f"kernel file {path} ends in '{path.suffix}'; .mat and .npy files are read")
-    try:
-        array = _load_mat(path) if path.suffix.lower() == ".mat" else _load_npy(path)
-    except InputError:
-        raise
-    except Exception as error:  # scipy and numpy raise nearly anything on a damaged file
-        reason = " ".join(str(error).split())  # some of it on several lines
-        raise InputError(f"kernel file {path} cannot be read ({reason}); it may be damaged") from error
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"kernel file {path} holds {array.dtype}; real numbers are required")
-    return check(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64)), f"kernel in {path}")
-
-
-def _load_mat(path: Path) -> np.ndarray:
-    from scipy.io import loadmat
-
-    found = {name: value for name, value in loadmat(path).items() if isinstance(value, np.ndarray) and value.ndim == 2}
-    # MATLAB writes numbers as 1x1; one of them is the kernel only where there is nothing larger
-    planes = {name: value for name, value in found.items() if value.size > 1} or found
-    if len(planes) != 1:
-        names = ", ".join(sorted(planes)) or "none"
-        raise InputError(f"kernel file {path} has {len(planes)} 2-D variables ({names}); exactly one is required")
-    return next(iter(planes.values()))
-
-
-def _load_npy(path: Path) -> np.ndarray:
-    with path.open("rb") as file:  # np.load takes an archive or a pickle under this name too
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def save(path: str | Path, kernel: Kernel) -> None:
-    """Write a kernel as .mat (variable `Kernel`) or .npy, by way of a temporary file.
-
-    Raises:
-        InputError: another suffix, or a folder that is missing or cannot be written to.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in (".mat", ".npy"):
-        raise InputError(f"kernel output {path} ends in '{path.suffix}'; use .mat or .npy")
-    if os.path.isdir(path):
-        raise InputError(f"kernel output {path} is a folder; name a file")
-    taps = kernel.detach().cpu().double().numpy()
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            if path.suffix.lower() == ".mat":
-                from scipy.io import savemat
-
-                savemat(file, {"Kernel": taps})
-            else:
-                np.save(file, taps, allow_pickle=False)
-
-    write_atomically(path, write)
-
-
-def parse(spec: str) -> Kernel:
-    """Read a kernel as it is written on the command line.
-
-    Args:
-        spec: `bicubic` (no blur beside the resize itself), a family and its numbers (`gauss:VAR`,
-            `gauss:VAR1,VAR2,THETA`; see FAMILIES), or a file.
-
-    Raises:
-        InputError: anything else.
-
-    >>> torch.equal(parse("gauss:2.0"), gaussian((2.0, 2.0)))
-    True
-    """
-    if spec == "bicubic":
-        return delta()
-    family, _, written = spec.partition(":")
-    if family not in FAMILIES:
-        return load(spec)
-    draw = FAMILIES[family]
-    try:
-        numbers = [float(number) for number in written.split(",")]
-        inspect.signature(draw).bind(*numbers)
-    except (ValueError, TypeError):
-        usage = ",".join(inspect.signature(draw).parameters).upper()
-        raise InputError(f"kernel is '{spec}'; write {family}:{usage} with numbers, lengths in pixels") from None
-    if not all(map(math.isfinite, numbers)):
-        raise InputError(f"kernel is '{spec}'; every number in it must be finite")
-    return draw(*numbers)
-
-
-def _gauss(variance: float, variance2: float | None = None, theta: float = 0.0) -> Kernel:
-    second = variance if variance2 is None else variance2
-    largest = max(variance, second, 0.0)
-    if largest > MAX_VARIANCE:
-        raise InputError(f"kernel variance is {largest:g} pixels²; it must be at most {MAX_VARIANCE}")
-    # Six standard deviations hold all but 0.3 % of a Gaussian; below the paper's size nothing is saved
-    size = max(SIZE, 2 * math.ceil(3 * math.sqrt(largest)) + 1)
-    return gaussian((variance, second), theta, size=size)
-
-
-FAMILIES: dict[str, Callable[..., Kernel]] = {"gauss": _gauss}
-"""What may stand before the colon of `--kernel FAMILY:NUMBERS`; the numbers are the function's arguments."""

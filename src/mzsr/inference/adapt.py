@@ -9,7 +9,7 @@ Source: MZSR, algorithm 2.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, crop, degrade
-from mzsr.learning.inner import descend, detach
+from mzsr.learning.inner import descend, detach, schedule
 from mzsr.learning.losses import l1
 from mzsr.learning.networks import Network
 from mzsr.learning.patches import Pair
@@ -52,7 +52,7 @@ def adapt(
     d: Degradation,
     *,
     steps: int,
-    step_sizes: Sequence[float],
+    step_sizes: Sequence[float] | Mapping[str, Sequence[float]],
     crops: int = 0,
     generator: torch.Generator | None = None,
 ) -> Adapted:
@@ -64,7 +64,7 @@ def adapt(
         lr: the father, (1, 3, h, w).
         d: what happened to it, and happens to its son.
         steps: n, 0 to MAX_STEPS.
-        step_sizes: α_1, α_2, …; the last holds for all further steps.
+        step_sizes: α_1, α_2, …, for all tensors or for each; the last holds for all further steps.
         crops: how many of the most textured squares of the father to look at; 0 takes all of it, as published.
         generator: source of the noise of the son; without one the son is clean.
 
@@ -76,8 +76,7 @@ def adapt(
     if steps == 0:
         return Adapted(theta, [], 0)
     pair = support(lr, d, crops, generator)
-    alphas = [step_sizes[min(index, len(step_sizes) - 1)] for index in range(steps)]
-    descent = descend(network, theta, [pair], alphas)
+    descent = descend(network, theta, [pair], schedule(step_sizes, steps))
     with torch.no_grad():
         last = l1(functional_call(network, descent.thetas[-1], (pair.lr, pair.degradation)), pair.hr)
     losses = [float(loss) for loss in (*descent.losses, last)]

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from mzsr.errors import InputError
-from mzsr.imaging import files, kernels
+from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample, linear, upsample
 from mzsr.imaging.picture import Picture, from_array, from_pil
 from mzsr.imaging.resize import resize
@@ -29,7 +29,7 @@ from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.learning.checkpoint import load_weights
-from mzsr.learning.networks import best_precision
+from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images, Params
 
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
@@ -90,7 +90,7 @@ class Upscaler:
             scale: 1 to 8; 2 if size is not given either. What is no whole number is reached from the next one by
                 antialiased bicubic.
             size: (height, width) instead of a scale; one of them may be None, and follows in proportion.
-            kernel: `auto` estimates it from the picture; else a tensor or an array, or what `kernels.parse` reads.
+            kernel: `auto` estimates it from the picture; else a tensor or an array, or what `kernel_files.parse` reads.
             subsample: `direct` (every s-th pixel, the paper's grid) or `bicubic`. Left out: bicubic for the kernel
                 `bicubic`, direct for other kernels, and with `auto` a centre-aligned grid, as photographs have.
             noise: standard deviation in [0, 1] units, or `auto`.
@@ -235,7 +235,7 @@ def _degradation(
     level = float(told.noise if noise == "auto" and told else noise)
     if auto and told:
         return replace(told.degradation, noise=level), told
-    taps = kernels.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(torch.as_tensor(kernel))
+    taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(torch.as_tensor(kernel))
     sampling = subsample or ("bicubic" if isinstance(kernel, str) and kernel == "bicubic" else "direct")
     rows = min(lr.shape[2:]) * scale
     if taps.shape[0] > rows:
@@ -253,17 +253,6 @@ def _fit(images: Images, size: tuple[int, int]) -> Images:
 def _psnr(a: Images, b: Images) -> float:
     error = float((a.double() - b.double()).square().mean())
     return math.inf if error == 0 else -10 * math.log10(error)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of a name, `auto` being the accelerator where there is one; InputError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise InputError(f"device is '{name}'; it must be auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is cuda, and PyTorch finds none here; take auto or cpu")
-    return torch.device(name)
 
 
 def _peak_memory(device: torch.device) -> int | None:

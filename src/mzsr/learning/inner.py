@@ -5,13 +5,13 @@
 Knows no optimiser, no schedule and no file. MAML needs nothing more than `torch.func.functional_call`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
+from torch.func import functional_call, grad_and_value
 
 from mzsr.learning.losses import Loss, l1
 from mzsr.learning.networks import Network
@@ -38,6 +38,7 @@ def descend(
     *,
     order: Order = "plain",
     loss: Loss = l1,
+    functional: bool = False,
 ) -> Descent:
     """Take one gradient step for each step size.
 
@@ -49,6 +50,7 @@ def descend(
         order: `plain` cuts the graph after every step (adaptation); `first` lets the gradient pass to θ_0 as if every
             step were the identity (first-order MAML); `second` keeps the whole graph.
         loss: L.
+        functional: differentiate by `torch.func`, which `torch.func.vmap` can vectorise over tasks; the same numbers.
 
     Returns:
         n + 1 parameter dictionaries and n losses.
@@ -60,7 +62,10 @@ def descend(
     thetas, losses = [theta], []
     for index, step_size in enumerate(step_sizes):
         pair = pairs[index if len(pairs) > 1 else 0]
-        value, gradient = loss_and_gradient(network, thetas[-1], pair, loss, create_graph=order == "second")
+        moved = step_size.keys() if isinstance(step_size, Mapping) else thetas[-1].keys()
+        value, gradient = loss_and_gradient(
+            network, thetas[-1], pair, loss, moved=moved, create_graph=order == "second", functional=functional
+        )
         start = detach(thetas[-1]) if order == "plain" else thetas[-1]
         thetas.append(_step(start, gradient, step_size))
         losses.append(value.detach())
@@ -68,18 +73,38 @@ def descend(
 
 
 def loss_and_gradient(
-    network: Network, theta: Params, pair: Pair, loss: Loss = l1, *, create_graph: bool = False
+    network: Network,
+    theta: Params,
+    pair: Pair,
+    loss: Loss = l1,
+    *,
+    moved: Collection[str] | None = None,
+    create_graph: bool = False,
+    functional: bool = False,
 ) -> tuple[Tensor, Params]:
-    """Return L and ∇L at θ. Without create_graph the gradient is a constant."""
+    """Return L and ∇L at θ, for the parameters `moved` or for all. Without create_graph the gradient is a constant."""
+    moved = theta.keys() if moved is None else moved
+    if foreign := sorted(set(moved) - theta.keys()):
+        raise ValueError(f"there is a step size for '{foreign[0]}', which is no parameter; leave it out")
     if not create_graph:
-        theta = {name: tensor.detach().requires_grad_() for name, tensor in theta.items()}
+        theta = detach(theta)
+    if not moved:
+        return loss(functional_call(network, theta, (pair.lr, pair.degradation)), pair.hr), {}
+
+    def value_at(moving: Params) -> Tensor:
+        return loss(functional_call(network, theta | moving, (pair.lr, pair.degradation)), pair.hr)
+
     with torch.enable_grad():
-        theta = {name: t if t.requires_grad else t.clone().requires_grad_() for name, t in theta.items()}
-        value = loss(functional_call(network, theta, (pair.lr, pair.degradation)), pair.hr)
+        moving = {name: theta[name] for name in moved}
+        if functional:
+            gradient, value = grad_and_value(value_at)(moving)
+            return value, gradient
+        moving = {name: t if t.requires_grad else t.detach().requires_grad_() for name, t in moving.items()}
+        value = value_at(moving)
         gradients = torch.autograd.grad(
-            value, list(theta.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
+            value, list(moving.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
         )
-    return value, dict(zip(theta, gradients, strict=True))
+    return value, dict(zip(moving, gradients, strict=True))
 
 
 def detach(theta: Params) -> Params:
@@ -87,9 +112,24 @@ def detach(theta: Params) -> Params:
     return {name: tensor.detach() for name, tensor in theta.items()}
 
 
+def schedule(step_sizes: Sequence[float] | Mapping[str, Sequence[float]], steps: int) -> list[StepSize]:
+    """Return the step size of each of `steps` steps; the last one given holds for all further ones.
+
+    Args:
+        step_sizes: as a card has them: the same for every tensor, or some for each; a tensor left out stays as it is.
+        steps: how many.
+
+    >>> schedule([0.02, 0.01], 3)
+    [0.02, 0.01, 0.01]
+    """
+    if isinstance(step_sizes, Mapping):
+        return [
+            {name: torch.tensor(sizes[min(index, len(sizes) - 1)]) for name, sizes in step_sizes.items()}
+            for index in range(steps)
+        ]
+    return [step_sizes[min(index, len(step_sizes) - 1)] for index in range(steps)]
+
+
 def _step(theta: Params, gradient: Params, step_size: StepSize) -> Params:
-    if isinstance(step_size, Mapping):
-        if foreign := sorted(step_size.keys() - theta.keys()):
-            raise ValueError(f"there is a step size for '{foreign[0]}', which is no parameter; leave it out")
-        return {n: t - step_size[n] * gradient[n] if n in step_size else t for n, t in theta.items()}
-    return {name: tensor - step_size * gradient[name] for name, tensor in theta.items()}
+    sizes = step_size if isinstance(step_size, Mapping) else dict.fromkeys(theta, step_size)
+    return {n: t - sizes[n] * gradient[n] if n in sizes else t for n, t in theta.items()}

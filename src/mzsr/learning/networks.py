@@ -2,7 +2,8 @@
 
 One contract for all: `network(lr, degradation)` takes (B, 3, h, w) in [0, 1] and returns (B, 3, s h, s w), not clamped;
 `reach(d)` says how many low-resolution pixels around a pixel its convolutions can see. `precision` is what the
-convolutions run in; parameters and everything around the convolutions stay in float32.
+convolutions run in; parameters and everything around the convolutions stay in float32. `layout` is that of what they
+are given in memory; no result depends on it.
 """
 
 import math
@@ -29,6 +30,7 @@ class Network(nn.Module):
     """What every network shares."""
 
     precision: torch.dtype = torch.float32
+    layout: torch.memory_format = torch.channels_last
 
     def forward(self, lr: Images, d: Degradation) -> Images:
         """Enlarge; see the contract at the head of this file."""
@@ -70,7 +72,7 @@ class Paper(Network):
         """Enlarge by bicubic and add the residual."""
         start = resize(lr, scale=float(d.scale))
         with self.autocast(lr.device):
-            residual = self.body(start.contiguous(memory_format=torch.channels_last))
+            residual = self.body(start.contiguous(memory_format=self.layout))
         return start + residual.to(start.dtype)
 
     def reach(self, d: Degradation) -> int:
@@ -169,7 +171,7 @@ class Unfolded(Network):
         blocks = pixel_unshuffle(even, 2)  # (B, 12, H/2, W/2)
         # A standard deviation of 10/255 becomes about 1, the size of the other inputs
         level = (25.0 * sigma).expand(hr.shape[0], 1, *blocks.shape[2:])
-        inputs = torch.cat([blocks, level], 1).contiguous(memory_format=torch.channels_last)
+        inputs = torch.cat([blocks, level], 1).contiguous(memory_format=self.layout)
         with self.autocast(hr.device):
             output, handed_on = stage(inputs, features)
         return pixel_shuffle(output.to(hr.dtype), 2)[:, :, :height, :width], handed_on
@@ -239,16 +241,3 @@ NETWORKS = {
     "paper": lambda config: Paper(layers=config.layers, channels=config.channels),
     "unfolded": lambda config: Unfolded(stages=config.stages, blocks=config.blocks, channels=config.channels),
 }
-
-
-def best_precision(device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the processor multiplies it faster than float32, else float32.
-
-    On CPUs that means matrix tiles (AMX). The vector instruction alone (avx512_bf16) is not enough: on an Intel Xeon
-    whose tiles were hidden, bfloat16 convolutions of 64 channels ran at 0.6 to 0.8 of the float32 rate (LOG.md).
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False):
-        return torch.bfloat16
-    return torch.float32

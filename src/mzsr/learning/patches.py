@@ -1,31 +1,31 @@
-"""Folders of photographs → training pairs, deterministic in (seed, step).
+"""Photographs → training batches and tasks, deterministic in (seed, step, index).
 
-Pictures are decoded once and kept as 8-bit tensors; a batch is drawn from a generator seeded by (seed, step) alone, so
-a resumed run sees exactly what an uninterrupted one would have seen, whatever came before.
+Every batch is drawn from a generator of its own, so a resumed run sees exactly what an uninterrupted one would have
+seen, and several processes together see what one would have. Draws come from the CPU; pixels are cut, degraded and
+stay where the photographs are.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from mzsr.config import KernelLaw
-from mzsr.errors import InputError
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Degradation, degrade
-from mzsr.imaging.files import SUFFIXES, read
+from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade
+from mzsr.imaging.jpeg import tables
+from mzsr.imaging.random_kernels import RANDOM, misjudged
+from mzsr.learning.photographs import Photograph
 from mzsr.shapes import Images
 
-Photograph = UInt8[Tensor, "3 _h _w"]
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Low-resolution pictures, what they should become, and what happened in between."""
+    """Low-resolution pictures, what they should become, and what the network is told of what happened in between."""
 
     lr: Images
     hr: Images
@@ -33,54 +33,28 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Photographs:
-    """Decoded pictures, and the files that could not be used with the reason."""
+class Task:
+    """One kernel: D_tr to descend on, D_te to be good at afterwards."""
 
-    pictures: list[Photograph]
-    skipped: list[str]
-
-
-def load_photographs(folders: Sequence[Path], smallest: int) -> Photographs:
-    """Decode every picture below some folders, in the order of their names.
-
-    Args:
-        folders: searched recursively.
-        smallest: least height and width, pixels.
-
-    Returns:
-        The pictures as 8-bit RGB, and one line for each file that was passed over.
-
-    Raises:
-        InputError: a folder that does not exist, or no usable picture at all.
-    """
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"data folder {folder} does not exist or is a file; give a folder of photographs")
-    paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
-    pictures, skipped = [], []
-    for path in paths:
-        try:
-            pixels = read(path).pixels
-        except InputError as error:
-            skipped.append(str(error))
-            continue
-        height, width = pixels.shape[2:]
-        if min(height, width) < smallest:
-            skipped.append(f"{path} is {height}x{width}; at least {smallest}x{smallest} is required")
-            continue
-        pictures.append((pixels[0].expand(3, -1, -1) * 255).round().to(torch.uint8))
-    if not pictures:
-        where = ", ".join(str(folder) for folder in folders)
-        raise InputError(
-            f"no usable picture in {where} ({len(skipped)} of {len(paths)} passed over); "
-            f"photographs of at least {smallest}x{smallest} pixels are required"
-        )
-    return Photographs(pictures, skipped)
+    support: Pair
+    query: Pair
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """Return a generator that depends on nothing but (seed, step)."""
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+@dataclass(frozen=True)
+class Kind:
+    """What all patches of a batch have in common."""
+
+    scale: int
+    subsample: Subsample
+    middle: float  # row and column of the kernels' centroid, pixels
+    family: str
+    compressed: bool = False
+    misjudged: bool = False
+
+
+def step_generator(seed: int, step: int, index: int = 0) -> torch.Generator:
+    """Return a generator that depends on nothing but (seed, step, index)."""
+    digest = hashlib.sha256(f"{seed}/{step}/{index}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
@@ -102,39 +76,122 @@ def draw_patches(pictures: Sequence[Photograph], count: int, side: int, generato
     return torch.stack(patches).float() / 255
 
 
-def draw_degradation(law: KernelLaw, count: int, generator: torch.Generator) -> Degradation:
-    """Draw one degradation for a batch: a scale, a subsampling and a grid, and a kernel and a noise level for each."""
-    shares = torch.tensor(list(law.scales.values()), dtype=torch.float64)
-    scale = list(law.scales)[int(torch.multinomial(shares, 1, generator=generator))]
+def draw_kind(law: KernelLaw, generator: torch.Generator) -> Kind:
+    """Draw what a batch has in common: scale, subsampling, grid, kernel family, JPEG or not, told rightly or not."""
+    scale = _choose(law.scales, generator)
     if law.name == "bicubic":
-        return Degradation(kernels.delta(), scale, "bicubic")
-    kind = float(torch.rand((), generator=generator, dtype=torch.float64))
-    bicubic = kind < law.bicubic_share
-    centred = law.bicubic_share <= kind < law.bicubic_share + law.centred_share
+        return Kind(scale, "bicubic", 0.0, "none")
+    drawn = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+    bicubic = drawn[0] < law.bicubic_share
+    centred = law.bicubic_share <= drawn[0] < law.bicubic_share + law.centred_share
+    return Kind(
+        scale,
+        "bicubic" if bicubic else "direct",
+        (scale - 1) / 2 if centred else 0.0,
+        _choose(law.families, generator),
+        compressed=drawn[1] < law.jpeg_share,
+        misjudged=drawn[2] < law.error_share,
+    )
+
+
+def draw_degradations(
+    law: KernelLaw, kind: Kind, count: int, generator: torch.Generator
+) -> tuple[Degradation, Degradation]:
+    """Draw a kernel and a noise level for each of `count` patches.
+
+    Returns:
+        What happens to the patches, and what the network is told of it.
+    """
+    if law.name == "bicubic":
+        d = Degradation(kernels.delta(), kind.scale, "bicubic")
+        return d, d
     low, high = law.variance
-    # Bicubic subsampling blurs on its own account: half of the range, and down to none at all
-    variance = (low / 2, high * scale / 2) if bicubic else (low, high * scale)
-    middle = (scale - 1) / 2 if centred else 0.0
-    drawn = kernels.random_gaussians(
+    variance = low, high * kind.scale
+    if kind.subsample == "bicubic" and kind.family != "uniform":
+        # Bicubic subsampling blurs on its own account: half of the range, and down to none at all
+        variance = low / 2, high * kind.scale / 2
+    drawn = RANDOM[kind.family](
         count,
         variance=variance,
-        size=kernels.SIZE if scale <= 2 else 2 * kernels.SIZE // 3 * 2 + 1,
-        offset=(middle, middle),
+        size=kernels.SIZE if kind.scale <= 2 else 2 * kernels.SIZE // 3 * 2 + 1,
+        offset=(kind.middle, kind.middle),
         generator=generator,
     )
     noisy = torch.rand(count, generator=generator) < law.noise_share
     noise = torch.rand(count, generator=generator) * law.noise * noisy
-    return Degradation(drawn, scale, "bicubic" if bicubic else "direct", noise)
+    jpeg = None
+    if kind.compressed:
+        lowest, highest = law.jpeg
+        jpeg = Jpeg(tables(torch.randint(lowest, highest + 1, (count,), generator=generator).float()))
+    phase = (kind.scale - 1) / 2 if kind.subsample == "bicubic" else kind.middle
+    true = Degradation(drawn, kind.scale, kind.subsample, noise, jpeg, (phase, phase))
+    if not kind.misjudged:
+        return true, true
+    return true, replace(true, kernel=misjudged(drawn, error=law.error, generator=generator))
 
 
 def draw_pair(
     pictures: Sequence[Photograph], law: KernelLaw, count: int, side: int, generator: torch.Generator
 ) -> Pair:
     """Draw patches and degrade them, with low resolution rounded to 8 bits as files hold it."""
-    d = draw_degradation(law, count, generator)
-    hr = draw_patches(pictures, count, side - side % d.scale, generator)
-    lr = degrade(hr, d, generator)
-    return Pair((lr.clamp(0, 1) * 255).round() / 255, hr, d)
+    kind = draw_kind(law, generator)
+    true, told = draw_degradations(law, kind, count, generator)
+    return _pair(pictures, true, told, count, side - side % kind.scale, generator)
+
+
+def draw_task(
+    pictures: Sequence[Photograph],
+    law: KernelLaw,
+    count: int,
+    side: int,
+    generator: torch.Generator,
+    *,
+    kind: Kind,
+    same_image: bool,
+) -> Task:
+    """Draw one kernel and its two sets of patches.
+
+    Args:
+        pictures: to cut from.
+        law: of the kernel.
+        count: patches of each set.
+        side: of a high-resolution patch, pixels.
+        generator: source of randomness.
+        kind: drawn beforehand, so that tasks that are computed at once can share it.
+        same_image: D_tr is (son, lr) and D_te is (lr, hr) of the same patches, as it will be at meta-test (MLSR, ECCV
+            2020); otherwise D_tr and D_te are (lr, hr) of different patches, as MZSR publishes it.
+    """
+    true, told = (_single(d) for d in draw_degradations(law, kind, 1, generator))
+    if not same_image:
+        side -= side % kind.scale
+        sets = [_pair(pictures, true, told, count, side, generator) for _ in range(2)]
+        return Task(*sets)
+    query = _pair(pictures, true, told, count, side - side % kind.scale**2, generator)
+    father = crop(query.lr, kind.scale)
+    return Task(Pair(degrade(father, query.degradation, generator), father, query.degradation), query)
+
+
+def _pair(
+    pictures: Sequence[Photograph],
+    true: Degradation,
+    told: Degradation,
+    count: int,
+    side: int,
+    generator: torch.Generator,
+) -> Pair:
+    hr = draw_patches(pictures, count, side, generator)
+    lr = degrade(hr, true.to(hr.device), generator)
+    return Pair((lr.clamp(0, 1) * 255).round() / 255, hr, told.to(hr.device))
+
+
+def _single(d: Degradation) -> Degradation:
+    """Return a batch of one degradation as one for every image."""
+    return d if d.kernel.ndim == 2 else replace(d, kernel=d.kernel[0])
+
+
+def _choose(shares: Mapping[K, float], generator: torch.Generator) -> K:
+    weights = torch.tensor(list(shares.values()), dtype=torch.float64)
+    return list(shares)[int(torch.multinomial(weights, 1, generator=generator))]
 
 
 def _draw(bound: int, generator: torch.Generator) -> int:

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The four models of the MZSR paper, from nothing to src/mzsr/weights: θ_T on plain bicubic pairs, then for each model
+# plain training over its kernels and second-order meta-training with five inner steps. Stop it at any time, run it
+# again, and it goes on where it was. PRESET=paper trains the published schedule instead (days of an accelerator).
+#
+# command: bash runs/train_paper.sh ../shared/data
+# machine: TODO
+# hours:   TODO
+# score:   TODO
+set -euo pipefail
+data=${1:?give the folder that holds train/ and bench/}
+out=${2:-out}
+photographs=(--data "$data/train/cid22" --data "$data/train/clic2025" --data "$data/train/gb82")
+train() { python -m mzsr train "$1" --out "$out/$2" --resume "${photographs[@]}" "${@:3}"; }
+
+if [ "${PRESET:-}" = paper ]; then
+    train pretrain paper-t --preset paper
+else
+    train pretrain paper-t --config runs/paper-t.yaml
+fi
+
+model() { # name, scales, share of bicubic subsampling, step sizes at meta-test
+    local law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
+    if [ "${PRESET:-}" = paper ]; then
+        train meta "$1" --preset paper "${law[@]}" --set "test_alphas=$4" --from "$out/paper-t/weights.safetensors"
+    else
+        local kernels=(--set "law.families={uniform: 1}" --set "law.variance=[1, 2.5]" --set law.centred_share=0 --set law.noise_share=0)
+        train pretrain "$1-law" --config runs/paper-law.yaml "${law[@]}" "${kernels[@]}" \
+            --from "$out/paper-t/weights.safetensors"
+        train meta "$1" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "test_alphas=$4" \
+            --from "$out/$1-law/weights.safetensors"
+    fi
+    python runs/publish.py "$out/$1/weights.safetensors" --name "$1" --summary "network and step sizes of MZSR, $5"
+}
+model mzsr-x2-direct '{2: 1}' 0 '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2'
+model mzsr-x2-bicubic '{2: 1}' 1 '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2'
+model mzsr-x4-direct '{4: 1}' 0 '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4'
+model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4'

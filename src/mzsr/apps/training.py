@@ -1,0 +1,133 @@
+"""The `mzsr train` commands: each a few lines over `learning`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mzsr.apps.usage import seconds, usage
+
+if TYPE_CHECKING:
+    from mzsr.config import TrainConfig
+    from mzsr.learning.photographs import Photographs
+
+train = typer.Typer(no_args_is_help=True, help="Train a network on folders of photographs.")
+
+Data = Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of photographs; may be given several times.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.")]
+ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="What differs from the preset.")]
+Preset = Annotated[str, typer.Option(help="flagship, paper or smoke.")]
+Change = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Change one value.")]
+From = Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Weights to start from: a file or a name.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+TimeLimit = Annotated[str, typer.Option(metavar="TIME", help="Save and stop after 90s, 9m or 2h.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write OUT/tensorboard, with sample pictures.")]
+
+
+@train.command()
+def pretrain(
+    data: Data, out: Out, config: ConfigFile = None, preset: Preset = "flagship", change: Change = [],  # noqa: B006
+    start_from: From = None, resume: Resume = False, time_limit: TimeLimit = "", device: Device = "auto",
+    tensorboard: TensorBoard = False,
+) -> None:  # fmt: skip
+    """Large-scale training: one network over a law of degradations, θ_0 → θ_T."""
+    with usage():
+        from mzsr.config import PRETRAIN
+        from mzsr.learning.pretrain import Pretraining
+        from mzsr.settings import load_config
+
+        settings = load_config(PRETRAIN, preset, config, change)
+        limit = seconds(time_limit)
+    _run(Pretraining, settings, data, out, device, start_from, resume, limit, tensorboard)
+
+
+@train.command()
+def meta(
+    data: Data, out: Out, config: ConfigFile = None, preset: Preset = "flagship", change: Change = [],  # noqa: B006
+    start_from: From = None, resume: Resume = False, time_limit: TimeLimit = "", device: Device = "auto",
+    tensorboard: TensorBoard = False,
+) -> None:  # fmt: skip
+    """Meta-transfer training: weights that a few gradient steps make good for any picture, θ_T → θ_M."""
+    with usage():
+        from mzsr.config import META
+        from mzsr.errors import InputError
+        from mzsr.learning.metatrain import MetaTraining
+        from mzsr.settings import load_config
+
+        settings = load_config(META, preset, config, change)
+        limit = seconds(time_limit)
+        if start_from is None and not (resume and (out / "state.safetensors").exists()):
+            raise InputError(
+                "meta-transfer training starts from trained weights; give --from MODEL or FILE.safetensors"
+            )
+    _run(MetaTraining, settings, data, out, device, start_from, resume, limit, tensorboard)
+
+
+@train.command()
+def check(data: Data, patch: Annotated[int, typer.Option(metavar="PX", help="Least height and width.")] = 96) -> None:
+    """Check folders of photographs: how many, how large, under which licence, and what cannot be used."""
+    with usage(1):
+        from mzsr.learning.photographs import check_lines, load_photographs
+
+        for line in check_lines(load_photographs(data, patch)):
+            typer.echo(line)
+
+
+@train.command()
+def schema(stage: Annotated[Literal["pretrain", "meta"], typer.Argument(help="pretrain or meta.")]) -> None:
+    """Print the JSON schema of a training configuration, for editors that check YAML."""
+    from mzsr.config import MetaConfig, PretrainConfig
+    from mzsr.settings import json_schema
+
+    typer.echo(json_schema(PretrainConfig if stage == "pretrain" else MetaConfig))
+
+
+def _run(
+    objective: Callable[..., Any], settings: "TrainConfig", data: list[Path], out: Path, device: str,
+    start_from: str | None, resume: bool, limit: float, tensorboard: bool,
+) -> None:  # fmt: skip
+    """Train, alone or as one of the processes of torchrun, of which the first alone speaks."""
+    import torch
+
+    from mzsr.learning.devices import pick_device
+    from mzsr.learning.loop import train as run
+    from mzsr.learning.parallel import join
+
+    with usage():
+        place = pick_device(device)
+    with usage(1), join(place) as world:
+        if world.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
+            torch.backends.cudnn.benchmark = True
+        with _progress(out, settings.iterations, silent=world.rank > 0) as progress:
+            outcome = run(
+                lambda photographs: objective(settings, photographs, world.device), settings, data, out, world,
+                start_from=start_from, resume=resume, time_limit=limit, tensorboard=tensorboard,
+                told=lambda photographs: world.rank or _say(photographs),
+                progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
+            )  # fmt: skip
+    if world.rank == 0:
+        more = "" if outcome.step == outcome.iterations else "; go on with --resume"
+        done = f"iteration {outcome.step} of {outcome.iterations}, {outcome.rate:.2f} per second"
+        typer.echo(f"{done}; wrote {outcome.weights}{more}", err=True)
+
+
+def _say(photographs: "Photographs") -> None:
+    from mzsr.learning.photographs import check_lines
+
+    for line in check_lines(photographs):
+        typer.echo(line, err=True)
+
+
+@contextmanager
+def _progress(out: Path, total: int, *, silent: bool) -> Iterator[Callable[[str, float], None]]:
+    from mzsr.apps import present
+
+    if silent:
+        yield lambda stage, done: None
+        return
+    with present.progress(out, total) as progress:
+        yield progress

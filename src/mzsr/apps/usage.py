@@ -1,0 +1,41 @@
+"""What every command shares: an error in one line with an exit code, and values as people write them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from mzsr.errors import InputError
+
+
+@contextmanager
+def usage(code: int = 2) -> Iterator[None]:
+    """Turn an InputError into one line on standard error and an exit code: 2 for wrong usage, 1 for what failed."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"mzsr: {error}", err=True)
+        raise typer.Exit(code) from None
+
+
+def noise_level(text: str) -> float:
+    """Read a standard deviation, a number in [0, 1] or a fraction such as 5/255."""
+    upper, _, lower = text.partition("/")
+    try:
+        value = float(upper) / float(lower or 1)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"noise is '{text}'; a number such as 0.02 or a fraction such as 5/255 is required") from None
+    if not 0 <= value <= 1:
+        raise InputError(f"noise is {text}; it must lie between 0 and 1 — 8-bit levels are written as 5/255")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Read a time such as 90s, 9m or 2h; nothing means no limit."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not text:
+        return float("inf")
+    if not found:
+        raise InputError(f"time limit is '{text}'; write 90s, 9m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]

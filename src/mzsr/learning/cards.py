@@ -1,0 +1,78 @@
+"""The card of a training run: data, recipe, commit, machine and hours, and what the objective says of its weights."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mzsr.config import Card, TrainConfig
+from mzsr.learning.parallel import World
+from mzsr.learning.photographs import Photographs
+
+
+def make_card(
+    config: TrainConfig,
+    photographs: Photographs,
+    world: World,
+    *,
+    about: dict[str, Any],
+    iterations: int,
+    hours: float,
+    earlier: tuple[dict[str, Any], ...],
+) -> Card:
+    """Gather what is known of weights that a run has trained.
+
+    Args:
+        config: its recipe.
+        photographs: its data.
+        world: the processes that it ran on.
+        about: summary, step_sizes and crops, which the objective knows.
+        iterations: done so far.
+        hours: they took.
+        earlier: the runs before it, see `as_earlier`.
+    """
+    return Card(
+        name=config.network.name,
+        network=config.network,
+        scales=tuple(sorted(config.law.scales)),
+        data=tuple(f"{f.name} ({config.licences.get(f.name) or f.licence or 'licence not stated'})"
+                   for f in photographs.folders),
+        recipe=config.model_dump(mode="json"),
+        command=" ".join(["mzsr", *sys.argv[1:]]),
+        commit=_commit(),
+        iterations=iterations,
+        hours=round(hours, 3),
+        machine=_machine(world, len(photographs.pictures)),
+        earlier=earlier,
+        sha256="",
+        **about,
+    )  # fmt: skip
+
+
+def as_earlier(card: Card) -> tuple[dict[str, Any], ...]:
+    """Return the runs that led to a weight file, its own last, for the card of a run that starts from it."""
+    own = card.model_dump(mode="json", include={"recipe", "command", "commit", "iterations", "hours", "machine"})
+    return (*card.earlier, own)
+
+
+def _commit() -> str:
+    """Return the commit of the source tree, with a + if it was changed; `unknown` outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=folder, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return told.stdout.strip()
+
+
+def _machine(world: World, pictures: int) -> str:
+    cuda = world.device.type == "cuda"
+    processor = torch.cuda.get_device_name(world.device) if cuda else platform.machine()
+    processes = f"{world.size} processes, " if world.size > 1 else ""
+    return f"{processes}{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, {pictures} pictures"

@@ -1,0 +1,332 @@
+"""The one training loop: Adam, schedule, average, checkpoints. Both stages of training are an `Objective` in it.
+
+What a run leaves in its folder:
+
+    state.safetensors    parameters, average and optimiser at the last checkpoint; `--resume` starts from it
+    log.jsonl            one line for every LOG_EVERY iterations
+    weights.safetensors  the averaged parameters, and weights.json, their card; written whenever the run stops
+
+A batch depends on (seed, step, index) alone and the state is complete and written atomically, so a run that was killed
+at any moment and resumed ends, on the same machine, with the same bits as one that was not.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from mzsr.config import TrainConfig
+from mzsr.errors import InputError
+from mzsr.learning.cards import as_earlier, make_card
+from mzsr.learning.checkpoint import load_state, load_weights, save_state, save_weights
+from mzsr.learning.devices import best_precision
+from mzsr.learning.journal import Journal
+from mzsr.learning.networks import Network, build
+from mzsr.learning.parallel import World
+from mzsr.learning.photographs import Photographs, load_photographs
+from mzsr.shapes import Images, Params, Scalar
+
+LOG_EVERY = 50
+
+
+class Objective:
+    """What a stage of training minimises.
+
+    Attributes:
+        theta: all that Adam moves, by name; what is no parameter of the network has a `/` in its name.
+    """
+
+    def __init__(self, config: TrainConfig, photographs: Photographs, device: torch.device) -> None:
+        """Build the network of a configuration, from its seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            network = build(config.network)
+        self.network: Network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
+        self.network.precision = _precision(config, device)
+        self.theta: Params = dict(self.network.named_parameters())
+        self.pictures = photographs.pictures
+
+    def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
+        """Copy the parameters of a weight file; return the runs that led to it."""
+        network, card = load_weights(path)
+        wanted = self.config.network
+        if card.network != wanted:
+            raise InputError(f"{path} is of network {card.network}; this run trains {wanted} — make them the same")
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                self.theta[name].copy_(parameter)
+        return as_earlier(card)
+
+    @property
+    def config(self) -> TrainConfig:
+        """Return the configuration."""
+        raise NotImplementedError
+
+    def gradient(self, step: int, tasks: range) -> tuple[Scalar, Params]:
+        """Return the mean loss of some tasks of an iteration and its gradient."""
+        raise NotImplementedError
+
+    def pace(self, name: str) -> float:
+        """Return the learning rate of a tensor as a multiple of the configured one."""
+        return 1.0
+
+    def about(self, theta: Params) -> dict[str, Any]:
+        """Return summary, step_sizes and crops for the card of `theta`."""
+        raise NotImplementedError
+
+    def show(self, theta: Params, step: int) -> dict[str, Images]:
+        """Return pictures that show what `theta` does."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of `train` came to.
+
+    Attributes:
+        step: iterations done, of `iterations`.
+        loss: of the last one.
+        weights: the file of the averaged parameters.
+        rate: iterations per second of this call.
+    """
+
+    step: int
+    iterations: int
+    loss: float
+    weights: Path
+    rate: float
+
+
+@dataclass
+class _Run:
+    """The moving parts; everything that a checkpoint has to hold."""
+
+    objective: Objective
+    optimiser: torch.optim.Adam
+    ema: Params
+    data: str
+    step: int = 0
+    seconds: float = 0.0
+    earlier: tuple[dict[str, Any], ...] = field(default=())
+
+
+def train(
+    make: Callable[[Photographs], Objective],
+    config: TrainConfig,
+    folders: Sequence[Path],
+    out: Path,
+    world: World,
+    *,
+    start_from: str | Path | None = None,
+    resume: bool = False,
+    time_limit: float | int = math.inf,
+    tensorboard: bool = False,
+    told: Callable[[Photographs], None] = lambda photographs: None,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> Outcome:
+    """Train from scratch or from given weights, or go on where a run stopped.
+
+    Args:
+        make: builds the objective for the photographs.
+        config: network, law, schedule.
+        folders: of photographs.
+        out: folder of the run; made if it does not exist.
+        world: the processes that train together.
+        start_from: weights of the same network to start from; None starts from random ones.
+        resume: go on from `state.safetensors` if there is one.
+        time_limit: seconds after which to save and stop; the next call with `resume` goes on.
+        tensorboard: write events for TensorBoard too.
+        told: is given the photographs before training begins.
+        progress: told the iteration and its loss.
+
+    Raises:
+        InputError: unusable data, a run in `out` that is not resumed or is of another configuration, a full disk, a
+            loss that is no number (the last good state is saved first).
+    """
+    start = time.monotonic()
+    state_file = out / "state.safetensors"
+    if state_file.exists() and not resume:
+        raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
+    photographs = load_photographs(folders, config.patch)
+    told(photographs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made ({error.strerror}); give a folder for the run") from error
+    run = _start(make(photographs.to(world.device)), config, photographs)
+    if state_file.exists():
+        _restore(run, config, state_file)
+    elif start_from is not None:
+        run.earlier = run.objective.begin_from(start_from)
+        run.ema = _copy(run.objective.theta)
+    first, before, loss = run.step, run.seconds, math.nan
+    journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
+
+    saved = first
+
+    def save() -> Path:
+        nonlocal saved
+        if world.rank == 0:
+            try:
+                _save(run, config, state_file)
+                saved = run.step
+                _publish(run, config, photographs, world, out)
+            except InputError as error:
+                raise InputError(
+                    f"{error}; the last good state is of iteration {saved}, go on with --resume"
+                ) from error
+        return out / "weights.safetensors"
+
+    while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
+        loss, gradient = _gradient(run.objective, run.step, world, config.tasks)
+        norm = _norm(gradient)
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            save()
+            raise InputError(
+                f"loss is {loss}, gradient norm {norm} at iteration {run.step + 1}; both must be finite — the last "
+                f"good state, of iteration {run.step}, is saved: start anew from its weights with a smaller learning_rate"
+            )
+        _update(run, config, gradient)
+        run.seconds = before + time.monotonic() - start
+        progress(run.step, loss)
+        if journal is not None and run.step % LOG_EVERY == 0:
+            rate = (run.step - first) / (time.monotonic() - start)
+            facts = {"loss": loss, "norm": norm, "seconds": round(run.seconds, 1), "rate": round(rate, 3)}
+            journal.record(run.step, facts, gradient)
+        if run.step % config.save_every == 0:
+            save()
+            if journal is not None and journal.board is not None:
+                journal.show(run.step, run.objective.show(run.ema, run.step))
+    weights = save()
+    if journal is not None:
+        journal.close()
+    return Outcome(run.step, config.iterations, loss, weights, (run.step - first) / (time.monotonic() - start))
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Return the learning rate of iteration `step` (from 0): a linear warm-up, then the schedule.
+
+    `cosine` goes down half a period to a fiftieth; `halving` halves every `halve_every` iterations, twice.
+
+    >>> from mzsr.config import PretrainConfig
+    >>> learning_rate(PretrainConfig(iterations=1000, warmup=100, learning_rate=1.0), 49)
+    0.5
+    """
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    if config.schedule == "halving":
+        return config.learning_rate / 2 ** min(2, step // config.halve_every)
+    done = (step - config.warmup) / max(1, config.iterations - config.warmup)
+    return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _start(objective: Objective, config: TrainConfig, photographs: Photographs) -> _Run:
+    groups: dict[float, list[Tensor]] = {}
+    for name, tensor in objective.theta.items():
+        groups.setdefault(objective.pace(name), []).append(tensor)
+    optimiser = torch.optim.Adam([{"params": members, "pace": pace} for pace, members in groups.items()], lr=1.0)
+    data = f"{len(photographs.pictures)} pictures, {photographs.digest}"
+    return _Run(objective, optimiser, _copy(objective.theta), data)
+
+
+def _gradient(objective: Objective, step: int, world: World, tasks: int) -> tuple[float, Params]:
+    """Return loss and gradient over the tasks of all processes."""
+    loss, gradient = objective.gradient(step, world.share(tasks))
+    if world.size == 1:
+        return float(loss), gradient
+    flat = torch.cat([*(tensor.reshape(-1) for tensor in gradient.values()), loss.detach().reshape(1)])
+    *parts, loss = world.mean_(flat).split([*(tensor.numel() for tensor in gradient.values()), 1])
+    return float(loss), {n: part.view_as(old) for (n, old), part in zip(gradient.items(), parts, strict=True)}
+
+
+def _norm(gradient: Params) -> float:
+    return float(torch.linalg.vector_norm(torch.stack([tensor.norm() for tensor in gradient.values()])))
+
+
+def _update(run: _Run, config: TrainConfig, gradient: Params) -> None:
+    """Take one step of Adam, and move the average."""
+    for name, tensor in run.objective.theta.items():
+        tensor.grad = gradient[name]
+    clip_grad_norm_(run.objective.theta.values(), config.clip)
+    for group in run.optimiser.param_groups:
+        group["lr"] = group["pace"] * learning_rate(config, run.step)
+    run.optimiser.step()
+    run.step += 1
+    # The average starts short, or the first weights, which are noise, would weigh on it for long
+    decay = min(config.ema, run.step / (run.step + 10))
+    for name, tensor in run.objective.theta.items():
+        run.ema[name].lerp_(tensor.detach(), 1 - decay)
+
+
+def _save(run: _Run, config: TrainConfig, path: Path) -> None:
+    theta = run.objective.theta
+    groups: dict[str, Params] = {"theta": theta, "ema": run.ema}
+    for key in ("exp_avg", "exp_avg_sq"):
+        groups[key] = {name: run.optimiser.state[t][key] for name, t in theta.items() if t in run.optimiser.state}
+    facts = {"step": str(run.step), "seconds": repr(run.seconds), "config": config.model_dump_json()}
+    facts |= {"stage": type(config).__name__, "data": run.data, "earlier": json.dumps(run.earlier)}
+    save_state(path, groups, facts)
+
+
+def _publish(run: _Run, config: TrainConfig, photographs: Photographs, world: World, out: Path) -> None:
+    about = run.objective.about(run.ema)
+    card = make_card(
+        config, photographs, world, about=about, iterations=run.step, hours=run.seconds / 3600, earlier=run.earlier
+    )
+    weights = {name: tensor for name, tensor in run.ema.items() if "/" not in name}
+    save_weights(out / "weights.safetensors", weights, card)
+
+
+def _restore(run: _Run, config: TrainConfig, path: Path) -> None:
+    groups, facts = load_state(path)
+    theta = run.objective.theta
+    if not {"step", "seconds", "config", "data", "stage", "earlier"} <= facts.keys():
+        raise InputError(f"{path} is no training state of mzsr {type(config).__name__}; choose another folder")
+    if facts["stage"] != type(config).__name__:
+        raise InputError(
+            f"{path} is a state of {facts['stage']}, this is {type(config).__name__}; choose another folder"
+        )
+    if (then := type(config).parse(json.loads(facts["config"]), str(path))) != config:
+        now, was = config.model_dump(), then.model_dump()
+        keys = ", ".join(key for key in now if now[key] != was[key])
+        raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or choose a folder")
+    if facts["data"] != run.data:
+        raise InputError(f"{path} was made with {facts['data']}, this is {run.data}; give the same data, or a folder")
+    run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
+    run.earlier = tuple(json.loads(facts["earlier"]))
+    needed = ("theta", "ema", "exp_avg", "exp_avg_sq") if run.step else ("theta", "ema")
+    if any(groups.get(group, {}).keys() != theta.keys() for group in needed):
+        raise InputError(f"{path} is of another version of the network; finish the run with the version that began it")
+    run.ema = {name: _like(groups["ema"][name], tensor) for name, tensor in theta.items()}
+    with torch.no_grad():
+        for name, parameter in theta.items():
+            parameter.copy_(groups["theta"][name])
+            if run.step:
+                run.optimiser.state[parameter] = {
+                    "step": torch.tensor(float(run.step)),
+                    "exp_avg": _like(groups["exp_avg"][name], parameter),
+                    "exp_avg_sq": _like(groups["exp_avg_sq"][name], parameter),
+                }
+
+
+def _copy(theta: Params) -> Params:
+    return {name: tensor.detach().clone() for name, tensor in theta.items()}
+
+
+def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+
+
+def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
+    if config.precision == "auto":
+        return best_precision(device)
+    return torch.float32 if config.precision == "float32" else torch.bfloat16
