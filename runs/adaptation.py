@@ -5,9 +5,11 @@ subsampling, low resolution rounded to 8 bits, protocol `mzsr`. The son is made 
 kernel; the estimated kernel and noise; or a wrong one, an isotropic Gaussian of variance scale² / 2 on the right grid.
 
 command: python runs/adaptation.py --data ../shared/data/bench
-machine: 2 CPU cores
-hours:   TODO
-score:   TODO
+machine: 1 CPU core (float32), torch 2.13
+hours:   0.1
+score:   x2, mean PSNR at 0 steps: known 31.99, estimated 30.98, wrong 29.49 dB; 10 steps change the mean by +0.005,
+         +0.003, -0.001 dB and the worst picture by -0.015, -0.013, -0.061 dB; no picture loses more than 0.1 dB.
+         x4, the first 3 kernels only: known 30.32, estimated 30.20, wrong 29.38 dB; 10 steps +0.003, +0.002, +0.002
 """
 
 import argparse

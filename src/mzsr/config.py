@@ -219,6 +219,9 @@ class Card(Config):
         description="inner step sizes, of all tensors or of each (one left out stays as it is); the last holds for all "
         "further steps"
     )
+    subsample: Literal["direct", "bicubic"] | None = Field(
+        default=None, description="the only subsampling, and with it grid, that the network knows; none: any"
+    )
     crops: int = Field(
         default=0, ge=0, description="crops that adaptation looks at; 0: the whole picture, as published"
     )

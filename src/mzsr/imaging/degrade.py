@@ -35,7 +35,7 @@ class Jpeg:
     Attributes:
         tables: quantisation of luma and chroma; see `jpeg.tables` for those of a quality.
         chroma: its subsampling.
-        offset: (row, column) at which the grid of 8x8 blocks starts, for pictures that were cropped afterwards.
+        offset: (row, column) of the first pixel on the grid of blocks, for pictures that were cropped afterwards.
     """
 
     tables: Float[Tensor, "#b 2 8 8"]

@@ -223,8 +223,8 @@ def _gaussian_at(
     middle = centroid.expand(covariance.shape[:-1])
     ridge = 1e-3 * torch.eye(2, dtype=covariance.dtype, device=covariance.device)  # all in one tap: C is 0
     reach = 0.25 + covariance.diagonal(dim1=-2, dim2=-1)
-    for iteration in range(6):
-        taps = _weighted(covariance, middle, size, weights)
+    taps = _weighted(covariance, middle, size, weights)
+    for iteration in range(5):
         found, second = moments(taps)
         missing = centroid - found
         if float(missing.abs().max()) < 1e-4:
@@ -233,6 +233,7 @@ def _gaussian_at(
         # Between two taps a narrow Gaussian switches from one to the other; shorter and shorter steps find the place
         bound = reach / 2**iteration
         middle = middle + step[..., 0].clamp(-bound, bound)
+        taps = _weighted(covariance, middle, size, weights)
     return taps
 
 

@@ -109,6 +109,8 @@ class Upscaler:
         height, width = rgb.shape[2:]
         factor, target = _target(height, width, scale, size)
         whole = max(1, math.ceil(factor - 1e-9))
+        if not (isinstance(kernel, str) and kernel == "bicubic"):
+            subsample = subsample or self.card.subsample
         with _timed(seconds, "estimate", progress):
             d, told = _degradation(rgb, whole, kernel, subsample, noise)
             d = d.to(self.device)
@@ -125,7 +127,7 @@ class Upscaler:
             agreement = _psnr(linear(hr, d), rgb)
             result, bicubic = (self._finish(pixels, picture, target) for pixels in (hr, upsample(rgb, d).clamp(0, 1)))
             alpha = None if picture.alpha is None else _fit(upsample(picture.alpha, d.to("cpu")), target).clamp(0, 1)
-        facts = self._facts(picture, target, factor, whole, steps, seed, told)
+        facts = self._facts(picture, target, factor, d, steps, seed, told)
         return Result(
             replace(picture, pixels=result, alpha=alpha), bicubic, d.to("cpu"), told,
             adapted.losses, adapted.kept, agreement, seconds, facts, image,
@@ -139,13 +141,15 @@ class Upscaler:
         return pixels if picture.pixels.shape[1] == 3 else pixels.mean(1, keepdim=True)
 
     def _facts(
-        self, picture: Picture, target: tuple[int, int], factor: float, whole: int, steps: int, seed: int,
+        self, picture: Picture, target: tuple[int, int], factor: float, d: Degradation, steps: int, seed: int,
         told: Estimate | None,
     ) -> dict[str, Any]:  # fmt: skip
         warnings = []
-        if whole not in self.card.scales:
+        if d.scale not in self.card.scales:
             seen = ", ".join(f"x{scale}" for scale in self.card.scales)
-            warnings.append(f"the network was trained at {seen}, not at x{whole}")
+            warnings.append(f"the network was trained at {seen}, not at x{d.scale}")
+        if self.card.subsample not in (None, d.subsample):
+            warnings.append(f"the network knows {self.card.subsample} subsampling only, this is {d.subsample}")
         if told is not None and told.fallback:
             warnings.append(told.note)
         return {

@@ -4,7 +4,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -29,7 +29,7 @@ def make_card(
         config: its recipe.
         photographs: its data.
         world: the processes that it ran on.
-        about: summary, step_sizes and crops, which the objective knows.
+        about: summary, step_sizes, subsample and crops, which the objective knows.
         iterations: done so far.
         hours: they took.
         earlier: the runs before it, see `as_earlier`.
@@ -56,6 +56,17 @@ def as_earlier(card: Card) -> tuple[dict[str, Any], ...]:
     """Return the runs that led to a weight file, its own last, for the card of a run that starts from it."""
     own = card.model_dump(mode="json", include={"recipe", "command", "commit", "iterations", "hours", "machine"})
     return (*card.earlier, own)
+
+
+def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None:
+    """Return the subsampling that a network without data steps was trained for, if it was only one.
+
+    It has learned the shift of that grid; the flagship is told the grid and knows all.
+    """
+    law = config.law
+    if config.network.name != "paper" or not (law.name == "bicubic" or law.bicubic_share in (0, 1)):
+        return None
+    return "bicubic" if law.name == "bicubic" or law.bicubic_share == 1 else "direct"
 
 
 def _commit() -> str:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from mzsr.config import TrainConfig
+from mzsr.config import FORMAT, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.cards import as_earlier, make_card
 from mzsr.learning.checkpoint import load_state, load_weights, save_state, save_weights
@@ -273,7 +273,12 @@ def _save(run: _Run, config: TrainConfig, path: Path) -> None:
     for key in ("exp_avg", "exp_avg_sq"):
         groups[key] = {name: run.optimiser.state[t][key] for name, t in theta.items() if t in run.optimiser.state}
     facts = {"step": str(run.step), "seconds": repr(run.seconds), "config": config.model_dump_json()}
-    facts |= {"stage": type(config).__name__, "data": run.data, "earlier": json.dumps(run.earlier)}
+    facts |= {
+        "format": str(FORMAT),
+        "stage": type(config).__name__,
+        "data": run.data,
+        "earlier": json.dumps(run.earlier),
+    }
     save_state(path, groups, facts)
 
 
@@ -289,6 +294,8 @@ def _publish(run: _Run, config: TrainConfig, photographs: Photographs, world: Wo
 def _restore(run: _Run, config: TrainConfig, path: Path) -> None:
     groups, facts = load_state(path)
     theta = run.objective.theta
+    if (given := facts.get("format", "")).isdecimal() and int(given) > FORMAT:
+        raise InputError(f"{path} has format {given}, this version reads up to {FORMAT}; update mzsr")
     if not {"step", "seconds", "config", "data", "stage", "earlier"} <= facts.keys():
         raise InputError(f"{path} is no training state of mzsr {type(config).__name__}; choose another folder")
     if facts["stage"] != type(config).__name__:
@@ -304,7 +311,8 @@ def _restore(run: _Run, config: TrainConfig, path: Path) -> None:
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
     run.earlier = tuple(json.loads(facts["earlier"]))
     needed = ("theta", "ema", "exp_avg", "exp_avg_sq") if run.step else ("theta", "ema")
-    if any(groups.get(group, {}).keys() != theta.keys() for group in needed):
+    shapes = _shapes(theta)
+    if any(_shapes(groups.get(group, {})) != shapes for group in needed):
         raise InputError(f"{path} is of another version of the network; finish the run with the version that began it")
     run.ema = {name: _like(groups["ema"][name], tensor) for name, tensor in theta.items()}
     with torch.no_grad():
@@ -316,6 +324,10 @@ def _restore(run: _Run, config: TrainConfig, path: Path) -> None:
                     "exp_avg": _like(groups["exp_avg"][name], parameter),
                     "exp_avg_sq": _like(groups["exp_avg_sq"][name], parameter),
                 }
+
+
+def _shapes(theta: Params) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in theta.items()}
 
 
 def _copy(theta: Params) -> Params:

@@ -25,6 +25,7 @@ from torch.func import functional_call, vmap
 from mzsr.config import MetaConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, phase
+from mzsr.learning.cards import only_subsampling
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.inner import StepSize, descend
 from mzsr.learning.loop import Objective
@@ -98,6 +99,7 @@ class MetaTraining(Objective):
         return {
             "summary": f"{config.network.name} network, meta-trained for {config.steps} inner steps",
             "step_sizes": sizes,
+            "subsample": only_subsampling(config),
             "crops": 0 if config.network.name == "paper" else CROPS,
         }
 

@@ -15,6 +15,7 @@ import torch
 from torch.func import functional_call
 
 from mzsr.config import PretrainConfig
+from mzsr.learning.cards import only_subsampling
 from mzsr.learning.loop import Objective
 from mzsr.learning.losses import LOSSES
 from mzsr.learning.networks import Unfolded
@@ -66,6 +67,7 @@ class Pretraining(Objective):
         return {
             "summary": f"{self.config.network.name} network after large-scale training, not meta-trained",
             "step_sizes": STEP_SIZES,
+            "subsample": only_subsampling(self.config),
             "crops": 0 if self.config.network.name == "paper" else CROPS,
         }
 
