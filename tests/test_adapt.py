@@ -79,6 +79,35 @@ def test_an_absurd_step_is_not_kept(photo: Tensor, step_size: float) -> None:
     assert all(torch.equal(adapted.theta[name], tensor) for name, tensor in theta.items())
 
 
+def test_a_step_size_for_each_tensor(photo: Tensor) -> None:
+    """A tensor left out stays bit for bit, and every other one moves, by what its own list says."""
+    network = build(NetworkConfig(channels=8, stages=1))
+    theta: Params = dict(network.named_parameters())
+    moved = [name for name in theta if "tail" in name]
+    adapted = adapt(network, theta, photo, BLUR, steps=2, step_sizes={name: (2e-3, 1e-3) for name in moved})
+    assert adapted.kept == 2
+    assert [name for name in theta if not torch.equal(adapted.theta[name], theta[name])] == moved
+    sizes = {"stages.0.tail.bias": (1e-3,), "stages.0.tail.weight": (2e-3, 0.0)}
+    one, two = (adapt(network, theta, photo, BLUR, steps=n, step_sizes=sizes).theta for n in (1, 2))
+    _, gradient = loss_and_gradient(network, theta, support(photo, BLUR, 0))
+    for name, (first, *_) in sizes.items():
+        torch.testing.assert_close(one[name], theta[name] - first * gradient[name])
+    assert torch.equal(two["stages.0.tail.weight"], one["stages.0.tail.weight"])
+    assert not torch.equal(two["stages.0.tail.bias"], one["stages.0.tail.bias"])
+
+
+def test_equal_step_sizes_are_one_step_size(photo: Tensor) -> None:
+    network = build(NetworkConfig(channels=8, stages=1))
+    theta: Params = dict(network.named_parameters())
+    sizes = (2e-3, 1e-3)
+    one = adapt(network, theta, photo, BLUR, steps=3, step_sizes=sizes)
+    each = adapt(network, theta, photo, BLUR, steps=3, step_sizes=dict.fromkeys(theta, sizes))
+    assert one.kept == each.kept == 3
+    assert each.losses == pytest.approx(one.losses, rel=1e-6)
+    for name, tensor in one.theta.items():
+        torch.testing.assert_close(each.theta[name], tensor, rtol=1e-6, atol=1e-8)
+
+
 def test_losses_are_the_losses_at_every_theta(photo: Tensor) -> None:
     network = build(NetworkConfig(channels=8, stages=1))
     theta: Params = dict(network.named_parameters())

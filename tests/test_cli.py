@@ -19,7 +19,6 @@ from mzsr import __version__
 from mzsr.apps.cli import app
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, degrade
-from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.networks import Unfolded
 
 
@@ -241,14 +240,6 @@ BAD_INPUT_ELSEWHERE = [
     (["degrade", "a.png", "-o", "b.png", "--kernel", "even.npy"], "4x4; it must be square and odd", 2),
     (["degrade", "a.png", "-o", "b.png", "--noise", "auto"], "noise is 'auto'; a number such as 0.02 or", 2),
     (["degrade", "a.png", "-o", "b.png", "-s", "0"], "scale is 0", 2),
-    (["train", "pretrain", "--data", "none", "--out", "run"], "data folder none does not exist", 1),
-    (["train", "pretrain", "--data", "bare", "--out", "run"], "no usable picture in bare", 1),
-    (["train", "pretrain", "--data", "several", "--out", "run", "--preset", "big"], "preset is 'big'", 2),
-    (["train", "pretrain", "--data", "several", "--out", "run", "--set", "law.nois=1"], "did you mean 'law.noise'?", 2),
-    (["train", "pretrain", "--data", "several", "--out", "run", "--set", "seed"], "--set received 'seed'", 2),
-    (["train", "pretrain", "--data", "several", "--out", "run", "--config", "a.png"], "a.png is not text", 2),
-    (["train", "pretrain", "--data", "several", "--out", "run", "--time-limit", "soon"], "time limit is 'soon'", 2),
-    (["train", "pretrain", "--data", "several", "--out", "run", "--device", "abacus"], "device is 'abacus'", 2),
 ]
 
 
@@ -384,22 +375,6 @@ def test_models_shows_the_cards() -> None:
     cards = [json.loads(line) for line in run("models", "--json").stdout.splitlines()]
     assert "mzsr" in [card["name"] for card in cards]
     assert all(card["sha256"] and card["data"] for card in cards)
-
-
-def test_training_stops_resumes_and_ends(picture: Path) -> None:
-    Path("data").mkdir()
-    shutil.copy(picture, "data/a.png")
-    arguments = ["train", "pretrain", "--data", "data", "--out", "run", "--preset", "smoke", "--set", "iterations=6"]
-    first = run(*arguments, "--time-limit", "0s", "--device", "cpu")
-    assert first.exit_code == 0, first.stderr
-    assert "iteration 0 of 6; saved run/state.safetensors; go on with --resume" in first.stderr
-    refused(run(*arguments), "run already holds a run; add --resume", 1)
-    second = run(*arguments, "--resume")
-    assert second.exit_code == 0, second.stderr
-    assert "iteration 6 of 6; wrote run/weights.safetensors" in second.stderr
-    assert load_weights("run/weights.safetensors")[1].iterations == 6
-    result = run("upscale", "a.png", "-n", "run/weights.safetensors", "--steps", "0")
-    assert result.exit_code == 0, result.stderr
 
 
 def test_progress_on_a_terminal_is_a_bar(picture: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Tests of the degradation: the definition as oracle, the adjoint, one kernel for blur and resize, grids that stay."""
 
 import math
+from dataclasses import replace
 
 import jaxtyping
 import numpy as np
@@ -15,6 +16,7 @@ from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import (
     Degradation,
+    Jpeg,
     Subsample,
     adjoint,
     crop,
@@ -25,6 +27,7 @@ from mzsr.imaging.degrade import (
     phase,
     upsample,
 )
+from mzsr.imaging.jpeg import compress, tables
 from mzsr.imaging.resize import resize
 
 SUBSAMPLES: tuple[Subsample, ...] = ("direct", "bicubic")
@@ -149,6 +152,21 @@ def test_phase_of_a_batch_and_of_a_kernel_being_fitted() -> None:
     assert phase(Degradation(batch.requires_grad_())) == (0.5, -1.0)
 
 
+def test_a_grid_that_is_told_is_not_worked_out() -> None:
+    """It moves what is enlarged, by as much, and nothing that depends on the kernel alone."""
+    kernel = kernels.gaussian((2.0, 1.0), size=21, offset=(0.5, 0.5)).double()
+    plain = Degradation(kernel)
+    assert phase(replace(plain, grid=(0.5, 0.5))) == phase(plain) == (0.5, 0.5)
+    other = replace(plain, grid=(1.5, -0.5))
+    assert phase(other) == (1.5, -0.5)
+    hr = torch.from_numpy(oracles.blob((48, 44), (22.6, 21.6), deviation=4.0))[None, None]
+    assert torch.equal(linear(hr, other), linear(hr, plain))
+    assert torch.equal(effective_kernel(other), effective_kernel(plain))
+    lr = linear(hr, plain)
+    middles = [oracles.centroid(upsample(lr, d)[0, 0].numpy()) for d in (plain, other)]
+    np.testing.assert_allclose(np.subtract(middles[1], middles[0]), (1.0, -1.0), atol=0.01)
+
+
 @given(
     height=st.integers(5, 14),
     width=st.integers(5, 14),
@@ -194,12 +212,55 @@ def test_noise_is_the_generators() -> None:
         torch.testing.assert_close(noise_map(d, hr), sigma)
 
 
+def test_compression_comes_last(photo: Tensor) -> None:
+    """lr = JPEG(A hr + n): the noise goes through it, and the linear part knows nothing of it."""
+    hr = photo.double().expand(2, -1, -1, -1)
+    plain = Degradation(random_kernel(3, 3), noise=0.1)
+    d = replace(plain, jpeg=Jpeg(tables(torch.tensor([20.0, 90.0]))))
+    assert d.jpeg is not None
+    noisy = degrade(hr, plain, torch.Generator().manual_seed(5)).clamp(0, 1)
+    found = degrade(hr, d, torch.Generator().manual_seed(5))
+    assert found.dtype == hr.dtype
+    for i, quality in enumerate((20, 90)):
+        assert torch.equal(found[i : i + 1], compress(noisy[i : i + 1], tables(quality)))
+    assert torch.equal(linear(hr, d), linear(hr, plain))
+    assert torch.equal(adjoint(noisy, d), adjoint(noisy, plain))
+
+
+def test_compression_takes_small_noise_away() -> None:
+    """In a flat picture it would be n itself if it came after: steps of quality 20 are 40/255 and more."""
+    grey = torch.full((1, 1, 64, 64), 128 / 255)
+    d = Degradation(kernels.delta(), 2, noise=2 / 255, jpeg=Jpeg(tables(20)))
+    assert torch.equal(degrade(grey, d, torch.Generator().manual_seed(0)), grey[:, :, ::2, ::2])
+
+
+def test_compression_keeps_chroma_and_blocks_as_told(photo: Tensor) -> None:
+    """A crop with its offset is the crop of the whole, except in blocks that it cuts."""
+    d = Degradation(kernels.delta(), 2, jpeg=Jpeg(tables(30), chroma="4:4:4"))
+    assert d.jpeg is not None
+    part = replace(d, jpeg=replace(d.jpeg, offset=(3, 5)))
+    whole, cut = degrade(photo, d), degrade(photo[:, :, 6:, 10:], part)
+    assert torch.equal(cut[:, :, 5:, 3:], whole[:, :, 8:, 8:])  # where the next blocks begin
+    assert not torch.equal(degrade(photo[:, :, 6:, 10:], d)[:, :, 5:, 3:], whole[:, :, 8:, 8:])
+    assert not torch.equal(degrade(photo, replace(d, jpeg=replace(d.jpeg, chroma="4:2:0"))), whole)
+
+
 def test_to_keeps_everything() -> None:
-    d = Degradation(random_kernel(2, 3, 3), 3, "bicubic", torch.tensor([0.1, 0.2]))
+    d = Degradation(
+        random_kernel(2, 3, 3), 3, "bicubic", torch.tensor([0.1, 0.2]), Jpeg(tables(70), "4:2:2", (1, 2)), (0.5, 1.0)
+    )
     moved = d.to("cpu")
+    assert d.jpeg is not None
+    assert moved.jpeg is not None
     assert torch.equal(moved.kernel, d.kernel)
-    assert (moved.scale, moved.subsample) == (3, "bicubic")
+    assert (moved.scale, moved.subsample, moved.grid) == (3, "bicubic", (0.5, 1.0))
+    assert (moved.jpeg.chroma, moved.jpeg.offset) == ("4:2:2", (1, 2))
+    assert torch.equal(moved.jpeg.tables, d.jpeg.tables)
     assert torch.equal(noise_map(moved, draw(2, 1, 1, 1)), noise_map(d, draw(2, 1, 1, 1)))
+    elsewhere = d.to("meta")
+    assert elsewhere.jpeg is not None
+    tensors = (elsewhere.kernel, torch.as_tensor(elsewhere.noise), elsewhere.jpeg.tables)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
 @pytest.mark.parametrize(

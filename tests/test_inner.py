@@ -10,7 +10,7 @@ from torch.func import functional_call
 from mzsr.config import NetworkConfig
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, degrade
-from mzsr.learning.inner import Order, descend, loss_and_gradient
+from mzsr.learning.inner import Order, StepSize, descend, loss_and_gradient, schedule
 from mzsr.learning.networks import Network, build
 from mzsr.learning.patches import Pair
 from mzsr.shapes import Images, Params, Scalar
@@ -232,6 +232,81 @@ def test_meta_gradient_of_the_flagship(order: Order) -> None:
         _, at_last = loss_and_gradient(network, last(theta), query, mse)
         assert slope == pytest.approx(sum(float((at_last[n] * way[n]).sum()) for n in theta), rel=1e-9)
         assert abs(slope - quotient) > 1e-3 * abs(quotient)
+
+
+@pytest.mark.parametrize("sizes", ["one for all", "one for each", "tails alone"])
+@pytest.mark.parametrize("order", ["plain", "first", "second"])
+def test_functional_gives_the_same(order: Order, sizes: str) -> None:
+    """By torch.func or by torch.autograd: parameters, losses, and the gradient for θ_0 and the step sizes."""
+    network, theta, support, query = small_flagship()
+    names = [name for name in theta if "tail" in name or sizes == "one for each"]
+    found: list[list[Tensor]] = []
+    for functional in (False, True):
+        alphas = {name: torch.tensor(0.1 + 0.01 * i).double().requires_grad_() for i, name in enumerate(names)}
+        steps: list[StepSize] = [0.3, 0.2] if sizes == "one for all" else [alphas, alphas]
+        descent = descend(network, theta, [support], steps, order=order, functional=functional)
+        last = descent.thetas[-1]
+        found.append([*descent.losses, *(tensor for each in descent.thetas for tensor in each.values())])
+        assert not any(loss.requires_grad for loss in descent.losses)
+        outer = (functional_call(network, last, (query.lr, query.degradation)) - query.hr).square().mean()
+        inputs = [*theta.values()] if order != "plain" else []
+        inputs += [] if sizes == "one for all" else alphas.values()
+        assert outer.requires_grad == bool(inputs)
+        if inputs:
+            found[-1] += torch.autograd.grad(outer, inputs)
+    assert len(found[0]) == len(found[1])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.parametrize("order", ["plain", "first", "second"])
+def test_functional_of_a_quadratic(order: Order, functional: bool) -> None:
+    """A parameter left out stays, and so does everything where none is named; the loss is told all the same."""
+    network, theta = points()
+    alphas = {"b": torch.tensor([0.25, 1.0], dtype=torch.float64)}
+    descent = descend(
+        network, theta, [SUPPORT], [alphas, {}, 0.5], order=order, loss=quadratic, functional=functional
+    )  # fmt: skip
+    expected = START - torch.tensor([0, 0, 0.25, 1.0], dtype=torch.float64) * (START - D)
+    for found, wanted in zip(descent.thetas, [START, expected, expected, (expected + D) / 2], strict=True):
+        torch.testing.assert_close(flat(found), wanted)
+    losses = [float((each - D).square().sum()) / 2 for each in (START, expected, expected)]
+    assert [float(loss) for loss in descent.losses] == pytest.approx(losses)
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_gradient_of_some_parameters(functional: bool) -> None:
+    """Those that are asked for, and none of them as a graph; the others count in the loss."""
+    network, theta = points()
+    value, gradient = loss_and_gradient(network, theta, SUPPORT, quadratic, moved=["b"], functional=functional)
+    assert float(value.detach()) == pytest.approx(float((START - D).square().sum()) / 2)
+    assert list(gradient) == ["b"]
+    torch.testing.assert_close(gradient["b"], (START - D)[2:])
+    assert not gradient["b"].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "expected"),
+    [
+        ([0.02, 0.01], 1, [0.02]),
+        ([0.02, 0.01], 4, [0.02, 0.01, 0.01, 0.01]),
+        ((0.5,), 3, [0.5] * 3),
+        ([0.1], 0, []),
+    ],
+)
+def test_the_last_step_size_holds(given: list[float], steps: int, expected: list[float]) -> None:
+    assert schedule(given, steps) == expected
+
+
+def test_the_last_step_size_of_each_tensor_holds() -> None:
+    """Each has a list of its own, of any length; a tensor left out is not there, and so stays."""
+    found = schedule({"a": (0.5, 0.25), "b": (0.125,)}, 3)
+    assert found == [{"a": 0.5, "b": 0.125}, {"a": 0.25, "b": 0.125}, {"a": 0.25, "b": 0.125}]
+    network, theta = points()
+    last = descend(network, theta, [SUPPORT], schedule({"a": (0.5, 0.25)}, 3), loss=quadratic).thetas[-1]
+    torch.testing.assert_close(last["a"], D[:2] + 0.5 * 0.75 * 0.75 * (START - D)[:2])
+    assert torch.equal(last["b"], START[2:])
 
 
 def test_a_step_lowers_the_loss_of_the_flagship() -> None:

@@ -5,12 +5,12 @@ import json
 import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.networks import build
 from mzsr.learning.parallel import World
 from mzsr.learning.pretrain import Pretraining
-from mzsr.shapes import Images, Params, Scalar
+from mzsr.shapes import Params, Scalar
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 CPU = torch.device("cpu")
@@ -178,8 +178,10 @@ def test_a_run_repeats_whatever_the_global_state(wholes: dict[str, Run], folder:
     assert all(a["loss"] != b["loss"] for a, b in zip(wholes["pretrain"][1], other, strict=True))
 
 
-@pytest.mark.parametrize("limits", [[1] * 8, [0, 5, 0, 99], [7, 1], [2.5, math.inf]])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("stage", "limits"),
+    [("pretrain", [1] * 8), ("pretrain", [0, 5, 0, 99]), ("meta", [0, 4.5, 99]), ("meta", [7, 1])],
+)
 def test_time_limit_stops_and_resumes(
     wholes: dict[str, Run], folder: Path, tmp_path: Path, clock: Clock, stage: str, limits: list[float]
 ) -> None:
@@ -193,15 +195,8 @@ def test_time_limit_stops_and_resumes(
     assert_same(left_behind(tmp_path), wholes[stage])
 
 
-# Every attempt dies, by its own hand as by kill -9, at a random line of Python in a file that has to do with disks:
-# before, between and after all that a checkpoint writes. A fork of a process that has PyTorch loaded starts at once.
-KILLED = """
-import json, os, random, signal, sys
-from pathlib import Path
-import torch
-from mzsr.config import MetaConfig, PretrainConfig
-from mzsr.learning import atomic_parts as _ if False else loop
-"""
+# Every attempt dies, by its own hand as by kill -9, at a random line of Python of what has to do with the disk: before,
+# between and after all that a checkpoint writes. A fork of a process that has loaded PyTorch starts at once.
 KILLED = """
 import json, os, random, signal, sys
 from pathlib import Path
@@ -212,23 +207,24 @@ from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World
 from mzsr.learning.pretrain import Pretraining
 
-stage, folder, out, values, threads = sys.argv[1:]
-torch.set_num_threads(int(threads))
+KINDS = {"pretrain": (Pretraining, PretrainConfig), "meta": (MetaTraining, MetaConfig)}
+FILES = ("loop.py", "journal.py", "checkpoint.py", "atomic.py")
+folder, out, threads, configs = sys.argv[1:]
 loop.LOG_EVERY = 1
-make, recipe = {"pretrain": (Pretraining, PretrainConfig), "meta": (MetaTraining, MetaConfig)}[stage]
-config, cpu = recipe.parse(json.loads(values)), torch.device("cpu")
-WATCHED = ("loop.py", "journal.py", "checkpoint.py", "atomic.py")
+torch.optim.Adam([torch.zeros(1)])  # loads the rest of PyTorch
+draw = random.Random(0)
 
 
-def attempt(lines):
-    left = lines
+def attempt(stage, lines):
+    make, recipe = KINDS[stage]
+    torch.set_num_threads(int(threads))
 
     def trace(frame, event, argument):
-        nonlocal left
-        if os.path.basename(frame.f_code.co_filename) not in WATCHED:
+        nonlocal lines
+        if os.path.basename(frame.f_code.co_filename) not in FILES:
             return None
-        left -= event == "line"
-        if left == 0:
+        lines -= event == "line"
+        if lines == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
@@ -236,37 +232,346 @@ def attempt(lines):
         whole(path, data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
 
-    if lines is None:
-        Path.write_bytes = half
-    else:
+    if lines:
         sys.settrace(trace)
-    loop.train(lambda p: make(config, p, cpu), config, [Path(folder)], Path(out), World(cpu), resume=True)
+    else:
+        Path.write_bytes = half
+    config, cpu = recipe.parse(json.loads(configs)[stage]), torch.device("cpu")
+    loop.train(lambda p: make(config, p, cpu), config, [Path(folder)], Path(out, stage), World(cpu), resume=True)
+    os._exit(0)
 
 
-draw = random.Random(0)
-signals = []
-while not signals or signals[-1]:
-    # The second dies with half of a checkpoint on the disk
-    lines = None if len(signals) == 1 else draw.randrange(1, 1500)
-    child = os.fork()
-    if child == 0:
-        attempt(lines)
-        os._exit(0)
-    signals.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    print(signals[-1], lines, (Path(out) / "state.safetensors").exists(), flush=True)
+for stage in KINDS:
+    ends = []
+    while 0 not in ends:
+        child = os.fork()
+        if child == 0:
+            attempt(stage, draw.randrange(1, 1500) if len(ends) != 1 else 0)  # the second leaves half of a file
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print(*ends)
 """
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_killed_and_resumed_is_the_same_run(
-    wholes: dict[str, Run], folder: Path, tmp_path: Path, stage: str
-) -> None:
-    """SIGKILL at many moments, until the run is done."""
-    arguments = [str(folder), str(tmp_path), configured(stage).model_dump_json(), str(torch.get_num_threads())]
+def test_killed_and_resumed_is_the_same_run(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:
+    """SIGKILL at one random moment after the other, until the run is done."""
+    configs = json.dumps({stage: configured(stage).model_dump(mode="json") for stage in STAGES})
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, stage, *arguments],
+        [sys.executable, "-c", KILLED, str(folder), str(tmp_path), str(torch.get_num_threads()), configs],
         env=os.environ | {"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    print(done.stdout)
+    for stage, ends in zip(STAGES, done.stdout.splitlines(), strict=True):
+        *killed, last = map(int, ends.split())
+        assert last == 0
+        assert len(killed) >= 3
+        assert set(killed) == {-signal.SIGKILL}
+        assert_same(left_behind(tmp_path / stage), wholes[stage])
+        # A crash may leave what was half written, under a name that nothing reads
+        names = {file.name for file in (tmp_path / stage).iterdir() if file.suffix != ".part"}
+        assert names == {"state.safetensors", "log.jsonl", "weights.safetensors", "weights.json"}
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    wholes: dict[str, Run], folder: Path, tmp_path: Path, clock: Clock
+) -> None:
+    for _ in range(2):
+        assert go(configured(), folder, tmp_path, resume=True, progress=clock.tick).step == 8
+        assert_same(left_behind(tmp_path), wholes["pretrain"])
+
+
+def test_hours_add_up(folder: Path, tmp_path: Path, clock: Clock) -> None:
+    """Over interruptions, and without the time between two runs."""
+
+    def hour(self: Pretraining, *arguments: Any) -> Any:
+        clock.now += 3600
+        return gradient(self, *arguments)
+
+    gradient = Pretraining.gradient
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pretraining, "gradient", hour)
+        assert go(configured(iterations=3), folder, tmp_path, time_limit=3600).step == 1
+        clock.now += 1e6
+        outcome = go(configured(iterations=3), folder, tmp_path, resume=True)
+    assert load_weights(outcome.weights)[1].hours == 3.0
+    assert outcome.rate == pytest.approx(2 / 7200)
+
+
+@pytest.mark.parametrize("method", ["replace", "fsync"])
+@pytest.mark.parametrize(("file", "good"), [("state.safetensors", 3), ("weights.safetensors", 6), ("weights.json", 6)])
+def test_full_disk(
+    wholes: dict[str, Run], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, good: int,
+    method: str,
+) -> None:  # fmt: skip
+    """At the second checkpoint: file, reason and last good state are named; that one loads, and leads to the end."""
+    order = ["state.safetensors", "weights.safetensors", "weights.json"]
+    calls, whole = 0, getattr(os, method)
+
+    def full(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3 + order.index(file) + 1:
+            raise FULL
+        whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, method, full)
+        message = (
+            rf"{file} cannot be written \(No space left on device\).*last good state is of iteration {good}, go on"
+        )
+        with pytest.raises(InputError, match=message):
+            go(configured(), folder, tmp_path)
+    assert load_state(tmp_path / "state.safetensors")[1]["step"] == str(good)
+    assert list(tmp_path.glob(".*")) == []
+    go(configured(), folder, tmp_path, resume=True)
+    assert_same(left_behind(tmp_path), wholes["pretrain"])
+
+
+def test_full_disk_in_earnest(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:
+    """The kernel refuses to write more than 8 kB of a file, in the middle of the second checkpoint."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(step: int, loss: float) -> None:
+        if step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+
+    try:
+        with pytest.raises(
+            InputError, match=r"state.safetensors cannot be written \(File too large\).*iteration 3, go"
+        ):
+            go(configured(), folder, tmp_path, progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load_weights(tmp_path / "weights.safetensors")[1].iterations == 3
+    go(configured(), folder, tmp_path, resume=True)
+    assert_same(left_behind(tmp_path), wholes["pretrain"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_full_disk_of_the_log(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:
+    log, aside = tmp_path / "log.jsonl", tmp_path / "aside"
+
+    def fill(step: int, loss: float) -> None:
+        if step == 5:
+            log.rename(aside).with_name(log.name).symlink_to("/dev/full")
+
+    with pytest.raises(
+        InputError, match=r"log.jsonl cannot be written \(No space left on device\); make room and go on"
+    ):
+        go(configured(), folder, tmp_path, progress=fill)
+    aside.replace(log)
+    go(configured(), folder, tmp_path, resume=True)
+    assert_same(left_behind(tmp_path), wholes["pretrain"])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("stage", STAGES)
+def test_loss_that_is_no_number_stops(
+    wholes: dict[str, Run], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, bad: float
+) -> None:
+    """In the fifth iteration: the fourth is saved, its weights are sound, and it is possible to go on from there."""
+    step = 0
+
+    def progress(done: int, loss: float) -> None:
+        nonlocal step
+        step = done
+
+    with monkeypatch.context() as patch:
+        patch.setitem(LOSSES, "l1", lambda result, truth: l1(result, truth) * (bad if step == 4 else 1))
+        with pytest.raises(InputError, match=f"loss is {bad}.* at iteration 5; .*of iteration 4, is saved"):
+            go(configured(stage), folder, tmp_path, progress=progress)
+    groups, facts = load_state(tmp_path / "state.safetensors")
+    assert facts["step"] == "4"
+    assert all(bool(torch.isfinite(tensor).all()) for members in groups.values() for tensor in members.values())
+    assert load_weights(tmp_path / "weights.safetensors")[1].iterations == 4
+    go(configured(stage), folder, tmp_path, resume=True)
     assert_same(left_behind(tmp_path), wholes[stage])
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 6])
+@pytest.mark.parametrize(("what", "said"), [("loss", "loss is nan, gradient norm 2.4"), ("gradient", "norm nan")])
+def test_gradient_that_is_no_number_stops(folder: Path, tmp_path: Path, what: str, said: str, iteration: int) -> None:
+    """Even where the loss is one; from the first iteration on, with nothing in the optimiser yet."""
+    broken: Any = {what: {iteration: math.nan}}
+    with pytest.raises(InputError, match=f"{said}.* at iteration {iteration}; "):
+        descend_plane(tmp_path, folder, **broken)
+    groups, facts = load_state(tmp_path / "state.safetensors")
+    assert facts["step"] == str(iteration - 1)
+    assert groups["theta"]["a"].tolist() == pytest.approx([-(iteration - 1) / 64] * 2)
+    assert descend_plane(tmp_path, folder, resume=True)["theta"]["a"].tolist() == pytest.approx([-8 / 64] * 2)
+
+
+def test_adam_and_the_average_on_a_plane(folder: Path, tmp_path: Path) -> None:
+    """Adam goes β in every iteration, a tensor of another pace that many times as far.
+
+    The average with weights t / (t + 10) then lies an eleventh of the way behind. Once these reach its decay of 1/2,
+    in iteration 10, the lag L becomes (L + β) / 2: it approaches β, halving the difference.
+    """
+    groups = descend_plane(tmp_path / "short", folder, iterations=7)
+    theta, ema = groups["theta"], groups["ema"]
+    assert theta["a"].tolist() == pytest.approx([-7 / 64] * 2, rel=1e-5)
+    assert theta["fast/a"].tolist() == pytest.approx([-21 / 64] * 2, rel=1e-5)
+    assert all(ema[name].tolist() == pytest.approx((theta[name] * 10 / 11).tolist(), rel=1e-5) for name in theta)
+    groups = descend_plane(tmp_path / "long", folder, iterations=14, ema=0.5)
+    lag = (groups["ema"]["a"] - groups["theta"]["a"]) * 64
+    assert lag.tolist() == pytest.approx([1 + (10 / 11 - 1) / 2**4] * 2, rel=1e-4)
+
+
+def test_what_stays_is_its_own_average(folder: Path, tmp_path: Path) -> None:
+    groups = descend_plane(tmp_path, folder, gradient={step: 0.0 for step in range(3, 13)}, ema=0.0)
+    assert all(torch.equal(groups["ema"][name], groups["theta"][name]) for name in groups["theta"])
+
+
+def test_gradient_is_clipped(folder: Path, tmp_path: Path) -> None:
+    """What Adam remembers of the first gradient, a tenth, has the norm of the clip; the log has the norm before."""
+    groups = descend_plane(tmp_path, folder, iterations=1, clip=0.25)
+    moment = torch.cat(list(groups["exp_avg"].values()))
+    assert float(moment.norm()) == pytest.approx(0.1 * 0.25, rel=1e-4)
+    assert json.loads((tmp_path / "log.jsonl").read_text())["norm"] == pytest.approx(math.sqrt(6))
+
+
+@given(iterations=st.integers(1, 3000), warmup=st.integers(0, 3000), halve_every=st.integers(1, 2000))
+def test_learning_rate(iterations: int, warmup: int, halve_every: int) -> None:
+    """Up in equal steps to the peak at the end of the warm-up, then by the schedule."""
+    for schedule in ("constant", "halving", "cosine"):
+        config = PretrainConfig.parse(
+            {"iterations": iterations, "warmup": warmup, "halve_every": halve_every, "learning_rate": 1.0}
+            | {"schedule": schedule}
+        )
+        rates = [learning_rate(config, step) for step in range(iterations)]
+        assert rates[:warmup] == pytest.approx([(step + 1) / warmup for step in range(min(warmup, iterations))])
+        rest = range(warmup, iterations)
+        if schedule == "constant":
+            expected = [1.0 for _ in rest]
+        elif schedule == "halving":
+            expected = [1.0 if n < halve_every else 0.5 if n < 2 * halve_every else 0.25 for n in rest]
+        else:  # sin² instead of cos
+            expected = [1 - 0.98 * math.sin(math.pi / 2 * (n - warmup) / (iterations - warmup)) ** 2 for n in rest]
+        assert rates[warmup:] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"batch": 3}, r"another configuration \(batch\)"),
+        ({"network": {"channels": 8, "stages": 1, "blocks": 0}}, r"another configuration \(network\)"),
+        ({"seed": 1, "clip": 1.0}, r"another configuration \(clip, seed\)"),
+        ({"iterations": 13}, r"another configuration \(iterations\)"),
+        ({"stage": "meta"}, "is a state of PretrainConfig, this is MetaConfig"),
+    ],
+)
+def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    go(configured(), folder, tmp_path, time_limit=0)
+    before = (tmp_path / "state.safetensors").read_bytes()
+    with pytest.raises(InputError, match=named):
+        go(configured(**changes), folder, tmp_path, resume=True)
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+
+
+def test_a_run_is_overwritten_only_by_itself(folder: Path, tmp_path: Path) -> None:
+    """Neither by a new one nor with other data: its end would not be the same, nor its card true."""
+    go(configured(), folder, tmp_path / "run", time_limit=0)
+    before = (tmp_path / "run" / "state.safetensors").read_bytes()
+    with pytest.raises(InputError, match="run already holds a run; add --resume to go on with it"):
+        go(configured(), folder, tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.png").write_bytes((folder / "a.png").read_bytes())
+    with pytest.raises(
+        InputError, match=r"was made with 2 pictures, \w{16}, this is 1 pictures, \w{16}; give the same"
+    ):
+        go(configured(), tmp_path / "other", tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def foreign(path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, path, metadata={"format": "pt"})
+
+
+def changed(
+    path: Path, name: Callable[[str], str] = str, tensor: Callable[[Tensor], Tensor] = torch.clone, **fact: str
+):
+    groups, facts = load_state(path)
+    save_file({f"{g}/{name(n)}": tensor(t) for g, m in groups.items() for n, t in m.items()}, path, facts | fact)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (cut, "truncated"),
+        (foreign, "is no training state of mzsr"),
+        (lambda path: changed(path, name=lambda name: name.replace("head", "neck")), "another version of the network"),
+        (lambda path: changed(path, tensor=lambda t: t[:1] if t.ndim else t), "another version of the network"),
+        (lambda path: changed(path, format="2", novelty="1"), "has format 2, this version reads up to 1; update mzsr"),
+        (lambda path: changed(path, config='{"novelty": 1}'), "state.safetensors has an unknown key 'novelty'"),
+    ],
+)
+def test_unusable_state_is_refused(folder: Path, tmp_path: Path, damage: Callable[[Path], None], why: str) -> None:
+    go(configured(), folder, tmp_path, time_limit=0)
+    state = tmp_path / "state.safetensors"
+    damage(state)
+    before = state.read_bytes()
+    with pytest.raises(InputError, match=why):
+        go(configured(), folder, tmp_path, resume=True)
+    assert state.read_bytes() == before
+
+
+@pytest.mark.parametrize("tail", ['{"step": 5, "lo', "\n", "5\n", "{}\n", "\0\0\0"])
+def test_log_is_cut_where_the_state_is(
+    wholes: dict[str, Run], folder: Path, tmp_path: Path, clock: Clock, tail: str
+) -> None:
+    """Lines of iterations that are done again go, and a line that a crash has cut short."""
+    go(configured(), folder, tmp_path, time_limit=4, progress=clock.tick)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 5, "loss": 9, "norm": 9, "seconds": 9}\n' + tail)
+    go(configured(), folder, tmp_path, resume=True)
+    assert_same(left_behind(tmp_path), wholes["pretrain"])
+
+
+def test_log_without_a_state_begins_anew(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:
+    """Killed before its first checkpoint: nothing to resume, and nothing that a second run would overwrite."""
+    (tmp_path / "log.jsonl").write_text('{"step": 2, "loss": 9, "norm": 9, "seconds": 9}\n')
+    go(configured(), folder, tmp_path)
+    assert_same(left_behind(tmp_path), wholes["pretrain"])
+
+
+def test_bad_folders(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(InputError, match=r"cannot be made \(.*\); give a folder for the run"):
+            go(configured(), folder, out)
+    with pytest.raises(InputError, match="does not exist"):
+        go(configured(), tmp_path / "none", tmp_path / "run")
+    with pytest.raises(InputError, match="at least 258x258"):
+        go(configured(patch=258), folder, tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "nothing is made before the data is known to be usable"
+
+
+def test_bfloat16_keeps_float32_weights(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:
+    """Another precision gives another run, not another file."""
+    go(configured(precision="bfloat16"), folder, tmp_path)
+    tensors, log, _ = left_behind(tmp_path)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert log != wholes["pretrain"][1]
+    for record, exact in zip(log, wholes["pretrain"][1], strict=True):
+        assert record["loss"] == pytest.approx(exact["loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_starts_from_given_weights(folder: Path, tmp_path: Path, tiny_weights: Path, stage: str) -> None:
+    """One iteration of a vanishing learning rate leaves what it was given; resuming does not go back to it."""
+    still = configured(stage, iterations=1, learning_rate=1e-30, seed=7)
+    second = load_weights(go(still, folder, tmp_path / "still", start_from=tiny_weights).weights)[0].state_dict()
+    torch.testing.assert_close(second, load_weights(tiny_weights)[0].state_dict(), rtol=1e-6, atol=0)
+    done = go(configured(stage), folder, tmp_path / "run", start_from=tiny_weights)
+    before = left_behind(tmp_path / "run")
+    assert go(configured(stage), folder, tmp_path / "run", start_from=tiny_weights, resume=True).step == done.step
+    assert_same(left_behind(tmp_path / "run"), before)
+
+
+def test_weights_of_another_network_are_no_start(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    wider = configured(network={"channels": 12, "stages": 1})
+    with pytest.raises(InputError, match=r"tiny.safetensors is of network .*channels=8.*; this run trains .*=12"):
+        go(wider, folder, tmp_path / "run", start_from=tiny_weights)

@@ -43,7 +43,8 @@ class Config(BaseModel):
             where = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 known = field_paths(cls)
-                near = difflib.get_close_matches(where, known, n=1)
+                near = [path for path in known if path.endswith(f".{where}")]  # `channels`: the right key, too high up
+                near = near or difflib.get_close_matches(where, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
                 raise InputError(f"{source} has an unknown key '{where}'; {hint}") from None
             received = f", received {first['input']!r}" if not isinstance(first["input"], dict) else ""

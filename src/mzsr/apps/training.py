@@ -106,7 +106,7 @@ def _run(
             outcome = run(
                 lambda photographs: objective(settings, photographs, world.device), settings, data, out, world,
                 start_from=start_from, resume=resume, time_limit=limit, tensorboard=tensorboard,
-                told=lambda photographs: world.rank or _say(photographs),
+                told=lambda photographs: None if world.rank else _say(photographs),
                 progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
             )  # fmt: skip
     if world.rank == 0:

@@ -191,7 +191,8 @@ def train(
             save()
             raise InputError(
                 f"loss is {loss}, gradient norm {norm} at iteration {run.step + 1}; both must be finite — the last "
-                f"good state, of iteration {run.step}, is saved: start anew from its weights with a smaller learning_rate"
+                f"good state, of iteration {run.step}, is saved: start anew from its weights "
+                "with a smaller learning_rate"
             )
         _update(run, config, gradient)
         run.seconds = before + time.monotonic() - start

@@ -86,16 +86,17 @@ class MetaTraining(Objective):
             loss = self._outer(group, weights) * (len(group) / len(tasks))
             gradient = torch.autograd.grad(loss, list(self.theta.values()), allow_unused=True, materialize_grads=True)
             sums = [a + b for a, b in zip(sums, gradient, strict=True)] if sums else list(gradient)
-            total += loss.detach()
+            total = total + loss.detach()
         return total, dict(zip(self.theta, sums, strict=True))
 
     def about(self, theta: Params) -> dict[str, Any]:
         """Return what the card says of weights after this stage."""
         config = self.config
-        sizes: Any = config.test_alphas or tuple(float(alpha) for alpha in [config.alpha] * config.steps)
-        if config.learn_alpha or len(self.moved) < len(list(self.network.parameters())):
-            alphas = self._alphas(theta)
-            sizes = {name: tuple(float(alpha[name]) for alpha in alphas) for name in self.moved}
+        sizes: Any = config.test_alphas or (config.alpha,) * config.steps
+        if config.learn_alpha:
+            sizes = {name: tuple(theta[LOG_ALPHA + name].exp().tolist()) for name in self.moved}
+        elif len(self.moved) < len(list(self.network.parameters())):
+            sizes = dict.fromkeys(self.moved, sizes)
         return {
             "summary": f"{config.network.name} network, meta-trained for {config.steps} inner steps",
             "step_sizes": sizes,
@@ -186,7 +187,7 @@ def step_weights(config: MetaConfig, step: int) -> list[float]:
 def _tensors(task: Task) -> tuple[Tensor, ...]:
     d = task.query.degradation
     noise = torch.as_tensor(d.noise, dtype=task.query.lr.dtype, device=task.query.lr.device)
-    return task.support.lr, task.support.hr, task.query.lr, task.query.hr, d.kernel, noise
+    return task.support.lr, task.support.hr, task.query.lr, task.query.hr, d.kernel, noise.reshape(-1)
 
 
 def _task(tensors: tuple[Tensor, ...], rest: Degradation) -> Task:

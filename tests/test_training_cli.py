@@ -1,0 +1,231 @@
+"""Tests of `mzsr train`: both stages from photographs to weights, stopping and going on, what it says and refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from typer.testing import CliRunner, Result
+
+from mzsr.apps.cli import app
+from mzsr.apps.usage import seconds
+from mzsr.config import Card, MetaConfig, PretrainConfig
+from mzsr.errors import InputError
+from mzsr.learning.checkpoint import load_weights
+from mzsr.settings import json_schema
+
+PRETRAIN = ["train", "pretrain", "--data", "data", "--preset", "smoke", "--device", "cpu", "--set", "iterations=4"]
+META = [
+    "train", "meta", "--data", "data", "--preset", "smoke", "--device", "cpu", "--set", "iterations=3",
+    "--set", "save_every=2", "--set", "tasks=1",
+]  # fmt: skip
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def trained(*arguments: object) -> tuple[str, dict[str, Tensor], Card]:
+    """Return the last line on standard error, and the weights with their card."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    network, card = load_weights(Path(str(arguments[arguments.index("--out") + 1])) / "weights.safetensors")
+    return result.stderr.splitlines()[-1], {n: t.detach() for n, t in network.named_parameters()}, card
+
+
+def refused(result: Result, message: str, code: int) -> None:
+    """Assert one line on standard error, nothing on standard output, and the exit code."""
+    assert result.exit_code == code, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("mzsr: ")
+    assert message in result.stderr
+
+
+def listing(folder: Path) -> dict[str, bytes | None]:
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor) -> Path:
+    """Return a working folder with three photographs of 60x40, 40x60 and 36x36 pixels in data/."""
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    for name, part in {"a": photo[0, :, :, :40], "b": photo[0, :, 20:, 16:], "c": photo[0, :, :36, -36:]}.items():
+        Image.fromarray((part.permute(1, 2, 0) * 255).round().byte().numpy()).save(f"data/{name}.png")
+    Path("data/LICENSE").write_text("CC0 1.0 Universal\n")
+    return tmp_path
+
+
+def test_from_photographs_to_meta_trained_weights(here: Path) -> None:
+    """Each stage moves what it was given, and its card tells the whole way."""
+    said, theta_t, first = trained(*PRETRAIN, "--out", "one")
+    assert said.startswith("iteration 4 of 4, ")
+    assert said.endswith("per second; wrote one/weights.safetensors")
+    assert first.iterations == 4
+    assert first.data == ("data (CC0 1.0 Universal (LICENSE))",)
+    assert PretrainConfig.parse(first.recipe).iterations == 4
+
+    said, theta_m, card = trained(*META, "--out", "two", "--from", "one/weights.safetensors")
+    assert said.endswith("wrote two/weights.safetensors")
+    assert MetaConfig.parse(card.recipe).tasks == 1
+    assert [(run["recipe"], run["iterations"]) for run in card.earlier] == [(first.recipe, 4)]
+    # Adam takes steps of β or little more, three of them
+    distance = max(float((theta_m[name] - tensor).abs().max()) for name, tensor in theta_t.items())
+    assert 0 < distance < 4 * MetaConfig.parse(card.recipe).learning_rate
+    assert isinstance(card.step_sizes, dict)
+    assert card.step_sizes.keys() == theta_m.keys()
+    learned = torch.tensor([size for sizes in card.step_sizes.values() for size in sizes])
+    assert bool((learned > 0).all())
+    assert not torch.equal(learned, torch.full_like(learned, float(learned[0])))
+
+    result = run("upscale", "data/c.png", "-o", "c.png", "-n", "two/weights.safetensors", "--kernel", "bicubic")
+    assert result.exit_code == 0, result.stderr
+    with Image.open("c.png") as image:
+        assert image.size == (72, 72)
+
+
+def test_both_stages_stop_and_go_on(here: Path) -> None:
+    """What was stopped at once and resumed ends with the same weights as what was not."""
+    for arguments in (PRETRAIN, [*META, "--from", "whole-pretrain/weights.safetensors"]):
+        stage = arguments[1]
+        _, whole, finished = trained(*arguments, "--out", f"whole-{stage}")
+        said, _, card = trained(*arguments, "--out", stage, "--time-limit", "0s")
+        assert said.startswith("iteration 0 of ")
+        assert said.endswith(f"wrote {stage}/weights.safetensors; go on with --resume")
+        assert card.iterations == 0
+        before = listing(here)
+        refused(run(*arguments, "--out", stage), f"{stage} already holds a run; add --resume", 1)
+        assert listing(here) == before
+        said, resumed, card = trained(*arguments, "--out", stage, "--resume")
+        assert "--resume" not in said
+        assert card.iterations == finished.iterations > 0
+        assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+
+
+def test_a_run_that_is_resumed_needs_no_start(here: Path, tiny_weights: Path) -> None:
+    """Its state has the weights already; without a state, --resume does not stand in for --from."""
+    refused(run(*META, "--out", "run", "--resume"), "give --from MODEL", 2)
+    trained(*META, "--out", "run", "--from", tiny_weights, "--time-limit", "0s")
+    said, _, card = trained(*META, "--out", "run", "--resume")
+    assert said.startswith("iteration 3 of 3")
+    assert len(card.earlier) == 1
+
+
+def test_another_configuration_is_not_resumed(here: Path) -> None:
+    trained(*PRETRAIN, "--out", "run", "--time-limit", "0s")
+    other = run(*PRETRAIN, "--out", "run", "--resume", "--set", "batch=3")
+    assert other.exit_code == 1
+    assert other.stderr.splitlines()[-1].startswith(
+        "mzsr: run/state.safetensors was made with another configuration (batch)"
+    )
+
+
+def test_before_it_trains_it_says_on_what(here: Path) -> None:
+    """On standard error, word for word what `train check` prints for the same patch."""
+    Image.new("RGB", (31, 90)).save("data/narrow.png")
+    told = run("train", "check", "--data", "data", "--patch", "32")
+    assert told.exit_code == 0
+    assert told.stderr == ""
+    assert told.stdout.splitlines() == [
+        "data: 3 photographs, 36x36 to 60x40 (0.0061 megapixels), licence: CC0 1.0 Universal (LICENSE)",
+        "total: 3 photographs (0.0061 megapixels), 1 file passed over",
+        "passed over: data/narrow.png is 90x31; at least 32x32 is required",
+    ]
+    result = run(*PRETRAIN, "--out", "run", "--time-limit", "0s")
+    assert result.stderr.splitlines()[:-1] == told.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("stage", "config"), [("pretrain", PretrainConfig), ("meta", MetaConfig)])
+def test_schema_is_that_of_the_stage(stage: str, config: type[PretrainConfig | MetaConfig]) -> None:
+    result = run("train", "schema", stage)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert json.loads(result.stdout) == json.loads(json_schema(config))
+    assert json.loads(result.stdout)["title"] == config.__name__
+
+
+def test_help_lists_four_commands() -> None:
+    result = run("train", "--help")
+    assert result.exit_code == 0
+    lines = result.stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines if line.strip()] == ["pretrain", "meta", "check", "schema"]
+    for command in ("pretrain", "meta", "check", "schema"):
+        assert run("train", command, "--help").exit_code == 0
+    assert run("train", "schema", "other").exit_code == 2
+    assert run("train", "pretrain", "--out", "run").exit_code == 2, "--data is required"
+
+
+REFUSED = [
+    # arguments beyond --data data --out run, what the line says, exit code
+    ("pretrain", ["--data", "none"], "data folder none does not exist", 1),
+    ("pretrain", ["--data", "bare"], "no usable picture in bare", 1),
+    ("pretrain", ["--data", "./data/../data"], "are the same; a picture must be given once", 1),
+    ("pretrain", ["--preset", "big"], "preset is 'big'; it must be one of flagship, paper, smoke", 2),
+    ("pretrain", ["--set", "law.nois=1"], "did you mean 'law.noise'?", 2),
+    ("pretrain", ["--set", "seed"], "--set received 'seed'", 2),
+    ("pretrain", ["--set", "steps=3"], "unknown key 'steps'", 2),
+    ("pretrain", ["--config", "data/a.png"], "a.png is not text", 2),
+    ("pretrain", ["--config", "none.yaml"], "none.yaml cannot be read", 2),
+    ("pretrain", ["--time-limit", "soon"], "time limit is 'soon'; write 90s, 9m or 2h", 2),
+    ("pretrain", ["--device", "abacus"], "device is 'abacus'; it must be auto, cpu or cuda", 2),
+    ("meta", [], "meta-transfer training starts from trained weights; give --from MODEL or FILE.safetensors", 2),
+    ("meta", ["--set", "revive=true"], "unknown key 'revive'", 2),
+    ("meta", ["--set", "steps=0"], "--set steps=0: steps", 2),
+    ("meta", ["--set", "law.scales={4: 1}"], "same-image episodes need a patch of at least 64", 2),
+    ("meta", ["--from", "mzsr", "--device", "abacus"], "device is 'abacus'", 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "message", "code"), REFUSED, ids=[" ".join([row[0], *row[1]]) for row in REFUSED]
+)
+def test_bad_input_is_one_line(here: Path, stage: str, arguments: list[str], message: str, code: int) -> None:
+    Path("bare").mkdir()
+    preset = [] if "--preset" in arguments else ["--preset", "smoke"]
+    before = listing(here)
+    refused(run("train", stage, "--data", "data", "--out", "run", *preset, *arguments), message, code)
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from", "none.safetensors"], "weight file none.safetensors does not exist"),
+        (["--from", "best"], "model is 'best'; give a .safetensors file or a model that is installed"),
+        (["--from", "data/a.png"], "model is 'data/a.png'; give a .safetensors file"),
+        (["--from", "mzsr"], "this run trains name='unfolded' channels=8"),
+        (["--from", "TINY", "--set", "network.stages=2"], "is of network name='unfolded' channels=8"),
+        (["--from", "TINY", "--set", "adapt=[nothing]"], "adapt is ['nothing'], which matches no tensor"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_weights_that_do_not_fit(here: Path, tiny_weights: Path, arguments: list[str], message: str) -> None:
+    """The photographs are told of before that; then it is one line."""
+    result = run(*META, "--out", "run", *(str(tiny_weights) if a == "TINY" else a for a in arguments))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    told, last = result.stderr.splitlines()[:-1], result.stderr.splitlines()[-1]
+    assert last.startswith("mzsr: ")
+    assert message in last
+    assert told == run("train", "check", "--data", "data", "--patch", 32).stdout.splitlines()
+    assert not Path("run/weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90s", 90), ("9m", 540), ("2h", 7200), ("1.5h", 5400), ("0s", 0), ("", float("inf"))]
+)
+def test_times_as_people_write_them(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["soon", "90", "-1s", "1h30m", "s", "1e3s", " 9m", "nan s"])
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match="write 90s, 9m or 2h"):
+        seconds(text)
