@@ -15,9 +15,10 @@ from torch import Tensor
 import mzsr
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import Degradation, degrade, linear
+from mzsr.imaging.degrade import Degradation, degrade, linear, phase
 from mzsr.imaging.picture import Picture
 from mzsr.inference.upscale import Input, Upscaler, upscale
+from mzsr.learning.checkpoint import load_weights, save_weights
 from mzsr.learning.devices import pick_device
 
 BLUR = kernels.gaussian((2.0, 2.0))
@@ -388,3 +389,27 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device("auto") == torch.device("cpu")
     with pytest.raises(InputError, match="PyTorch finds none here; take auto or cpu"):
         upscale("a.png", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("known", "kernel", "asked", "taken", "warned"),
+    [
+        ("direct", "auto", None, "direct", False),
+        ("direct", BLUR, None, "direct", False),
+        ("bicubic", BLUR, None, "bicubic", False),
+        ("direct", "bicubic", None, "bicubic", True),
+        ("bicubic", BLUR, "direct", "direct", True),
+        (None, BLUR, None, "direct", False),
+    ],
+)
+def test_a_network_of_one_grid_is_given_that_grid(
+    weights: Path, photo: Tensor, tmp_path: Path, known: str | None, kernel: Any, asked: Any, taken: str, warned: bool
+) -> None:
+    network, card = load_weights(weights)
+    path = tmp_path / "one.safetensors"
+    save_weights(path, dict(network.named_parameters()), card.model_copy(update={"subsample": known}))
+    result = Upscaler(path, device="cpu")(photo, kernel=kernel, subsample=asked, steps=0, noise=0.0)
+    assert result.degradation.subsample == taken
+    if taken == "direct":  # the paper's grid: low-resolution pixels sit on every second pixel
+        assert phase(result.degradation) == pytest.approx((0, 0), abs=0.05)
+    assert any("subsampling only" in warning for warning in result.facts["warnings"]) is warned
