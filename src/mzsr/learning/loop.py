@@ -160,6 +160,9 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be made ({error.strerror}); give a folder for the run") from error
+    if world.rank == 0:
+        for part in out.glob(".*.part"):  # what a killed run was writing
+            part.unlink(missing_ok=True)
     run = _start(make(photographs.to(world.device)), config, photographs)
     if state_file.exists():
         _restore(run, config, state_file)
@@ -171,7 +174,7 @@ def train(
 
     saved = first
 
-    def save() -> Path:
+    def save() -> None:
         nonlocal saved
         if world.rank == 0:
             try:
@@ -182,7 +185,6 @@ def train(
                 raise InputError(
                     f"{error}; the last good state is of iteration {saved}, go on with --resume"
                 ) from error
-        return out / "weights.safetensors"
 
     while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
         loss, gradient = _gradient(run.objective, run.step, world, config.tasks)
@@ -205,7 +207,9 @@ def train(
             save()
             if journal is not None and journal.board is not None:
                 journal.show(run.step, run.objective.show(run.ema, run.step))
-    weights = save()
+    weights = out / "weights.safetensors"
+    if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
+        save()
     if journal is not None:
         journal.close()
     return Outcome(run.step, config.iterations, loss, weights, (run.step - first) / (time.monotonic() - start))
@@ -290,6 +294,14 @@ def _publish(run: _Run, config: TrainConfig, photographs: Photographs, world: Wo
     )
     weights = {name: tensor for name, tensor in run.ema.items() if "/" not in name}
     save_weights(out / "weights.safetensors", weights, card)
+
+
+def _is_published(path: Path, step: int) -> bool:
+    """Return whether the weights of an iteration are on the disk, whole and with their card."""
+    try:
+        return load_weights(path)[1].iterations == step
+    except InputError:
+        return False
 
 
 def _restore(run: _Run, config: TrainConfig, path: Path) -> None:

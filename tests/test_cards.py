@@ -1,0 +1,147 @@
+"""Tests of the card that a training run writes: the whole way to its weights, data with licences, machine, commit."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mzsr.config import META, PRETRAIN, Card, MetaConfig, PretrainConfig, TrainConfig
+from mzsr.learning import cards, loop
+from mzsr.learning.cards import as_earlier, make_card
+from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.metatrain import MetaTraining
+from mzsr.learning.parallel import World
+from mzsr.learning.photographs import FolderSummary, Photographs
+from mzsr.learning.pretrain import Pretraining
+
+ALONE = World(torch.device("cpu"))
+ABOUT: dict[str, Any] = {"summary": "s", "step_sizes": (0.01,), "crops": 1}
+
+
+def photographs(**licences: str | None) -> Photographs:
+    folders = [FolderSummary(name, 1, (8, 8), (8, 8), 1e-4, licence) for name, licence in licences.items()]
+    return Photographs([torch.zeros(3, 8, 8, dtype=torch.uint8)] * len(folders), [], folders, "0" * 16)
+
+
+def card(config: TrainConfig | None = None, data: Photographs | None = None, world: World = ALONE) -> Card:
+    return make_card(
+        config or PRETRAIN["smoke"], data or photographs(a=None), world,
+        about=ABOUT, iterations=5, hours=1.23456, earlier=(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photo: Tensor) -> Path:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    Image.fromarray((photo[0].permute(1, 2, 0) * 255).byte().numpy()).save(folder / "a.png")
+    return folder
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every iteration take an hour."""
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            self.now += 1e-6
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(loop, "time", clock)
+    for stage in (Pretraining, MetaTraining):
+
+        def gradient(self: Any, *arguments: Any, original: Any = stage.gradient) -> Any:
+            clock.now += 3600
+            return original(self, *arguments)
+
+        monkeypatch.setattr(stage, "gradient", gradient)
+
+
+def trained(config: TrainConfig, folder: Path, out: Path, **options: Any) -> tuple[Path, Card]:
+    stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
+    make = lambda p: stage(config, p, ALONE.device)  # noqa: E731
+    path = loop.train(make, config, [folder], out, ALONE, **options).weights
+    return path, load_weights(path)[1]
+
+
+def test_the_whole_way_is_on_the_card(
+    folder: Path, tmp_path: Path, hours: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pretraining, meta-training, and meta-training again: each with its own recipe, command and hours."""
+    values = [
+        PRETRAIN["smoke"].model_dump() | {"iterations": 1, "seed": 1},
+        META["smoke"].model_dump() | {"iterations": 2, "seed": 2},
+        META["smoke"].model_dump() | {"iterations": 3, "seed": 3, "order": "first"},
+    ]
+    configs = [PretrainConfig.parse(values[0]), MetaConfig.parse(values[1]), MetaConfig.parse(values[2])]
+    path, card = None, None
+    for number, config in enumerate(configs):
+        monkeypatch.setattr("sys.argv", ["anything", "train", str(number)])
+        path, card = trained(config, folder, tmp_path / str(number), start_from=path)
+        assert card.iterations == number + 1
+        assert card.hours == number + 1
+        assert card.command == f"mzsr train {number}"
+        assert type(config).parse(card.recipe) == config
+        assert [run["hours"] for run in card.earlier] == [*range(1, number + 1)]
+        assert [run["iterations"] for run in card.earlier] == [*range(1, number + 1)]
+        assert [run["command"] for run in card.earlier] == [f"mzsr train {n}" for n in range(number)]
+        kinds = [type(earlier).parse(run["recipe"]) for run, earlier in zip(card.earlier, configs, strict=False)]
+        assert kinds == configs[:number]
+    assert card is not None
+    assert Card.parse(card.model_dump(mode="json")) == card
+
+
+def test_resuming_keeps_the_way(folder: Path, tmp_path: Path, hours: None) -> None:
+    """The weights that the run started from need not be there any more."""
+    start, _ = trained(PRETRAIN["smoke"].model_copy(update={"iterations": 1}), folder, tmp_path / "start")
+    config = META["smoke"].model_copy(update={"iterations": 2})
+    _, stopped = trained(config, folder, tmp_path / "run", start_from=start, time_limit=3600)
+    shutil.rmtree(tmp_path / "start")
+    _, done = trained(config, folder, tmp_path / "run", start_from=start, resume=True)
+    assert (stopped.iterations, done.iterations, done.hours) == (1, 2, 2.0)
+    assert done.earlier == stopped.earlier
+    assert len(done.earlier) == 1
+
+
+def test_earlier_runs_come_first() -> None:
+    first = card().model_copy(update={"command": "one"})
+    second = card().model_copy(update={"command": "two", "earlier": as_earlier(first)})
+    assert [run["command"] for run in as_earlier(second)] == ["one", "two"]
+    assert as_earlier(second)[1]["hours"] == second.hours
+    # What a file is, and what it scores, is said of it alone
+    assert set(as_earlier(second)[1]) == {"recipe", "command", "commit", "iterations", "hours", "machine"}
+
+
+def test_licences() -> None:
+    """That of the configuration wins over what is found beside the images; none is said to be none."""
+    config = PRETRAIN["smoke"].model_copy(update={"licences": {"a": "CC0", "b": "CC BY 4.0"}})
+    data = photographs(a="all rights reserved (LICENSE)", b=None, c="MIT (LICENSE)", d=None)
+    assert card(config, data).data == ("a (CC0)", "b (CC BY 4.0)", "c (MIT (LICENSE))", "d (licence not stated)")
+
+
+def test_machine_and_numbers() -> None:
+    alone, several = card(), card(data=photographs(a=None, b=None), world=World(torch.device("cpu"), rank=0, size=3))
+    assert several.machine.startswith("3 processes, ")
+    assert "processes" not in alone.machine
+    assert f"torch {torch.__version__}, 1 pictures" in alone.machine
+    assert "2 pictures" in several.machine
+    assert (alone.scales, alone.hours, alone.summary) == ((2, 3, 4), 1.235, "s")
+
+
+def test_commit_of_what_is_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an installed package is, or a machine without git."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(cards, "__file__", str(tmp_path / "cards.py"))
+    assert card().commit == "unknown"
+    monkeypatch.setattr(cards, "__file__", str(tmp_path / "none" / "cards.py"))
+    assert card().commit == "unknown"
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", "")
+    assert card().commit == "unknown"

@@ -1,0 +1,212 @@
+"""Tests of several processes that train together: they do what one would do with as many times the tasks."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mzsr.config import META, PRETRAIN, PretrainConfig, TrainConfig
+from mzsr.errors import InputError
+from mzsr.learning.checkpoint import load_state, load_weights
+from mzsr.learning.loop import train
+from mzsr.learning.metatrain import MetaTraining
+from mzsr.learning.parallel import World, join
+from mzsr.learning.pretrain import Pretraining
+from mzsr.shapes import Params
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+CPU = torch.device("cpu")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+
+
+def configured(preset: TrainConfig, **changes: Any) -> TrainConfig:
+    values = {"iterations": 3, "save_every": 2, "tasks": 1, "precision": "float32", "learning_rate": 1e-3}
+    return type(preset).parse(preset.model_dump() | values | changes)
+
+
+RECIPES = {
+    "pretrain": configured(PRETRAIN["smoke"]),
+    "meta": configured(META["smoke"]),
+    "vectorised": configured(META["smoke"], tasks=2, vectorise=True, network={"name": "paper", "channels": 4}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set")
+    pixels = torch.randint(256, (40, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    Image.fromarray(pixels.numpy()).save(folder / "a.png")
+    return folder
+
+
+@given(size=st.integers(1, 9), tasks=st.integers(1, 9))
+def test_every_task_is_done_by_one_process(size: int, tasks: int) -> None:
+    shares = [World(CPU, rank, size).share(tasks) for rank in range(size)]
+    assert [task for share in shares for task in share] == [*range(size * tasks)]
+    assert {len(share) for share in shares} == {tasks}
+
+
+def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torchrun, or with one process of it, nothing is joined and nothing is sent."""
+    for environment in ({}, {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}):
+        for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with join(CPU) as world:
+            assert world == World(CPU, rank=0, size=1)
+            assert not torch.distributed.is_initialized()
+            tensor = torch.tensor([1.0, -2.0])
+            assert world.mean_(tensor) is tensor
+            assert tensor.tolist() == [1.0, -2.0]
+            assert (world.any(True), world.any(False)) == (True, False)
+
+
+def test_more_processes_than_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "3", "RANK": "2", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="process 2 of this machine has no CUDA device, there are 2"):
+        with join(torch.device("cuda")):
+            pass
+
+
+# Two of these train together. Each gets a folder of its own to write to, but where it has to find a state. The second
+# one's clock runs out after the second iteration of the run that is stopped.
+PROCESS = """
+import json, os, sys
+from pathlib import Path
+import torch
+from mzsr.config import MetaConfig, PretrainConfig
+from mzsr.learning import loop
+from mzsr.learning.metatrain import MetaTraining
+from mzsr.learning.parallel import join
+from mzsr.learning.pretrain import Pretraining
+
+data, out, recipes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+rank = int(os.environ["RANK"])
+
+
+def run(name, out, **options):
+    stage, recipe = (Pretraining, PretrainConfig) if name == "pretrain" else (MetaTraining, MetaConfig)
+    config = recipe.parse(recipes[name])
+    make = lambda photographs: stage(config, photographs, world.device)
+    return loop.train(make, config, [data], out, world, **options).step
+
+
+class Clock:
+    now, step = 0.0, 0
+
+    def monotonic(self):
+        self.now += 1e-6
+        return self.now
+
+    def tick(self, step, loss):
+        self.now += 1000 * (rank == 1 and step == 2)
+
+
+with join(torch.device("cpu")) as world:
+    steps = [run(name, out / f"{name} {rank}") for name in recipes]
+    loop.time = clock = Clock()
+    for name in ("pretrain", "meta"):
+        shared = out / f"{name} stopped"
+        steps.append(run(name, shared, time_limit=500, progress=clock.tick))
+        steps.append(run(name, shared, resume=True, time_limit=500))
+(out / f"steps {rank}").write_text(json.dumps(steps))
+"""
+
+
+@pytest.fixture(scope="module")
+def together(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what two processes leave behind."""
+    out = tmp_path_factory.mktemp("together")
+    recipes = json.dumps({name: config.model_dump(mode="json") for name, config in RECIPES.items()})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    command = [sys.executable, "-c", PROCESS, str(folder), str(out), recipes]
+    processes = [
+        subprocess.Popen(command, env=ENVIRONMENT | place | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return out
+
+
+def tensors(out: Path) -> Params:
+    groups, _ = load_state(out / "state.safetensors")
+    return {f"{group}/{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
+
+
+def far(one: Params, other: Params) -> float:
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def alone(config: TrainConfig, folder: Path, out: Path) -> Params:
+    stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
+    train(lambda p: stage(config, p, CPU), config, [folder], out, World(CPU))
+    return tensors(out)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_do_what_one_does_with_twice_the_tasks(
+    together: Path, folder: Path, tmp_path: Path, name: str
+) -> None:
+    """And nothing like what one does with as many tasks as each of them."""
+    config = RECIPES[name]
+    found = tensors(together / f"{name} 0")
+    twice = alone(config.model_copy(update={"tasks": 2 * config.tasks}), folder, tmp_path / "twice")
+    once = alone(config, folder, tmp_path / "once")
+    assert found.keys() == twice.keys()
+    assert far(found, twice) < 1e-5
+    assert far(found, once) > 3e-4
+    machine = load_weights(together / f"{name} 0" / "weights.safetensors")[1].machine
+    assert machine.startswith("2 processes, ")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_first_process_alone_writes(together: Path, name: str) -> None:
+    assert list((together / f"{name} 1").iterdir()) == []
+
+
+def test_a_time_limit_stops_both_and_they_go_on(together: Path) -> None:
+    """The clock of one has run out, both stop after the same iteration, and end with the bits of the whole run."""
+    for rank in range(2):
+        assert json.loads((together / f"steps {rank}").read_text()) == [3, 3, 3, 2, 3, 2, 3]
+    for name in ("pretrain", "meta"):
+        stopped, whole = tensors(together / f"{name} stopped"), tensors(together / f"{name} 0")
+        assert [key for key in whole if not torch.equal(whole[key], stopped[key])] == []
+
+
+def test_torchrun(folder: Path, tmp_path: Path) -> None:
+    """The command as people give it: one process speaks and writes, both train."""
+    changes = ["iterations=2", "warmup=0", "precision=float32", "tasks=1", "law.scales={2: 1.0}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+         "--nproc-per-node", "2", "-m", "mzsr", "train",
+         "pretrain", "--preset", "smoke", "--data", str(folder), "--out", str(tmp_path / "run"), "--device", "cpu",
+         *(word for change in changes for word in ("--set", change))],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("iteration 2 of 2") == 1
+    assert done.stderr.count("total: 1 photograph") == 1
+    card = load_weights(tmp_path / "run" / "weights.safetensors")[1]
+    assert card.machine.startswith("2 processes, ")
+    config = PretrainConfig.parse(card.recipe | {"tasks": 2})
+    assert far(tensors(tmp_path / "run"), alone(config, folder, tmp_path / "alone")) < 1e-5
