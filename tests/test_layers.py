@@ -41,6 +41,8 @@ ORDER = [
     "mzsr.learning.parallel",
     "mzsr.learning.journal",
     "mzsr.learning.cards",
+    "mzsr.learning.objective",
+    "mzsr.learning.state",
     "mzsr.learning.loop",
     "mzsr.learning.pretrain",
     "mzsr.learning.metatrain",

@@ -24,10 +24,11 @@ from mzsr.config import META, PRETRAIN, PretrainConfig, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import loop
 from mzsr.learning.checkpoint import load_state, load_weights
-from mzsr.learning.loop import Objective, Outcome, learning_rate, train
+from mzsr.learning.loop import Outcome, learning_rate, train
 from mzsr.learning.losses import LOSSES, l1
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.networks import build
+from mzsr.learning.objective import Objective
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import load_photographs
 from mzsr.learning.pretrain import Pretraining
@@ -214,7 +215,7 @@ from mzsr.learning.pretrain import Pretraining
 
 # With how many lines to die: more than a checkpoint takes, fewer than the whole run
 KINDS = {"pretrain": (Pretraining, PretrainConfig, 1000), "meta": (MetaTraining, MetaConfig, 2000)}
-FILES = [Path(loop.__file__).parent / f"{name}.py" for name in ("loop", "journal", "checkpoint", "../atomic")]
+FILES = [Path(loop.__file__).parent / f"{name}.py" for name in ("loop", "state", "journal", "checkpoint", "../atomic")]
 NAMES = {os.path.realpath(file) for file in FILES}
 folder, out, threads, configs = sys.argv[1:]
 loop.LOG_EVERY = 1

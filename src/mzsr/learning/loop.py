@@ -10,80 +10,27 @@ A batch depends on (seed, step, index) alone and the state is complete and writt
 at any moment and resumed ends, on the same machine, with the same bits as one that was not.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from mzsr.config import FORMAT, TrainConfig
+from mzsr.config import TrainConfig
 from mzsr.errors import InputError
-from mzsr.learning.cards import as_earlier, make_card
-from mzsr.learning.checkpoint import load_state, load_weights, save_state, save_weights
-from mzsr.learning.devices import best_precision
+from mzsr.learning import state
+from mzsr.learning.cards import make_card
+from mzsr.learning.checkpoint import load_weights, save_weights
 from mzsr.learning.journal import Journal
-from mzsr.learning.networks import Network, build
+from mzsr.learning.objective import Objective
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs, load_photographs
-from mzsr.shapes import Images, Params, Scalar
+from mzsr.shapes import Params
 
 LOG_EVERY = 50
-
-
-class Objective:
-    """What a stage of training minimises.
-
-    Attributes:
-        theta: all that Adam moves, by name; what is no parameter of the network has a `/` in its name.
-    """
-
-    def __init__(self, config: TrainConfig, photographs: Photographs, device: torch.device) -> None:
-        """Build the network of a configuration, from its seed alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            network = build(config.network)
-        self.network: Network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
-        self.network.precision = _precision(config, device)
-        self.theta: Params = dict(self.network.named_parameters())
-        self.pictures = photographs.pictures
-
-    def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
-        """Copy the parameters of a weight file; return the runs that led to it."""
-        network, card = load_weights(path)
-        wanted = self.config.network
-        if card.network != wanted:
-            raise InputError(f"{path} is of network {card.network}; this run trains {wanted} — make them the same")
-        with torch.no_grad():
-            for name, parameter in network.named_parameters():
-                self.theta[name].copy_(parameter)
-        return as_earlier(card)
-
-    @property
-    def config(self) -> TrainConfig:
-        """Return the configuration."""
-        raise NotImplementedError
-
-    def gradient(self, step: int, tasks: range) -> tuple[Scalar, Params]:
-        """Return the mean loss of some tasks of an iteration and its gradient."""
-        raise NotImplementedError
-
-    def pace(self, name: str) -> float:
-        """Return the learning rate of a tensor as a multiple of the configured one."""
-        return 1.0
-
-    def about(self, theta: Params) -> dict[str, Any]:
-        """Return summary, step_sizes and crops for the card of `theta`."""
-        raise NotImplementedError
-
-    def show(self, theta: Params, step: int) -> dict[str, Images]:
-        """Return pictures that show what `theta` does."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -102,19 +49,6 @@ class Outcome:
     loss: float
     weights: Path
     rate: float
-
-
-@dataclass
-class _Run:
-    """The moving parts; everything that a checkpoint has to hold."""
-
-    objective: Objective
-    optimiser: torch.optim.Adam
-    ema: Params
-    data: str
-    step: int = 0
-    seconds: float = 0.0
-    earlier: tuple[dict[str, Any], ...] = field(default=())
 
 
 def train(
@@ -163,12 +97,12 @@ def train(
     if world.rank == 0:
         for part in out.glob(".*.part"):  # what a killed run was writing
             part.unlink(missing_ok=True)
-    run = _start(make(photographs.to(world.device)), config, photographs)
+    run = state.begin(make(photographs.to(world.device)), config, photographs)
     if state_file.exists():
-        _restore(run, config, state_file)
+        state.restore(run, config, state_file)
     elif start_from is not None:
         run.earlier = run.objective.begin_from(start_from)
-        run.ema = _copy(run.objective.theta)
+        run.ema = state.copy(run.objective.theta)
     first, before, loss = run.step, run.seconds, math.nan
     journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
 
@@ -178,7 +112,7 @@ def train(
         nonlocal saved
         if world.rank == 0:
             try:
-                _save(run, config, state_file)
+                state.save(run, config, state_file)
                 saved = run.step
                 _publish(run, config, photographs, world, out)
             except InputError as error:
@@ -234,15 +168,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _start(objective: Objective, config: TrainConfig, photographs: Photographs) -> _Run:
-    groups: dict[float, list[Tensor]] = {}
-    for name, tensor in objective.theta.items():
-        groups.setdefault(objective.pace(name), []).append(tensor)
-    optimiser = torch.optim.Adam([{"params": members, "pace": pace} for pace, members in groups.items()], lr=1.0)
-    data = f"{len(photographs.pictures)} pictures, {photographs.digest}"
-    return _Run(objective, optimiser, _copy(objective.theta), data)
-
-
 def _gradient(objective: Objective, step: int, world: World, tasks: int) -> tuple[float, Params]:
     """Return loss and gradient over the tasks of all processes."""
     loss, gradient = objective.gradient(step, world.share(tasks))
@@ -257,7 +182,7 @@ def _norm(gradient: Params) -> float:
     return float(torch.linalg.vector_norm(torch.stack([tensor.norm() for tensor in gradient.values()])))
 
 
-def _update(run: _Run, config: TrainConfig, gradient: Params) -> None:
+def _update(run: state.Run, config: TrainConfig, gradient: Params) -> None:
     """Take one step of Adam, and move the average."""
     for name, tensor in run.objective.theta.items():
         tensor.grad = gradient[name]
@@ -272,22 +197,7 @@ def _update(run: _Run, config: TrainConfig, gradient: Params) -> None:
         run.ema[name].lerp_(tensor.detach(), 1 - decay)
 
 
-def _save(run: _Run, config: TrainConfig, path: Path) -> None:
-    theta = run.objective.theta
-    groups: dict[str, Params] = {"theta": theta, "ema": run.ema}
-    for key in ("exp_avg", "exp_avg_sq"):
-        groups[key] = {name: run.optimiser.state[t][key] for name, t in theta.items() if t in run.optimiser.state}
-    facts = {"step": str(run.step), "seconds": repr(run.seconds), "config": config.model_dump_json()}
-    facts |= {
-        "format": str(FORMAT),
-        "stage": type(config).__name__,
-        "data": run.data,
-        "earlier": json.dumps(run.earlier),
-    }
-    save_state(path, groups, facts)
-
-
-def _publish(run: _Run, config: TrainConfig, photographs: Photographs, world: World, out: Path) -> None:
+def _publish(run: state.Run, config: TrainConfig, photographs: Photographs, world: World, out: Path) -> None:
     about = run.objective.about(run.ema)
     card = make_card(
         config, photographs, world, about=about, iterations=run.step, hours=run.seconds / 3600, earlier=run.earlier
@@ -302,56 +212,3 @@ def _is_published(path: Path, step: int) -> bool:
         return load_weights(path)[1].iterations == step
     except InputError:
         return False
-
-
-def _restore(run: _Run, config: TrainConfig, path: Path) -> None:
-    groups, facts = load_state(path)
-    theta = run.objective.theta
-    if (given := facts.get("format", "")).isdecimal() and int(given) > FORMAT:
-        raise InputError(f"{path} has format {given}, this version reads up to {FORMAT}; update mzsr")
-    if not {"step", "seconds", "config", "data", "stage", "earlier"} <= facts.keys():
-        raise InputError(f"{path} is no training state of mzsr {type(config).__name__}; choose another folder")
-    if facts["stage"] != type(config).__name__:
-        raise InputError(
-            f"{path} is a state of {facts['stage']}, this is {type(config).__name__}; choose another folder"
-        )
-    if (then := type(config).parse(json.loads(facts["config"]), str(path))) != config:
-        now, was = config.model_dump(), then.model_dump()
-        keys = ", ".join(key for key in now if now[key] != was[key])
-        raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or choose a folder")
-    if facts["data"] != run.data:
-        raise InputError(f"{path} was made with {facts['data']}, this is {run.data}; give the same data, or a folder")
-    run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
-    run.earlier = tuple(json.loads(facts["earlier"]))
-    needed = ("theta", "ema", "exp_avg", "exp_avg_sq") if run.step else ("theta", "ema")
-    shapes = _shapes(theta)
-    if any(_shapes(groups.get(group, {})) != shapes for group in needed):
-        raise InputError(f"{path} is of another version of the network; finish the run with the version that began it")
-    run.ema = {name: _like(groups["ema"][name], tensor) for name, tensor in theta.items()}
-    with torch.no_grad():
-        for name, parameter in theta.items():
-            parameter.copy_(groups["theta"][name])
-            if run.step:
-                run.optimiser.state[parameter] = {
-                    "step": torch.tensor(float(run.step)),
-                    "exp_avg": _like(groups["exp_avg"][name], parameter),
-                    "exp_avg_sq": _like(groups["exp_avg_sq"][name], parameter),
-                }
-
-
-def _shapes(theta: Params) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in theta.items()}
-
-
-def _copy(theta: Params) -> Params:
-    return {name: tensor.detach().clone() for name, tensor in theta.items()}
-
-
-def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
-
-
-def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    if config.precision == "auto":
-        return best_precision(device)
-    return torch.float32 if config.precision == "float32" else torch.bfloat16

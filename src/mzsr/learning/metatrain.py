@@ -28,8 +28,8 @@ from mzsr.imaging.degrade import Degradation, phase
 from mzsr.learning.cards import only_subsampling
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.inner import StepSize, descend
-from mzsr.learning.loop import Objective
 from mzsr.learning.losses import LOSSES
+from mzsr.learning.objective import Objective
 from mzsr.learning.patches import Pair, Task, draw_kind, draw_task, step_generator
 from mzsr.learning.photographs import Photographs
 from mzsr.shapes import Images, Params, Scalar

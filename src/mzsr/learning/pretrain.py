@@ -16,9 +16,9 @@ from torch.func import functional_call
 
 from mzsr.config import PretrainConfig
 from mzsr.learning.cards import only_subsampling
-from mzsr.learning.loop import Objective
 from mzsr.learning.losses import LOSSES
 from mzsr.learning.networks import Unfolded
+from mzsr.learning.objective import Objective
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs
 from mzsr.shapes import Images, Params, Scalar

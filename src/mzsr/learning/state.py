@@ -1,0 +1,108 @@
+"""The moving parts of a run, and their checkpoint: everything that the next iteration depends on, in one file."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mzsr.config import FORMAT, TrainConfig
+from mzsr.errors import InputError
+from mzsr.learning.checkpoint import load_state, save_state
+from mzsr.learning.objective import Objective
+from mzsr.learning.photographs import Photographs
+from mzsr.shapes import Params
+
+
+@dataclass
+class Run:
+    """The moving parts; everything that a checkpoint has to hold."""
+
+    objective: Objective
+    optimiser: torch.optim.Adam
+    ema: Params
+    data: str
+    step: int = 0
+    seconds: float = 0.0
+    earlier: tuple[dict[str, Any], ...] = field(default=())
+
+
+def begin(objective: Objective, config: TrainConfig, photographs: Photographs) -> Run:
+    """Return a run at iteration 0: Adam over all that the objective moves, the average where the parameters are."""
+    groups: dict[float, list[Tensor]] = {}
+    for name, tensor in objective.theta.items():
+        groups.setdefault(objective.pace(name), []).append(tensor)
+    optimiser = torch.optim.Adam([{"params": members, "pace": pace} for pace, members in groups.items()], lr=1.0)
+    data = f"{len(photographs.pictures)} pictures, {photographs.digest}"
+    return Run(objective, optimiser, copy(objective.theta), data)
+
+
+def save(run: Run, config: TrainConfig, path: Path) -> None:
+    """Write the state of a run, whole or not at all."""
+    theta = run.objective.theta
+    groups: dict[str, Params] = {"theta": theta, "ema": run.ema}
+    for key in ("exp_avg", "exp_avg_sq"):
+        groups[key] = {name: run.optimiser.state[t][key] for name, t in theta.items() if t in run.optimiser.state}
+    facts = {"step": str(run.step), "seconds": repr(run.seconds), "config": config.model_dump_json()}
+    facts |= {
+        "format": str(FORMAT),
+        "stage": type(config).__name__,
+        "data": run.data,
+        "earlier": json.dumps(run.earlier),
+    }
+    save_state(path, groups, facts)
+
+
+def restore(run: Run, config: TrainConfig, path: Path) -> None:
+    """Put a run where a state was saved.
+
+    Raises:
+        InputError: the file is damaged, of a newer format, or of another stage, configuration, network or data.
+    """
+    groups, facts = load_state(path)
+    theta = run.objective.theta
+    if (given := facts.get("format", "")).isdecimal() and int(given) > FORMAT:
+        raise InputError(f"{path} has format {given}, this version reads up to {FORMAT}; update mzsr")
+    if not {"step", "seconds", "config", "data", "stage", "earlier"} <= facts.keys():
+        raise InputError(f"{path} is no training state of mzsr {type(config).__name__}; choose another folder")
+    if facts["stage"] != type(config).__name__:
+        raise InputError(
+            f"{path} is a state of {facts['stage']}, this is {type(config).__name__}; choose another folder"
+        )
+    if (then := type(config).parse(json.loads(facts["config"]), str(path))) != config:
+        now, was = config.model_dump(), then.model_dump()
+        keys = ", ".join(key for key in now if now[key] != was[key])
+        raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or choose a folder")
+    if facts["data"] != run.data:
+        raise InputError(f"{path} was made with {facts['data']}, this is {run.data}; give the same data, or a folder")
+    run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
+    run.earlier = tuple(json.loads(facts["earlier"]))
+    needed = ("theta", "ema", "exp_avg", "exp_avg_sq") if run.step else ("theta", "ema")
+    shapes = _shapes(theta)
+    if any(_shapes(groups.get(group, {})) != shapes for group in needed):
+        raise InputError(f"{path} is of another version of the network; finish the run with the version that began it")
+    run.ema = {name: _like(groups["ema"][name], tensor) for name, tensor in theta.items()}
+    with torch.no_grad():
+        for name, parameter in theta.items():
+            parameter.copy_(groups["theta"][name])
+            if run.step:
+                run.optimiser.state[parameter] = {
+                    "step": torch.tensor(float(run.step)),
+                    "exp_avg": _like(groups["exp_avg"][name], parameter),
+                    "exp_avg_sq": _like(groups["exp_avg_sq"][name], parameter),
+                }
+
+
+def _shapes(theta: Params) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in theta.items()}
+
+
+def copy(theta: Params) -> Params:
+    """Return the same values in tensors of their own."""
+    return {name: tensor.detach().clone() for name, tensor in theta.items()}
+
+
+def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
