@@ -1,0 +1,95 @@
+"""Judge every choice of meta-training beyond the paper: short runs that differ in one field, scored alike.
+
+All start from the same weights, see the same tasks where the field allows it, and take as many iterations. Scored on
+the first kernels of the DIV2KRK set at x2, kernel known and wrong (adaptation.py): PSNR-Y, protocol mzsr, at 0, 1 and
+3 steps. Runs are too short to reach anything; they show which way a choice points.
+
+command: python runs/ablation.py --data ../shared/data --start src/mzsr/weights/mzsr.safetensors
+machine: TODO
+hours:   TODO
+score:   LOG.md, "Ablations of meta-training"
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from adaptation import measure, summarise
+
+from mzsr import Upscaler
+from mzsr.config import META, MetaConfig
+from mzsr.learning.loop import train
+from mzsr.learning.metatrain import MetaTraining
+from mzsr.learning.parallel import World
+from mzsr.settings import load_config
+
+STEPS = [0, 1, 3]
+HEAD = "| variant | its/s | known 0 | known 1 | known 3 | wrong 0 | wrong 1 | wrong 3 |\n" + "|---" * 8 + "|"
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "base": {},
+    "episodes published": {"episodes": "published"},
+    "one fixed step size": {"learn_alpha": False, "alpha": 0.01},
+    "first order": {"order": "first"},
+    "three inner steps": {"steps": 3},
+    "weight on no step": {"zero_weight": 1.0},
+    "only weights of tails adapt": {"adapt": ("*tail*",)},
+    "no average": {"ema": 0.0},
+    "vectorised": {"vectorise": True},
+    "Gaussians only": {"law.families": {"gaussian": 1.0}},
+    "kernels from variance 1": {"law.variance": (1.0, 2.5)},
+    "no noise": {"law.noise_share": 0.0},
+    "half through JPEG": {"law.jpeg_share": 0.5},
+    "no misjudged kernels": {"law.error_share": 0.0},
+}
+"""What differs from the base; every key is one field of `MetaConfig`."""
+
+
+def variant(change: dict[str, object], iterations: int) -> MetaConfig:
+    """Return a short configuration that differs from the base in one field."""
+    # JSON is YAML, so that a change goes the way of `--set`
+    overrides = [f"{key}={json.dumps(value)}" for key, value in change.items()]
+    config = load_config(META, "flagship", Path("runs/flagship-meta.yaml"), overrides)
+    short = {"iterations": iterations, "tasks": 2, "batch": 2, "save_every": iterations, "warmup": 10}
+    return config.model_copy(update={"ema": 0.95} | short | {key: change[key] for key in change if key == "ema"})
+
+
+def main() -> None:
+    """Train and score every variant, print a table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds train/ and bench/")
+    parser.add_argument("--start", required=True, help="weights to start from: a file or a name")
+    parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("--kernels", type=int, default=8)
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    arguments = parser.parse_args()
+    world = World(torch.device("cpu"))
+    print(f"start {arguments.start}, {arguments.iterations} iterations, {torch.get_num_threads()} threads\n\n{HEAD}")
+    folders = [arguments.data / "train" / "gb82"]
+
+    def told(name: str, rate: float, model: str | Path) -> None:
+        upscaler = Upscaler(model, device="cpu")
+        rows = [row for index in range(1, arguments.kernels + 1)
+                for row in measure(upscaler, arguments.data / "bench", index, 2, STEPS)]  # fmt: skip
+        cells = [
+            f"{summarise([row for row in rows if row.knowledge == kind], steps).mean:.3f}"
+            for kind in ("known", "wrong")
+            for steps in STEPS
+        ]
+        print(f"| {name} | {rate:.2f} | " + " | ".join(cells) + " |", flush=True)
+
+    told("start", 0.0, arguments.start)
+    for name in arguments.only:
+        config = variant(VARIANTS[name], arguments.iterations)
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = train(
+                lambda photographs, config=config: MetaTraining(config, photographs, world.device),
+                config, folders, Path(folder), world, start_from=arguments.start,
+            )  # fmt: skip
+            told(name, outcome.rate, outcome.weights)
+
+
+if __name__ == "__main__":
+    main()
