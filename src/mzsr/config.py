@@ -157,7 +157,7 @@ class PretrainConfig(TrainConfig):
     """Large-scale training, θ_0 → θ_T."""
 
     revive: bool = Field(default=False, description="unfolded only: bring dead features of the start back to life")
-    compile: bool = Field(default=False, description="run the network through torch.compile")
+    compile: bool = Field(default=False, description="run the convolutions through torch.compile")
 
 
 class MetaConfig(TrainConfig):

@@ -44,6 +44,10 @@ class Network(nn.Module):
         """Return the trust in the prior of every data step; none for a network without one."""
         return []
 
+    def bodies(self) -> list[nn.Module]:
+        """Return the parts that are nothing but convolutions, which `torch.compile` is good at."""
+        raise NotImplementedError
+
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which convolutions run in `precision`."""
         return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
@@ -74,6 +78,10 @@ class Paper(Network):
         with self.autocast(lr.device):
             residual = self.body(start.contiguous(memory_format=self.layout))
         return start + residual.to(start.dtype)
+
+    def bodies(self) -> list[nn.Module]:
+        """Return the one body."""
+        return [self.body]
 
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic and of the convolutions."""
@@ -111,6 +119,10 @@ class Unfolded(Network):
             residual, features = self._refine(stage, hr, sigma, features)
             hr = hr + residual
         return data_step(lr, hr, d, self._chain[0].alpha(sigma))
+
+    def bodies(self) -> list[nn.Module]:
+        """Return the networks of the stages."""
+        return list(self.stages)
 
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic, of all kernels and of all convolutions; the data step's filter comes on top."""

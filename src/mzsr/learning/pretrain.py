@@ -7,7 +7,6 @@ Everything around this line â€” Adam, schedule, checkpoints, several processes â
 Source: MZSR, section 4.1; the law of random kernels and the flagship's recipe are ours (LOG.md).
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,9 @@ class Pretraining(Objective):
         """Build the network of a configuration, from its seed alone."""
         self._config = config
         super().__init__(config, photographs, device)
-        self._forward: Callable[..., Images] = torch.compile(self.network) if config.compile else self.network
+        if config.compile:  # data steps have complex numbers, and a Fourier transform is one call already
+            for body in self.network.bodies():
+                body.compile()
 
     @property
     def config(self) -> PretrainConfig:
@@ -56,7 +57,7 @@ class Pretraining(Objective):
         total, sums = torch.zeros((), device=next(iter(self.theta.values())).device), []
         for index in tasks:
             pair = self._draw(step, index)
-            loss = LOSSES[self.config.loss](self._forward(pair.lr, pair.degradation), pair.hr) / len(tasks)
+            loss = LOSSES[self.config.loss](self.network(pair.lr, pair.degradation), pair.hr) / len(tasks)
             gradient = torch.autograd.grad(loss, list(self.theta.values()))
             sums = [a + b for a, b in zip(sums, gradient, strict=True)] if sums else list(gradient)
             total += loss.detach()
