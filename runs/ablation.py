@@ -5,8 +5,8 @@ the first kernels of the DIV2KRK set at x2, kernel known and wrong (adaptation.p
 3 steps. Runs are too short to reach anything; they show which way a choice points.
 
 command: python runs/ablation.py --data ../shared/data --start src/mzsr/weights/mzsr.safetensors
-machine: TODO
-hours:   TODO
+machine: not measured yet
+hours:   not measured yet
 score:   LOG.md, "Ablations of meta-training"
 """
 

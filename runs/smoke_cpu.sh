@@ -3,8 +3,8 @@
 #
 # command: bash runs/smoke_cpu.sh ../shared/data
 # machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   TODO
-# score:   TODO
+# hours:   not measured yet
+# score:   not measured yet
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-$(mktemp -d)}

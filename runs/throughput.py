@@ -5,9 +5,9 @@ ours is what `mzsr train meta` runs. Both compute the same gradient, in the same
 rate is that of one large product in the precision of the training.
 
 command: python runs/throughput.py --data ../shared/data/train/gb82
-machine: TODO
+machine: not measured yet
 hours:   0.05
-score:   TODO
+score:   not measured yet
 """
 
 import argparse

@@ -6,8 +6,8 @@
 #
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13, most of it on one core
-# hours:   TODO
-# score:   TODO
+# hours:   not measured yet
+# score:   not measured yet
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}

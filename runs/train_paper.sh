@@ -4,9 +4,9 @@
 # again, and it goes on where it was. PRESET=paper trains the published schedule instead (days of an accelerator).
 #
 # command: bash runs/train_paper.sh ../shared/data
-# machine: TODO
-# hours:   TODO
-# score:   TODO
+# machine: not measured yet
+# hours:   not measured yet
+# score:   not measured yet
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
