@@ -122,7 +122,7 @@ def quadratic(result: Images, truth: Images) -> Scalar:
 
 def points(monkeypatch: pytest.MonkeyPatch, photographs: Photographs, **changes: Any) -> MetaTraining:
     """Return meta-training of Points, every task with random goals of its own."""
-    monkeypatch.setattr(loop, "build", lambda config: Points())
+    monkeypatch.setattr("mzsr.learning.objective.build", lambda config: Points())
     monkeypatch.setitem(LOSSES, "l1", quadratic)
 
     def draw(step: int, index: int) -> Task:
