@@ -74,12 +74,12 @@ def test_unknown_key_unlike_any_other_lists_them_all() -> None:
     assert "unknown key 'zzz'" in message
     known = message.partition("known keys: ")[2].split(", ")
     assert {"iterations", "network.channels", "law.noise", "episodes"} < set(known)
-    assert "revive" not in known
+    assert "compile" not in known
     assert "steps" not in refusal(PretrainConfig, {"zzz": 3})
 
 
 def test_a_key_of_the_other_stage_is_unknown() -> None:
-    assert "unknown key 'revive'" in refusal(MetaConfig, {"revive": True})
+    assert "unknown key 'compile'" in refusal(MetaConfig, {"compile": True})
     assert "unknown key 'steps'" in refusal(PretrainConfig, {"steps": 5})
 
 

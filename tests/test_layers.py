@@ -41,6 +41,7 @@ ORDER = [
     "mzsr.learning.parallel",
     "mzsr.learning.journal",
     "mzsr.learning.cards",
+    "mzsr.learning.optimiser",
     "mzsr.learning.objective",
     "mzsr.learning.state",
     "mzsr.learning.loop",

@@ -1,4 +1,4 @@
-"""Tests of what large-scale training minimises: it learns, from where the data step ends, and revives dead features."""
+"""Tests of what large-scale training minimises: it learns, from where the data step ends."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 from torch.func import functional_call
 
 from mzsr.config import PRETRAIN, PretrainConfig
 from mzsr.imaging.degrade import upsample
-from mzsr.learning.checkpoint import load_weights, save_weights
+from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.loop import train
 from mzsr.learning.losses import l1
-from mzsr.learning.networks import Network, Unfolded, build
+from mzsr.learning.networks import Network
 from mzsr.learning.parallel import World
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs, load_photographs
@@ -137,57 +136,3 @@ def test_show_is_of_the_weights_given_on_a_batch_that_the_run_does_not_see(photo
     assert not shown["2 result"].requires_grad
     seen = [draw_pair(photographs.pictures, config.law, 2, 24, step_generator(0, step)) for step in range(12)]
     assert not any(torch.equal(pair.hr, other.hr) for other in seen)
-
-
-@pytest.fixture
-def half_dead(tmp_path: Path, tiny_weights: Path) -> Path:
-    """Return weights, two features of which are below zero wherever the last ReLU looks."""
-    network, card = load_weights(tiny_weights)
-    theta = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
-    theta["stages.0.tail.weight"].normal_(std=0.02, generator=torch.Generator().manual_seed(1))
-    theta["stages.0.blocks.0.second.bias"][[2, 5]] -= 50
-    path = tmp_path / "half_dead.safetensors"
-    save_weights(path, theta, card)
-    return path
-
-
-def alive(network: Network, pair: Pair) -> Tensor:
-    """Return the share of the positions at which each feature passes the last ReLU."""
-    assert isinstance(network, Unfolded)
-    shares: list[Tensor] = []
-    hook = network.stages[0].register_forward_hook(
-        lambda stage, _, result: shares.append((result[1] > 0).float().mean((0, 2, 3)))
-    )
-    with torch.no_grad():
-        network(pair.lr, pair.degradation)
-    hook.remove()
-    return shares[0]
-
-
-@pytest.mark.parametrize("revive", [True, False])
-def test_dead_features_of_the_start_are_revived(photographs: Photographs, half_dead: Path, revive: bool) -> None:
-    """If that is wanted; what the network does stays the same, and a gradient reaches the features again."""
-    config = configured(revive=revive)
-    objective = Pretraining(config, photographs, CPU)
-    (pair, *_) = batches(photographs, config, 1)
-    start = load_weights(half_dead)[0]
-    assert (alive(start, pair) > 0.01).tolist() == [i not in (2, 5) for i in range(8)]
-    (earlier,) = objective.begin_from(half_dead)
-    assert earlier["iterations"] == 0
-    now = alive(objective.network, pair)
-    assert ((now > 0.2) & (now < 0.8))[[2, 5]].tolist() == [revive, revive]
-    torch.testing.assert_close(
-        objective.network(pair.lr, pair.degradation), start(pair.lr, pair.degradation), rtol=0, atol=1e-5
-    )
-    _, gradient = objective.gradient(0, range(1))
-    assert bool((gradient["stages.0.tail.weight"][:, [2, 5]] != 0).any()) == revive
-
-
-def test_the_paper_network_has_nothing_to_revive(photographs: Photographs, tmp_path: Path, tiny_weights: Path) -> None:
-    config = configured(network={"name": "paper", "channels": 4, "layers": 3}, revive=True)
-    theta = {name: tensor.detach() for name, tensor in build(config.network).named_parameters()}
-    card = load_weights(tiny_weights)[1].model_copy(update={"network": config.network})
-    save_weights(tmp_path / "paper.safetensors", theta, card)
-    objective = Pretraining(config, photographs, CPU)
-    objective.begin_from(tmp_path / "paper.safetensors")
-    assert all(torch.equal(objective.theta[name], theta[name]) for name in theta)

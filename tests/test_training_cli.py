@@ -176,7 +176,7 @@ REFUSED = [
     ("pretrain", ["--time-limit", "soon"], "time limit is 'soon'; write 90s, 9m or 2h", 2),
     ("pretrain", ["--device", "abacus"], "device is 'abacus'; it must be auto, cpu or cuda", 2),
     ("meta", [], "meta-transfer training starts from trained weights; give --from MODEL or FILE.safetensors", 2),
-    ("meta", ["--set", "revive=true"], "unknown key 'revive'", 2),
+    ("meta", ["--set", "compile=true"], "unknown key 'compile'", 2),
     ("meta", ["--set", "steps=0"], "--set steps=0: steps", 2),
     ("meta", ["--set", "law.scales={4: 1}"], "same-image episodes need a patch of at least 64", 2),
     ("meta", ["--from", "mzsr", "--device", "abacus"], "device is 'abacus'", 2),

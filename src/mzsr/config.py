@@ -60,7 +60,7 @@ class NetworkConfig(Config):
     )
     channels: int = Field(default=64, ge=1, description="features of every hidden layer")
     layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")
-    stages: int = Field(default=2, ge=1, description="unfolded only: data-step/network stages")
+    stages: int = Field(default=3, ge=1, description="unfolded only: data-step/network stages")
     blocks: int = Field(default=1, ge=0, description="unfolded only: residual blocks of a stage")
 
 
@@ -128,7 +128,10 @@ class TrainConfig(Config):
     )
     batch: int = Field(default=16, ge=1, description="patches of a batch")
     patch: int = Field(default=96, ge=8, description="side of a high-resolution patch, pixels")
-    learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, at its highest (β in meta-training)")
+    optimiser: Literal["adam", "muon"] = Field(
+        default="adam", description="muon: Muon for hidden convolutions at twice the learning rate, Adam for the rest"
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, description="at its highest (β in meta-training)")
     schedule: Literal["cosine", "halving", "constant"] = Field(
         default="cosine", description="of the learning rate after the warm-up; halving: by `halve_every`, to a quarter"
     )
@@ -156,7 +159,6 @@ class TrainConfig(Config):
 class PretrainConfig(TrainConfig):
     """Large-scale training, θ_0 → θ_T."""
 
-    revive: bool = Field(default=False, description="unfolded only: bring dead features of the start back to life")
     compile: bool = Field(default=False, description="run the convolutions through torch.compile")
 
 
@@ -166,7 +168,7 @@ class MetaConfig(TrainConfig):
     iterations: int = Field(default=2000, ge=1)
     tasks: int = Field(default=4, ge=1, description="kernels of an iteration on each process")
     batch: int = Field(default=3, ge=1, description="patches of D_tr, and of D_te")
-    learning_rate: float = Field(default=1e-4, gt=0, description="β, of Adam outside")
+    learning_rate: float = Field(default=1e-4, gt=0, description="β, of the outer optimiser")
     warmup: int = Field(default=50, ge=0, description="iterations in which the learning rate rises linearly")
     save_every: int = Field(default=100, ge=1, description="iterations between checkpoints")
     steps: int = Field(default=1, ge=1, le=20, description="K, gradient steps of the inner loop")

@@ -10,6 +10,8 @@ Source: Zhao et al., "Fast single image super-resolution using a new analytical 
 2016 (the same minimiser, under circular borders); the data step of USRNet, CVPR 2020.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from scipy.fft import next_fast_len
@@ -20,12 +22,13 @@ from mzsr.imaging.borders import pad_symmetric
 from mzsr.imaging.degrade import Degradation, adjoint, effective_kernel, linear, upsample
 from mzsr.shapes import Images
 
-PAD = 8  # low-resolution pixels of symmetric extension that hide the circular borders of the filter, at least
+PAD = 16  # low-resolution pixels of symmetric extension that hide the circular borders of the filter, at least
 
 
-def data_step(
-    lr: Images, prior: Images, d: Degradation, alpha: int | float | Float[Tensor, ""] | Float[Tensor, "#b 1 1 1"]
-) -> Images:
+Alpha = int | float | Float[Tensor, ""] | Float[Tensor, "#b 1 1 1"]
+
+
+def data_step(lr: Images, prior: Images, d: Degradation, alpha: Alpha) -> Images:
     """Pull a prior picture to the one that explains lr: x₀ + Aᵀ (A Aᵀ + α)⁻¹ (y - A x₀).
 
     Args:
@@ -37,8 +40,13 @@ def data_step(
     Returns:
         (B, C, s h, s w), not clamped. As α → 0 its degradation becomes lr, as α → ∞ it becomes the prior.
     """
-    residual = lr - linear(prior, d)
-    return prior + adjoint(_regularised_inverse(residual, d, alpha), d)
+    return data_steps(lr, prior, d, [alpha])[0]
+
+
+def data_steps(lr: Images, prior: Images, d: Degradation, alphas: Sequence[Alpha]) -> list[Images]:
+    """Return the data step with each of several trusts in the prior, for less than it costs to take them apart."""
+    filtered = _regularised_inverses(lr - linear(prior, d), d, alphas)
+    return [prior + adjoint(part, d) for part in filtered]
 
 
 def back_project(hr: Images, lr: Images, d: Degradation, steps: int) -> Images:
@@ -69,16 +77,16 @@ def inverse_filter(d: Degradation, alpha: int | float, size: int = 128) -> Float
     return torch.fft.irfft2(1 / (spectrum + alpha), s=(size, size))
 
 
-def _regularised_inverse(residual: Images, d: Degradation, alpha: int | float | Tensor) -> Images:
-    """Filter with (A Aᵀ + α)⁻¹ in the Fourier domain, on a symmetrically extended picture."""
+def _regularised_inverses(residual: Images, d: Degradation, alphas: Sequence[Alpha]) -> list[Images]:
+    """Filter with (A Aᵀ + α)⁻¹, for each α, in the Fourier domain, on a symmetrically extended picture."""
     height, width = residual.shape[2:]
     reach = d.kernel.shape[-1] // d.scale
     margin = PAD if reach <= PAD else 2 * reach  # or the filter of a long kernel wraps around the opposite border
     size = _fast_length(height, margin), _fast_length(width, margin)
     padded = pad_symmetric(residual, (margin, size[0] - height - margin, margin, size[1] - width - margin))
-    response = torch.fft.rfft2(padded) / (_spectrum(d, size).to(residual)[:, None] + alpha)
-    filtered = torch.fft.irfft2(response, s=size)
-    return filtered[:, :, margin : margin + height, margin : margin + width]
+    transformed, spectrum = torch.fft.rfft2(padded), _spectrum(d, size).to(residual)[:, None]
+    filtered = [torch.fft.irfft2(transformed / (spectrum + alpha), s=size) for alpha in alphas]
+    return [part[:, :, margin : margin + height, margin : margin + width] for part in filtered]
 
 
 def _fast_length(side: int, margin: int) -> int:

@@ -1,4 +1,4 @@
-"""The one training loop: Adam, schedule, average, checkpoints. Both stages of training are an `Objective` in it.
+"""The one training loop: optimiser, schedule, average, checkpoints. Both stages of training are an `Objective` in it.
 
 What a run leaves in its folder:
 
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from mzsr.config import TrainConfig
 from mzsr.errors import InputError
@@ -183,13 +182,8 @@ def _norm(gradient: Params) -> float:
 
 
 def _update(run: state.Run, config: TrainConfig, gradient: Params) -> None:
-    """Take one step of Adam, and move the average."""
-    for name, tensor in run.objective.theta.items():
-        tensor.grad = gradient[name]
-    clip_grad_norm_(run.objective.theta.values(), config.clip)
-    for group in run.optimiser.param_groups:
-        group["lr"] = group["pace"] * learning_rate(config, run.step)
-    run.optimiser.step()
+    """Take one step, and move the average."""
+    run.optimiser.step(gradient, learning_rate(config, run.step), config.clip)
     run.step += 1
     # The average starts short, or the first weights, which are noise, would weigh on it for long
     decay = min(config.ema, run.step / (run.step + 10))

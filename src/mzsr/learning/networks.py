@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle, relu
 
 from mzsr.config import NetworkConfig
-from mzsr.imaging.data_step import data_step
+from mzsr.imaging.data_step import data_step, data_steps
 from mzsr.imaging.degrade import Degradation, effective_kernel, noise_map, upsample
 from mzsr.imaging.resize import resize
 from mzsr.shapes import Images
@@ -91,23 +91,27 @@ class Paper(Network):
 class Unfolded(Network):
     """The flagship: stages of a data step, which knows the degradation, and a small network, which knows pictures.
 
-        x ← upsample(lr);  for each stage:  x ← data_step(lr, x, d, α_i(σ));  x ← x + network_i(x, σ)
-        finally:  x ← data_step(lr, x, d, α_1(σ))
+        x ← upsample(lr)
+        for each stage:  x, x' ← data_step(lr, x, d, α_i(σ)), data_step(lr, x, d, α'_i(σ))
+                         x ← x + network_i(x, x' - x, σ)
+        finally:  x ← data_step(lr, x, d, α(σ))
 
     The data step makes every stage start from a picture that explains lr under *this* kernel, so that nothing has to be
-    learned about kernels. Its α is learned, and grows with the noise as the maximum-a-posteriori estimate does. The
-    networks work on the 2x2 space-to-depth of the output grid, a quarter of the arithmetic at any scale, and hand
-    their features on to the next stage. The last data step, which shares the α of the first, sees to it that what the
-    networks changed still explains lr.
+    learned about kernels. Its α is learned, and grows with the noise as the maximum-a-posteriori estimate does. No α
+    suits a whole picture: what is right at an edge rings in the sky. So a network also sees what a smaller α', sharper
+    and noisier, would change, and takes what it wants. The networks work on the 2x2 space-to-depth of the output grid,
+    a quarter of the arithmetic at any scale, and hand their features on to the next stage. The last data step sees to
+    it that what they changed still explains lr.
 
-    Source: data step and unfolding after USRNet (CVPR 2020) and DPDNN (TPAMI 2019); the features carried from stage to
-    stage and the two-term α are ours.
+    Source: data step and unfolding after USRNet (CVPR 2020) and DPDNN (TPAMI 2019); the sharper solution beside it, the
+    features carried from stage to stage and the two-term α are ours.
     """
 
     def __init__(self, *, stages: int = 3, blocks: int = 1, channels: int = 64) -> None:
         """Build it so that, untrained, it returns the data-consistent solution."""
         super().__init__()
         self.stages = nn.ModuleList([Stage(blocks, channels) for _ in range(stages)])
+        self.last = Trust()
 
     def forward(self, lr: Images, d: Degradation) -> Images:
         """Start from phase-correct bicubic and go through the stages."""
@@ -115,10 +119,11 @@ class Unfolded(Network):
         sigma = noise_map(d, lr)
         features = None
         for stage in self._chain:
-            hr = data_step(lr, hr, d, stage.alpha(sigma))
-            residual, features = self._refine(stage, hr, sigma, features)
+            alpha = stage.trust(sigma)
+            hr, sharp = data_steps(lr, hr, d, [alpha, stage.sharper(alpha)])
+            residual, features = self._refine(stage, hr, sharp - hr, sigma, features)
             hr = hr + residual
-        return data_step(lr, hr, d, self._chain[0].alpha(sigma))
+        return data_step(lr, hr, d, self.last(sigma))
 
     def bodies(self) -> list[nn.Module]:
         """Return the networks of the stages."""
@@ -131,56 +136,23 @@ class Unfolded(Network):
         return CUBIC_REACH + math.ceil(pixels / d.scale)
 
     def alphas(self, d: Degradation) -> list[float]:
-        """Return α of every data step at the noise level of the degradation."""
-        stages = [*self._chain, self._chain[0]]
-        sigma = torch.as_tensor(d.noise).to(stages[0].log_alpha).max().reshape(1, 1, 1, 1)
+        """Return the smallest α of every data step at the noise level of the degradation."""
+        sigma = torch.as_tensor(d.noise).to(self.last.log_alpha).max().reshape(1, 1, 1, 1)
         with torch.no_grad():
-            return [float(stage.alpha(sigma)) for stage in stages]
+            pairs = [(alpha, stage.sharper(alpha)) for stage in self._chain for alpha in [stage.trust(sigma)]]
+            return [float(torch.minimum(*pair)) for pair in pairs] + [float(self.last(sigma))]
 
     @property
     def _chain(self) -> list["Stage"]:
         return [stage for stage in self.stages if isinstance(stage, Stage)]
 
-    def revive(self, lr: Images, d: Degradation, share: float = 0.01) -> int:
-        """Bring back features that the last ReLU of a stage nearly always cuts off, without changing the result.
-
-        While a tail is still near zero, noisy gradients can push a feature below zero for every input; after that no
-        gradient reaches it. Its mean is moved to zero by a bias, which the head of the next stage takes back, and its
-        weights in the tail, which did nothing, start from zero again.
-
-        Args:
-            lr: typical pictures, (B, 3, h, w).
-            d: their degradation.
-            share: features positive in less than this share of the positions are brought back.
-
-        Returns:
-            How many there were.
-        """
-        hidden: dict[Stage, Features] = {}
-        stages = self._chain
-        hooks = [s.register_forward_hook(lambda stage, _, result: hidden.update({stage: result[1]})) for s in stages]
-        with torch.no_grad():
-            self(lr, d)
-            for hook in hooks:
-                hook.remove()
-            revived = 0
-            for index, stage in enumerate(stages):
-                dead = (hidden[stage] > 0).float().mean((0, 2, 3)) < share
-                shift = torch.where(dead, -hidden[stage].mean((0, 2, 3)), 0.0)
-                block = stage.blocks[-1] if len(stage.blocks) else None
-                _bias(block.second if isinstance(block, Block) else stage.head).add_(shift)
-                stage.tail.weight[:, dead] = 0
-                if index + 1 < len(stages):
-                    _bias(stages[index + 1].head).sub_(shift)
-                revived += int(dead.sum())
-        return revived
-
     def _refine(
-        self, stage: "Stage", hr: Images, sigma: Float[Tensor, "#b 1 1 1"], features: Features | None
+        self, stage: "Stage", hr: Images, sharper: Images, sigma: Float[Tensor, "#b 1 1 1"], features: Features | None
     ) -> tuple[Images, Features]:
         height, width = hr.shape[2:]
-        even = pad(hr, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else hr
-        blocks = pixel_unshuffle(even, 2)  # (B, 12, H/2, W/2)
+        both = torch.cat([hr, sharper], 1)
+        even = pad(both, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else both
+        blocks = pixel_unshuffle(even, 2)  # (B, 24, H/2, W/2)
         # A standard deviation of 10/255 becomes about 1, the size of the other inputs
         level = (25.0 * sigma).expand(hr.shape[0], 1, *blocks.shape[2:])
         inputs = torch.cat([blocks, level], 1).contiguous(memory_format=self.layout)
@@ -189,36 +161,53 @@ class Unfolded(Network):
         return pixel_shuffle(output.to(hr.dtype), 2)[:, :, :height, :width], handed_on
 
 
+class Trust(nn.Module):
+    """The trust in the prior of one data step, α(σ) = e^a + e^g σ²."""
+
+    def __init__(self) -> None:
+        """Begin where a prototype's learned α stayed."""
+        super().__init__()
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(3e-3)))
+        # The error of the prior is about 0.05, and α is (noise / error of the prior)² for independent errors
+        self.log_gain = nn.Parameter(torch.tensor(math.log(400.0)))
+
+    def forward(self, sigma: Float[Tensor, "#b 1 1 1"]) -> Float[Tensor, "#b 1 1 1"]:
+        """Return α(σ)."""
+        return self.log_alpha.exp() + self.log_gain.exp() * sigma**2
+
+
 class Stage(nn.Module):
-    """One network of `Unfolded` and the α of the data step before it."""
+    """One network of `Unfolded` and the trusts of the data step before it."""
 
     def __init__(self, blocks: int, channels: int) -> None:
         """Build head, residual blocks and a tail that starts at zero."""
         super().__init__()
         self.depth = 2 + 2 * blocks  # convolutions, each of which reaches 2 high-resolution pixels far
-        self.log_alpha = nn.Parameter(torch.tensor(math.log(1e-2)))  # where a prototype's learned α stayed
-        # The error of the prior is about 0.05, and α is (noise / error of the prior)² for independent errors
-        self.log_gain = nn.Parameter(torch.tensor(math.log(400.0)))
-        self.head = nn.Conv2d(13, channels, 3, padding=1)
+        self.trust = Trust()
+        self.log_sharper = nn.Parameter(torch.tensor(math.log(1 / 20)))
+        self.head = nn.Conv2d(25, channels, 3, padding=1)
         self.blocks = nn.ModuleList([Block(channels) for _ in range(blocks)])
         self.tail = nn.Conv2d(channels, 12, 3, padding=1)
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
 
-    def alpha(self, sigma: Float[Tensor, "#b 1 1 1"]) -> Float[Tensor, "#b 1 1 1"]:
-        """Return α(σ) = e^a + e^g σ²."""
-        return self.log_alpha.exp() + self.log_gain.exp() * sigma**2
+    def sharper(self, alpha: Float[Tensor, "#b 1 1 1"]) -> Float[Tensor, "#b 1 1 1"]:
+        """Return α' of the sharper solution, a learned share of α."""
+        return self.log_sharper.exp() * alpha
 
     def forward(
-        self, blocks: Float[Tensor, "b 13 rows columns"], features: Features | None
+        self, blocks: Float[Tensor, "b 25 rows columns"], features: Features | None
     ) -> tuple[Float[Tensor, "b 12 rows columns"], Features]:
-        """Return the residual and the features for the next stage."""
+        """Return the residual and the features for the next stage.
+
+        There is no ReLU before the tail: half of the features died behind one (LOG.md).
+        """
         hidden = self.head(blocks)
         if features is not None:
             hidden = hidden + features
         for block in self.blocks:
             hidden = block(hidden)
-        return self.tail(relu(hidden)), hidden
+        return self.tail(hidden), hidden
 
 
 class Block(nn.Module):
@@ -233,11 +222,6 @@ class Block(nn.Module):
     def forward(self, hidden: Features) -> Features:
         """Add the block's correction."""
         return hidden + self.second(relu(self.first(relu(hidden))))
-
-
-def _bias(layer: nn.Conv2d) -> Tensor:
-    assert layer.bias is not None
-    return layer.bias
 
 
 def build(config: NetworkConfig) -> Network:

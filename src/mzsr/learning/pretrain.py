@@ -7,7 +7,6 @@ Everything around this line â€” Adam, schedule, checkpoints, several processes â
 Source: MZSR, section 4.1; the law of random kernels and the flagship's recipe are ours (LOG.md).
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from torch.func import functional_call
 from mzsr.config import PretrainConfig
 from mzsr.learning.cards import only_subsampling
 from mzsr.learning.losses import LOSSES
-from mzsr.learning.networks import Unfolded
 from mzsr.learning.objective import Objective
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs
@@ -43,14 +41,6 @@ class Pretraining(Objective):
     def config(self) -> PretrainConfig:
         """Return the configuration."""
         return self._config
-
-    def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
-        """Copy the parameters of a weight file, and bring its dead features back to life if that is wanted."""
-        earlier = super().begin_from(path)
-        if self.config.revive and isinstance(self.network, Unfolded):
-            pair = self._draw(self.config.iterations, 0)  # a batch that the run itself will not see
-            self.network.revive(pair.lr, pair.degradation)
-        return earlier
 
     def gradient(self, step: int, tasks: range) -> tuple[Scalar, Params]:
         """Return the mean loss of some batches and its gradient."""

@@ -12,6 +12,7 @@ from mzsr.config import FORMAT, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.checkpoint import load_state, save_state
 from mzsr.learning.objective import Objective
+from mzsr.learning.optimiser import Optimiser
 from mzsr.learning.photographs import Photographs
 from mzsr.shapes import Params
 
@@ -21,7 +22,7 @@ class Run:
     """The moving parts; everything that a checkpoint has to hold."""
 
     objective: Objective
-    optimiser: torch.optim.Adam
+    optimiser: Optimiser
     ema: Params
     data: str
     step: int = 0
@@ -30,11 +31,8 @@ class Run:
 
 
 def begin(objective: Objective, config: TrainConfig, photographs: Photographs) -> Run:
-    """Return a run at iteration 0: Adam over all that the objective moves, the average where the parameters are."""
-    groups: dict[float, list[Tensor]] = {}
-    for name, tensor in objective.theta.items():
-        groups.setdefault(objective.pace(name), []).append(tensor)
-    optimiser = torch.optim.Adam([{"params": members, "pace": pace} for pace, members in groups.items()], lr=1.0)
+    """Return a run at iteration 0: an optimiser of all that moves, and the average where the parameters are."""
+    optimiser = Optimiser(objective.theta, config.optimiser, objective.pace)
     data = f"{len(photographs.pictures)} pictures, {photographs.digest}"
     return Run(objective, optimiser, copy(objective.theta), data)
 
@@ -42,9 +40,7 @@ def begin(objective: Objective, config: TrainConfig, photographs: Photographs) -
 def save(run: Run, config: TrainConfig, path: Path) -> None:
     """Write the state of a run, whole or not at all."""
     theta = run.objective.theta
-    groups: dict[str, Params] = {"theta": theta, "ema": run.ema}
-    for key in ("exp_avg", "exp_avg_sq"):
-        groups[key] = {name: run.optimiser.state[t][key] for name, t in theta.items() if t in run.optimiser.state}
+    groups: dict[str, Params] = {"theta": theta, "ema": run.ema, **run.optimiser.memory()}
     facts = {"step": str(run.step), "seconds": repr(run.seconds), "config": config.model_dump_json()}
     facts |= {
         "format": str(FORMAT),
@@ -79,20 +75,18 @@ def restore(run: Run, config: TrainConfig, path: Path) -> None:
         raise InputError(f"{path} was made with {facts['data']}, this is {run.data}; give the same data, or a folder")
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
     run.earlier = tuple(json.loads(facts["earlier"]))
-    needed = ("theta", "ema", "exp_avg", "exp_avg_sq") if run.step else ("theta", "ema")
-    shapes = _shapes(theta)
-    if any(_shapes(groups.get(group, {})) != shapes for group in needed):
-        raise InputError(f"{path} is of another version of the network; finish the run with the version that began it")
+    strange = f"{path} is of another version of the network; finish the run with the version that began it"
+    if any(_shapes(groups.get(group, {})) != _shapes(theta) for group in ("theta", "ema")):
+        raise InputError(strange)
+    if run.step:
+        try:
+            run.optimiser.recall(groups, run.step)
+        except (KeyError, ValueError) as error:
+            raise InputError(strange) from error
     run.ema = {name: _like(groups["ema"][name], tensor) for name, tensor in theta.items()}
     with torch.no_grad():
         for name, parameter in theta.items():
             parameter.copy_(groups["theta"][name])
-            if run.step:
-                run.optimiser.state[parameter] = {
-                    "step": torch.tensor(float(run.step)),
-                    "exp_avg": _like(groups["exp_avg"][name], parameter),
-                    "exp_avg_sq": _like(groups["exp_avg_sq"][name], parameter),
-                }
 
 
 def _shapes(theta: Params) -> dict[str, torch.Size]:

@@ -1,0 +1,113 @@
+"""The outer optimiser: Adam for everything, or Muon for the convolutions that it suits and Adam for the rest.
+
+Muon moves a matrix by its momentum made orthogonal, so that all of its directions move alike. On a few hours of two
+cores it needs a third of Adam's iterations (LOG.md).
+
+Source: Adam, ICLR 2015; Muon, K. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", by
+`torch.optim`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from mzsr.shapes import Params
+
+Kind = Literal["adam", "muon"]
+FEWEST_OUTPUTS = 16
+"""Muon is for hidden layers; a convolution with fewer outputs makes pixels and stays with Adam."""
+MUON_PACE = 2.0
+"""Muon's learning rate as a multiple of Adam's, the step being scaled to the size of Adam's (match_rms_adamw)."""
+
+
+class Optimiser:
+    """Moves θ in place, one gradient at a time."""
+
+    def __init__(self, theta: Params, kind: Kind, pace: Callable[[str], float]) -> None:
+        """Sort the tensors.
+
+        Args:
+            theta: what to move, by name.
+            kind: adam or muon.
+            pace: the learning rate of a tensor as a multiple of that of the run.
+        """
+        self._theta = theta
+        adam: dict[float, list[Tensor]] = {}
+        muon: dict[float, list[Tensor]] = {}
+        self._matrices: dict[str, Tensor] = {}
+        for name, tensor in theta.items():
+            if kind == "muon" and tensor.ndim == 4 and tensor.shape[0] >= FEWEST_OUTPUTS:
+                self._matrices[name] = _matrix(tensor)
+                muon.setdefault(MUON_PACE * pace(name), []).append(self._matrices[name])
+            else:
+                adam.setdefault(pace(name), []).append(tensor)
+        self._optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(_groups(adam), lr=1.0)]
+        if muon:
+            settings = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+            self._optimisers.append(torch.optim.Muon(_groups(muon), lr=1.0, **settings))
+
+    def step(self, gradient: Params, rate: float, clip: float) -> None:
+        """Move θ by a gradient, scaled down to the norm `clip` where it is larger."""
+        for name, tensor in self._theta.items():
+            tensor.grad = gradient[name]
+        clip_grad_norm_(self._theta.values(), clip)
+        for name, matrix in self._matrices.items():
+            matrix.grad = _as_matrix(self._theta[name].grad, self._theta[name])
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["pace"] * rate
+            optimiser.step()
+
+    def memory(self) -> dict[str, Params]:
+        """Return what a checkpoint has to hold, by kind and name of the tensor; nothing before the first step."""
+        held: dict[str, Params] = {"exp_avg": {}, "exp_avg_sq": {}, "momentum_buffer": {}}
+        for name, optimiser, tensor in self._moved():
+            for key, value in optimiser.state[tensor].items() if tensor in optimiser.state else ():
+                if key in held:
+                    held[key][name] = value
+        return {key: tensors for key, tensors in held.items() if tensors}
+
+    def recall(self, held: dict[str, Params], step: int) -> None:
+        """Go on from a memory; the inverse of `memory` after `step` steps.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: something has another shape.
+        """
+        for name, optimiser, tensor in self._moved():
+            if isinstance(optimiser, torch.optim.Adam):
+                moments = {key: _like(held[key][name], tensor) for key in ("exp_avg", "exp_avg_sq")}
+                optimiser.state[tensor] = {"step": torch.tensor(float(step)), **moments}
+            else:
+                optimiser.state[tensor] = {"momentum_buffer": _like(held["momentum_buffer"][name], tensor)}
+
+    def _moved(self) -> Iterator[tuple[str, torch.optim.Optimizer, Tensor]]:
+        for name, tensor in self._theta.items():
+            matrix = self._matrices.get(name)
+            yield (name, self._optimisers[0], tensor) if matrix is None else (name, self._optimisers[1], matrix)
+
+
+def _groups(members: dict[float, list[Tensor]]) -> list[dict[str, object]]:
+    return [{"params": tensors, "pace": pace} for pace, tensors in members.items()]
+
+
+def _matrix(tensor: Tensor) -> Tensor:
+    """Return the weight of a convolution as (outputs, inputs x taps), sharing its memory."""
+    return _as_matrix(tensor.detach(), tensor).requires_grad_()
+
+
+def _as_matrix(tensor: Tensor | None, like: Tensor) -> Tensor:
+    """Flatten in the order in which `like` lies in memory; what order that is makes no difference to Muon."""
+    assert tensor is not None
+    if like.is_contiguous():
+        return tensor.flatten(1)
+    return tensor.permute(0, 2, 3, 1).flatten(1)
+
+
+def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    if tensor.shape != parameter.shape:
+        raise ValueError(f"a moment has shape {list(tensor.shape)}, its parameter {list(parameter.shape)}")
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
