@@ -128,9 +128,9 @@ def test_a_network_sees_what_a_sharper_solution_would_change() -> None:
     d = Degradation(NARROW, 2)
     stage = network.get_submodule("stages.0")
     assert isinstance(stage, Stage)
-    for layer in (stage.head, stage.blocks[0].second, stage.tail):
-        nn.init.zeros_(layer.weight)  # pyright: ignore[reportArgumentType]
-        nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+    for parameter in stage.parameters():
+        if parameter.ndim:
+            nn.init.zeros_(parameter)
     for channel in range(12):
         stage.head.weight[channel, 12 + channel, 1, 1] = 1.0
         stage.tail.weight[channel, channel, 1, 1] = 1.0
@@ -208,7 +208,7 @@ def test_flagship_sees_no_further_than_its_reach(
         # Sums, so that nothing cancels; the sharper one goes as far, and differs from the other
         return [prior + (index + 1) * adjoint(lr + linear(prior, d), d) for index in range(len(alphas))]
 
-    monkeypatch.setattr(networks, "data_step", lambda *given: unfiltered(*given[:3], [given[3]])[0])
+    monkeypatch.setattr(networks, "data_step", lambda lr, prior, d, alpha: unfiltered(lr, prior, d, [alpha])[0])
     monkeypatch.setattr(networks, "data_steps", unfiltered)
     with torch.random.fork_rng():
         torch.manual_seed(1)
