@@ -26,7 +26,10 @@ from mzsr.learning.parallel import World
 from mzsr.settings import load_config
 
 STEPS = [0, 1, 10]
-HEAD = "| variant | its/s | known 0 | known 1 | known 10 | estimated 0 | estimated 1 | estimated 10 |\n" + "|---" * 8 + "|"
+KINDS = ("known", "estimated")
+HEAD = (
+    "| variant | its/s | known 0 | known 1 | known 10 | estimated 0 | estimated 1 | estimated 10 |\n" + "|---" * 8 + "|"
+)
 
 VARIANTS: dict[str, dict[str, object]] = {
     "base": {},
@@ -62,8 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder that holds train/ and bench/")
     parser.add_argument("--start", required=True, help="weights to start from: a file or a name")
-    parser.add_argument("--iterations", type=int, default=120)
-    parser.add_argument("--kernels", type=int, default=8)
+    parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--kernels", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     arguments = parser.parse_args()
     world = World(torch.device("cpu"))
@@ -73,10 +76,10 @@ def main() -> None:
     def told(name: str, rate: float, model: str | Path) -> None:
         upscaler = Upscaler(model, device="cpu")
         rows = [row for index in range(1, arguments.kernels + 1)
-                for row in measure(upscaler, arguments.data / "bench", index, 2, STEPS)]  # fmt: skip
+                for row in measure(upscaler, arguments.data / "bench", index, 2, STEPS, KINDS)]  # fmt: skip
         cells = [
             f"{summarise([row for row in rows if row.knowledge == kind], steps).mean:.3f}"
-            for kind in ("known", "estimated")
+            for kind in KINDS
             for steps in STEPS
         ]
         print(f"| {name} | {rate:.2f} | " + " | ".join(cells) + " |", flush=True)

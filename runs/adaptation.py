@@ -75,8 +75,15 @@ def wrong(scale: int) -> Kernel:
     return kernels.gaussian((variance, variance), size=size, offset=(shift, shift))
 
 
-def measure(upscaler: Upscaler, data: Path, index: int, scale: int, steps: list[int]) -> list[Row]:
-    """Return one row for every knowledge and number of steps on one picture."""
+def measure(
+    upscaler: Upscaler,
+    data: Path,
+    index: int,
+    scale: int,
+    steps: list[int],
+    kinds: tuple[str, ...] = ("known", "estimated", "wrong"),
+) -> list[Row]:
+    """Return one row for every kind of knowledge and number of steps on one picture."""
     name, hr, lr, kernel = case(data, index, scale)
     knowledge: dict[str, dict[str, Any]] = {
         "known": {"kernel": kernel, "noise": 0.0},
@@ -84,9 +91,9 @@ def measure(upscaler: Upscaler, data: Path, index: int, scale: int, steps: list[
         "wrong": {"kernel": wrong(scale), "noise": 0.0},
     }
     rows = []
-    for kind, options in knowledge.items():
+    for kind in kinds:
         for n in steps:
-            result = upscaler(lr, scale=scale, steps=n, **options)
+            result = upscaler(lr, scale=scale, steps=n, **knowledge[kind])
             decibel = round(float(psnr(result.picture.pixels, hr, protocol="mzsr", scale=scale)), 4)
             rows.append(Row(scale, name, kind, n, result.kept, decibel))
     return rows
