@@ -3,6 +3,8 @@
 The 50 random kernels of the DIV2KRK set, at x2 and at x4, each on its own DIV2K_valid crop: centre-aligned grid, direct
 subsampling, low resolution rounded to 8 bits, protocol `mzsr`. The son is made with what the method knows: the known
 kernel; the estimated kernel and noise; or a wrong one, an isotropic Gaussian of variance scale² / 2 on the right grid.
+Gains over 0 steps of the same weights can be had by making those worse, which meta-training does if it is let; so
+`--before` adds what the weights were at 0 steps before it.
 
 command: python runs/adaptation.py --data ../shared/data/bench
 machine: 1 CPU core (float32), torch 2.13
@@ -140,6 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder that holds DIV2K_valid and kernels")
     parser.add_argument("--model", default="mzsr")
+    parser.add_argument("--before", help="weights from before meta-training, shown at 0 steps for comparison")
     parser.add_argument("--scales", type=int, nargs="+", choices=(2, 4), default=[2, 4])
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 1, 10], help="0 is added where it is missing")
     parser.add_argument("--count", type=int, choices=range(1, KERNELS + 1), default=KERNELS, metavar="N",
@@ -149,6 +152,7 @@ def main() -> None:
     steps = sorted({0, *arguments.steps})
     arguments.out.parent.mkdir(parents=True, exist_ok=True)  # before the work: what cannot be written is said at once
     upscaler = Upscaler(arguments.model)
+    before = None if arguments.before is None else Upscaler(arguments.before)
     where = f"{upscaler.device}, {torch.get_num_threads()} threads"
     print(f"PSNR (dB), protocol mzsr, model {arguments.model}, first {arguments.count} random kernels, {where}\n")
     print(HEAD, flush=True)
@@ -159,6 +163,12 @@ def main() -> None:
             for index in range(1, arguments.count + 1)
             for row in measure(upscaler, arguments.data, index, scale, steps)
         ]
+        if before is not None:
+            measured += [
+                row._replace(knowledge=f"{row.knowledge}, before meta-training")
+                for index in range(1, arguments.count + 1)
+                for row in measure(before, arguments.data, index, scale, [0])
+            ]
         print("\n".join(lines(measured)), flush=True)
         rows += measured
     write(arguments.out, rows)

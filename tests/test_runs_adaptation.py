@@ -113,6 +113,7 @@ def test_a_wrong_kernel_that_is_true_scores_as_the_known_one(
     for name in ("first", "second"):
         out = tmp_path / name / "adaptation.csv"
         words = f"adaptation.py --data {tmp_path} --model {tiny_weights} --scales 2 --steps 2 --count 1 --out {out}"
+        words += f" --before {tiny_weights}"
         monkeypatch.setattr(sys, "argv", words.split())
         script.main()
         written.append(out.read_bytes())
@@ -125,8 +126,10 @@ def test_a_wrong_kernel_that_is_true_scores_as_the_known_one(
     ]
     assert [(row.knowledge, row.steps) for row in rows] == [
         (kind, steps) for kind in ("known", "estimated", "wrong") for steps in (0, 2)
-    ]
+    ] + [(f"{kind}, before meta-training", 0) for kind in ("known", "estimated", "wrong")]
     by_method = {(row.knowledge, row.steps): row.psnr for row in rows}
+    for kind in ("known", "estimated", "wrong"):  # the same weights before as after
+        assert by_method[f"{kind}, before meta-training", 0] == by_method[kind, 0]
     for steps in (0, 2):
         assert by_method["wrong", steps] == pytest.approx(by_method["known", steps], abs=0.02)
         assert by_method["estimated", steps] < by_method["known", steps] - 0.1  # too small a picture to tell its kernel

@@ -34,7 +34,7 @@ from mzsr.learning.patches import Pair, Task, draw_kind, draw_task, step_generat
 from mzsr.learning.photographs import Photographs
 from mzsr.shapes import Images, Params, Scalar
 
-CROPS = 4
+CROPS = 2
 """Crops on the card of a flagship: about as many pixels as an episode of training has."""
 LOG_ALPHA = "log_alpha/"  # prefix of the logarithms of learned step sizes among what Adam moves
 
