@@ -136,11 +136,10 @@ class Unfolded(Network):
         return CUBIC_REACH + math.ceil(pixels / d.scale)
 
     def alphas(self, d: Degradation) -> list[float]:
-        """Return the smallest α of every data step at the noise level of the degradation."""
+        """Return α' of every stage, and the last α, at the noise level of the degradation."""
         sigma = torch.as_tensor(d.noise).to(self.last.log_alpha).max().reshape(1, 1, 1, 1)
         with torch.no_grad():
-            pairs = [(alpha, stage.sharper(alpha)) for stage in self._chain for alpha in [stage.trust(sigma)]]
-            return [float(torch.minimum(*pair)) for pair in pairs] + [float(self.last(sigma))]
+            return [float(stage.sharper(stage.trust(sigma))) for stage in self._chain] + [float(self.last(sigma))]
 
     @property
     def _chain(self) -> list["Stage"]:
@@ -192,8 +191,8 @@ class Stage(nn.Module):
             nn.init.zeros_(parameter)
 
     def sharper(self, alpha: Float[Tensor, "#b 1 1 1"]) -> Float[Tensor, "#b 1 1 1"]:
-        """Return α' of the sharper solution, a learned share of α."""
-        return self.log_sharper.exp() * alpha
+        """Return α' of the sharper solution, a learned share of α, never more than all of it."""
+        return self.log_sharper.exp().clamp(max=1) * alpha
 
     def forward(
         self, blocks: Float[Tensor, "b 25 rows columns"], features: Features | None
