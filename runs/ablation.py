@@ -5,8 +5,8 @@ the first kernels of the DIV2KRK set at x2, kernel known and estimated (adaptati
 and 10 steps. Runs are too short to reach anything; they show which way a choice points.
 
 command: python runs/ablation.py --data ../shared/data --start src/mzsr/weights/mzsr.safetensors
-machine: not measured yet
-hours:   not measured yet
+machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
+hours:   0.4
 score:   LOG.md, "Ablations of meta-training"
 """
 
