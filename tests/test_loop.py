@@ -583,3 +583,4 @@ def test_weights_of_another_network_are_no_start(folder: Path, tmp_path: Path, t
     wider = configured(network={"channels": 12, "stages": 1})
     with pytest.raises(InputError, match=r"tiny.safetensors is of network .*channels=8.*; this run trains .*=12"):
         go(wider, folder, tmp_path / "run", start_from=tiny_weights)
+    assert not (tmp_path / "run").exists()

@@ -89,6 +89,12 @@ def train(
         raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
     photographs = load_photographs(folders, config.patch)
     told(photographs)
+    run = state.begin(make(photographs.to(world.device)), config, photographs)
+    if state_file.exists():
+        state.restore(run, config, state_file)
+    elif start_from is not None:
+        run.earlier = run.objective.begin_from(start_from)
+        run.ema = state.copy(run.objective.theta)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,12 +102,6 @@ def train(
     if world.rank == 0:
         for part in out.glob(".*.part"):  # what a killed run was writing
             part.unlink(missing_ok=True)
-    run = state.begin(make(photographs.to(world.device)), config, photographs)
-    if state_file.exists():
-        state.restore(run, config, state_file)
-    elif start_from is not None:
-        run.earlier = run.objective.begin_from(start_from)
-        run.ema = state.copy(run.objective.theta)
     first, before, loss = run.step, run.seconds, math.nan
     journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
 
