@@ -7,7 +7,7 @@ the paper's network has random ones.
 command: python runs/speed.py
 machine: 2 CPU cores (Intel Xeon, no AMX, float32), torch 2.13
 hours:   0.01
-score:   paper / flagship: 5.43 (of pairs: 5.27 to 5.61)
+score:   paper / flagship: 3.53 (of pairs: 2.60 to 4.18); 5.43 with the two stages of the first flagship
 """
 
 import argparse
