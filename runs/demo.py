@@ -26,7 +26,7 @@ def main() -> int:
     picture, result, report = FOLDER / "input.png", FOLDER / "result.png", FOLDER / "report.html"
     Image.fromarray(data.chelsea()).save(picture)
 
-    arguments = ["upscale", str(picture), "-o", str(result), "--report", str(report)]
+    arguments = ["upscale", str(picture), "-o", str(result), "--report", str(report), "--overwrite"]
     print(f"$ mzsr {shlex.join(arguments)}", flush=True)
     code = subprocess.run([sys.executable, "-m", "mzsr", *arguments], check=False).returncode
     if code:
