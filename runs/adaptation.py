@@ -135,6 +135,15 @@ def write(path: Path, rows: list[Row]) -> None:
     write_atomically(path, fill)
 
 
+def read(path: Path) -> list[Row]:
+    """Return the rows of a file; the inverse of `write`."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Row(int(r["scale"]), r["image"], r["knowledge"], int(r["steps"]), int(r["kept"]), float(r["psnr"]))
+            for r in csv.DictReader(file)
+        ]
+
+
 def main() -> None:
     """Measure, print the table scale by scale, write the rows."""
     parser = argparse.ArgumentParser()

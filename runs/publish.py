@@ -14,18 +14,23 @@ from pathlib import Path
 from mzsr.learning.checkpoint import load_weights, save_weights
 
 
-def scores(path: Path) -> dict[str, str]:
+def means(path: Path) -> dict[tuple[str, str], list[float]]:
     """Return, for every set and kernel, the mean PSNR at 0, 1 and 10 steps with the known kernel."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["method"].startswith("known")]
-    told = {}
+    found = {}
     for group, kernel in dict.fromkeys((row["set"], row["kernel"]) for row in rows):
         mine = [row for row in rows if (row["set"], row["kernel"]) == (group, kernel)]
-        means = [
+        found[group, kernel] = [
             statistics.mean(float(row["psnr"]) for row in mine if row["method"] == method)
             for method in dict.fromkeys(row["method"] for row in mine)
         ]
-        told[f"{group} {kernel}"] = " / ".join(f"{mean:.2f}" for mean in means)
+    return found
+
+
+def scores(path: Path) -> dict[str, str]:
+    """Return what the card says of them."""
+    told = {f"{group} {kernel}": " / ".join(f"{m:.2f}" for m in mean) for (group, kernel), mean in means(path).items()}
     return {"protocol": "mzsr, PSNR in dB at 0 / 1 / 10 steps, kernel known"} | told
 
 

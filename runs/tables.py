@@ -13,6 +13,7 @@ from pathlib import Path
 
 import adaptation
 import quality
+from publish import means
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -26,15 +27,10 @@ PUBLISHED = {
 """MZSR with one and with ten steps, PSNR in dB; tables 1 and 3 of the paper (multi-scale at x4: 29.85 with one)."""
 
 
-def read(name: str) -> list[dict[str, str]]:
-    """Return the rows of a CSV in docs/results."""
-    with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def quality_table() -> str:
     """Return the scores of the flagship, with what is published of MZSR below each set."""
-    rows: list[dict[str, object]] = [dict(row) for row in read("quality")]
+    with (RESULTS / "quality.csv").open(encoding="utf-8", newline="") as file:
+        rows: list[dict[str, object]] = [dict(row) for row in csv.DictReader(file)]
     lines = quality.table(rows).splitlines()
     cells = list(dict.fromkeys(str(row["kernel"]) for row in rows))
     for group, published in PUBLISHED.items():
@@ -48,30 +44,18 @@ def paper_table() -> str:
     """Return the scores of the paper's models and how far they are from what is published."""
     lines = ["| model | set | cell | 0 steps | 1 step | 10 steps | published 1 / 10 | gap 1 / 10 |", "|---" * 8 + "|"]
     for model in PAPER:
-        rows = read(model)
-        for group, cell in dict.fromkeys((row["set"], row["kernel"]) for row in rows):
-            mine = [row for row in rows if (row["set"], row["kernel"]) == (group, cell)]
-            found = {}
-            for steps in quality.STEPS:
-                values = [float(row["psnr"]) for row in mine if row["method"] == quality.label("known", steps)]
-                found[steps] = sum(values) / len(values)
-            known = PUBLISHED.get(group, {}).get(cell)  # none for every tenth picture of a set
-            gap = (
-                "" if known is None else " / ".join(f"{found[n] - p:+.2f}" for n, p in zip((1, 10), known, strict=True))
-            )
-            told = "" if known is None else " / ".join(f"{p:.2f}" for p in known)
-            scores = " | ".join(f"{found[steps]:.2f}" for steps in quality.STEPS)
+        for (group, cell), found in means(RESULTS / f"{model}.csv").items():
+            known = PUBLISHED.get(group, {}).get(cell, ())  # none for every tenth picture of a set
+            scores = " | ".join(f"{mean:.2f}" for mean in found)
+            told = " / ".join(f"{mean:.2f}" for mean in known)
+            gap = " / ".join(f"{ours - theirs:+.2f}" for ours, theirs in zip(found[1:], known, strict=False))
             lines.append(f"| {model} | {group} | {cell} | {scores} | {told} | {gap} |")
     return "\n".join(lines)
 
 
 def adaptation_table() -> str:
     """Return what steps do under foreign kernels."""
-    rows = [
-        adaptation.Row(int(r["scale"]), r["image"], r["knowledge"], int(r["steps"]), int(r["kept"]), float(r["psnr"]))
-        for r in read("adaptation")
-    ]
-    return "\n".join([adaptation.HEAD, *adaptation.lines(rows)])
+    return "\n".join([adaptation.HEAD, *adaptation.lines(adaptation.read(RESULTS / "adaptation.csv"))])
 
 
 TABLES = {"quality": quality_table, "paper": paper_table, "adaptation": adaptation_table}

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mzsr.learning.optimiser import MUON_PACE, Kind, Optimiser
+from mzsr.config import OptimiserName
+from mzsr.learning.optimiser import MUON_PACE, Optimiser
 from mzsr.shapes import Params
 
 
@@ -25,7 +26,9 @@ def gradients(theta: Params, seed: int) -> Params:
     return {name: torch.randn(tensor.shape, generator=generator) for name, tensor in theta.items()}
 
 
-def after(kind: Kind, steps: int = 1, *, channels_last: bool = False, clip: float = 1e9) -> tuple[Params, Params]:
+def after(
+    kind: OptimiserName, steps: int = 1, *, channels_last: bool = False, clip: float = 1e9
+) -> tuple[Params, Params]:
     """Return what some steps moved, and where it was before."""
     theta = parameters(channels_last=channels_last)
     before = {name: tensor.detach().clone() for name, tensor in theta.items()}
@@ -46,7 +49,7 @@ def test_first_step_of_muon_is_nearly_orthogonal() -> None:
 
 
 @pytest.mark.parametrize("kind", ["adam", "muon"])
-def test_first_step_of_adam_is_the_sign(kind: Kind) -> None:
+def test_first_step_of_adam_is_the_sign(kind: OptimiserName) -> None:
     """Of everything but what Muon takes, at the pace of each tensor."""
     theta, before = after(kind)
     gradient = gradients(theta, 0)
@@ -64,7 +67,7 @@ def test_layout_in_memory_makes_no_difference() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("kind", ["adam", "muon"])
-def test_memory_is_complete(kind: Kind, channels_last: bool) -> None:
+def test_memory_is_complete(kind: OptimiserName, channels_last: bool) -> None:
     """Five steps are three, a memory, and two; bit by bit."""
     whole, _ = after(kind, 5, channels_last=channels_last)
     theta = parameters(channels_last=channels_last)
@@ -84,7 +87,7 @@ def test_memory_is_complete(kind: Kind, channels_last: bool) -> None:
     ("kind", "key", "name"),
     [("adam", "exp_avg", "bias"), ("muon", "exp_avg_sq", "tail"), ("muon", "momentum_buffer", "hidden")],
 )
-def test_a_memory_of_something_else(kind: Kind, key: str, name: str) -> None:
+def test_a_memory_of_something_else(kind: OptimiserName, key: str, name: str) -> None:
     theta = parameters()
     optimiser = Optimiser(theta, kind, lambda name: 1.0)
     optimiser.step(gradients(theta, 0), 1e-3, 1.0)

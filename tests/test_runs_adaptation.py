@@ -1,6 +1,5 @@
 """The table of runs/adaptation.py: its arithmetic on rows made by hand, and the whole of it on one small picture."""
 
-import csv
 import importlib.util
 import sys
 from pathlib import Path
@@ -118,12 +117,7 @@ def test_a_wrong_kernel_that_is_true_scores_as_the_known_one(
         script.main()
         written.append(out.read_bytes())
     assert written[0] == written[1]
-    with out.open(encoding="utf-8", newline="") as file:
-        read = list(csv.DictReader(file))
-    rows = [
-        script.Row(int(r["scale"]), r["image"], r["knowledge"], int(r["steps"]), int(r["kept"]), float(r["psnr"]))
-        for r in read
-    ]
+    rows = script.read(out)
     assert [(row.knowledge, row.steps) for row in rows] == [
         (kind, steps) for kind in ("known", "estimated", "wrong") for steps in (0, 2)
     ] + [(f"{kind}, before meta-training", 0) for kind in ("known", "estimated", "wrong")]

@@ -117,11 +117,10 @@ def test_sixteen_bits_stay_sixteen(tiny: Upscaler, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scale", [1, 1.5, 2, 2.5, 3, 4, 8])
 def test_any_scale(tiny: Upscaler, photo: Tensor, scale: float) -> None:
-    result = tiny(photo[:, :, :17, :23], scale=scale, kernel="gauss:1.0", steps=0)
+    result = tiny(photo[:, :, :17, :23], scale=scale, kernel="gauss:0.6", steps=0)
     assert result.picture.pixels.shape == result.bicubic.shape == (1, 3, round(17 * scale), round(23 * scale))
     assert result.degradation.scale == math.ceil(scale)
-    # x1 undoes the blur, which is far from bicubic: 11.2; elsewhere, or upside down: below 10
-    assert psnr(result.picture.pixels, result.bicubic) > 10.5
+    assert psnr(result.picture.pixels, result.bicubic) > 12  # elsewhere, or upside down: below 10
     assert result.facts["scale"] == scale
     warned = any("trained at x2, not at" in warning for warning in result.facts["warnings"])
     assert warned == (math.ceil(scale) != 2)

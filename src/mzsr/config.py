@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mzsr.errors import InputError
 
 Family = Literal["gaussian", "uniform", "disk", "box", "motion", "perturbed"]
+OptimiserName = Literal["adam", "muon"]
 
 FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
 
@@ -128,7 +129,7 @@ class TrainConfig(Config):
     )
     batch: int = Field(default=16, ge=1, description="patches of a batch")
     patch: int = Field(default=96, ge=8, description="side of a high-resolution patch, pixels")
-    optimiser: Literal["adam", "muon"] = Field(
+    optimiser: OptimiserName = Field(
         default="adam", description="muon: Muon for hidden convolutions at twice the learning rate, Adam for the rest"
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="at its highest (β in meta-training)")

@@ -44,7 +44,10 @@ def data_step(lr: Images, prior: Images, d: Degradation, alpha: Alpha) -> Images
 
 
 def data_steps(lr: Images, prior: Images, d: Degradation, alphas: Sequence[Alpha]) -> list[Images]:
-    """Return the data step with each of several trusts in the prior, for less than it costs to take them apart."""
+    """Return the data step with each of several trusts in the prior, for less than it costs to take them apart.
+
+    Args and every picture of the result: as for `data_step`.
+    """
     filtered = _regularised_inverses(lr - linear(prior, d), d, alphas)
     return [prior + adjoint(part, d) for part in filtered]
 

@@ -1,7 +1,7 @@
 """Meta-transfer training, θ_T → θ_M: weights that a few gradient steps on a picture's own son make good for it.
 
     inner   θ_i = θ_{i-1} - α_i ∇ L_tr(θ_{i-1}),   i = 1 … K, for every task (one kernel each)
-    outer   θ ← θ - β ∇_θ Σ_tasks Σ_i w_i L_te(θ_i),   by Adam
+    outer   θ ← θ - β ∇_θ Σ_tasks Σ_i w_i L_te(θ_i),   by Adam or Muon
 
 The inner loop is `inner.descend`, the same one that adapts to a user's picture; everything around the outer gradient
 is in `loop`. Beyond the paper, each behind one field of `MetaConfig`: same-image episodes, learned step sizes (one for
@@ -36,7 +36,7 @@ from mzsr.shapes import Images, Params, Scalar
 
 CROPS = 2
 """Crops on the card of a flagship: about as many pixels as an episode of training has."""
-LOG_ALPHA = "log_alpha/"  # prefix of the logarithms of learned step sizes among what Adam moves
+LOG_ALPHA = "log_alpha/"  # prefix of the logarithms of learned step sizes among what the optimiser moves
 
 
 class MetaTraining(Objective):

@@ -164,7 +164,7 @@ class Trust(nn.Module):
     """The trust in the prior of one data step, α(σ) = e^a + e^g σ²."""
 
     def __init__(self) -> None:
-        """Begin where a prototype's learned α stayed."""
+        """Begin where the learned α of the first flagship stayed (LOG.md)."""
         super().__init__()
         self.log_alpha = nn.Parameter(torch.tensor(math.log(3e-3)))
         # The error of the prior is about 0.05, and α is (noise / error of the prior)² for independent errors

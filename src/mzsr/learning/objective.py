@@ -19,7 +19,7 @@ class Objective:
     """What a stage of training minimises.
 
     Attributes:
-        theta: all that Adam moves, by name; what is no parameter of the network has a `/` in its name.
+        theta: all that the optimiser moves, by name; what is no parameter of the network has a `/` in its name.
     """
 
     def __init__(self, config: TrainConfig, photographs: Photographs, device: torch.device) -> None:

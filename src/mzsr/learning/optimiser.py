@@ -8,25 +8,25 @@ Source: Adam, ICLR 2015; Muon, K. Jordan et al. 2024, "Muon: an optimizer for hi
 """
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from mzsr.config import OptimiserName
 from mzsr.shapes import Params
 
-Kind = Literal["adam", "muon"]
 FEWEST_OUTPUTS = 16
 """Muon is for hidden layers; a convolution with fewer outputs makes pixels and stays with Adam."""
 MUON_PACE = 2.0
 """Muon's learning rate as a multiple of Adam's, the step being scaled to the size of Adam's (match_rms_adamw)."""
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
 class Optimiser:
     """Moves θ in place, one gradient at a time."""
 
-    def __init__(self, theta: Params, kind: Kind, pace: Callable[[str], float]) -> None:
+    def __init__(self, theta: Params, kind: OptimiserName, pace: Callable[[str], float]) -> None:
         """Sort the tensors.
 
         Args:
@@ -63,12 +63,12 @@ class Optimiser:
 
     def memory(self) -> dict[str, Params]:
         """Return what a checkpoint has to hold, by kind and name of the tensor; nothing before the first step."""
-        held: dict[str, Params] = {"exp_avg": {}, "exp_avg_sq": {}, "momentum_buffer": {}}
+        held: dict[str, Params] = {}
         for name, optimiser, tensor in self._moved():
-            for key, value in optimiser.state[tensor].items() if tensor in optimiser.state else ():
-                if key in held:
-                    held[key][name] = value
-        return {key: tensors for key, tensors in held.items() if tensors}
+            for key, value in optimiser.state.get(tensor, {}).items():
+                if key in MOMENTS:
+                    held.setdefault(key, {})[name] = value
+        return held
 
     def recall(self, held: dict[str, Params], step: int) -> None:
         """Go on from a memory; the inverse of `memory` after `step` steps.
@@ -79,10 +79,10 @@ class Optimiser:
         """
         for name, optimiser, tensor in self._moved():
             if isinstance(optimiser, torch.optim.Adam):
-                moments = {key: _like(held[key][name], tensor) for key in ("exp_avg", "exp_avg_sq")}
+                moments = {key: like(held[key][name], tensor) for key in ("exp_avg", "exp_avg_sq")}
                 optimiser.state[tensor] = {"step": torch.tensor(float(step)), **moments}
             else:
-                optimiser.state[tensor] = {"momentum_buffer": _like(held["momentum_buffer"][name], tensor)}
+                optimiser.state[tensor] = {"momentum_buffer": like(held["momentum_buffer"][name], tensor)}
 
     def _moved(self) -> Iterator[tuple[str, torch.optim.Optimizer, Tensor]]:
         for name, tensor in self._theta.items():
@@ -107,7 +107,12 @@ def _as_matrix(tensor: Tensor | None, like: Tensor) -> Tensor:
     return tensor.permute(0, 2, 3, 1).flatten(1)
 
 
-def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
+def like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return a copy of a saved tensor that lies in memory as its parameter does.
+
+    Raises:
+        ValueError: it has another shape.
+    """
     if tensor.shape != parameter.shape:
-        raise ValueError(f"a moment has shape {list(tensor.shape)}, its parameter {list(parameter.shape)}")
+        raise ValueError(f"a saved tensor has shape {list(tensor.shape)}, its parameter {list(parameter.shape)}")
     return torch.empty_like(parameter, requires_grad=False).copy_(tensor)

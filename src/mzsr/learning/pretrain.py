@@ -2,7 +2,7 @@
 
     minimise L(f(lr; θ), hr)
 
-Everything around this line — Adam, schedule, checkpoints, several processes — is in `loop`.
+Everything around this line — optimiser, schedule, checkpoints, several processes — is in `loop`.
 
 Source: MZSR, section 4.1; the law of random kernels and the flagship's recipe are ours (LOG.md).
 """

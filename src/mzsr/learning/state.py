@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mzsr.config import FORMAT, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.checkpoint import load_state, save_state
 from mzsr.learning.objective import Objective
-from mzsr.learning.optimiser import Optimiser
+from mzsr.learning.optimiser import Optimiser, like
 from mzsr.learning.photographs import Photographs
 from mzsr.shapes import Params
 
@@ -83,7 +82,7 @@ def restore(run: Run, config: TrainConfig, path: Path) -> None:
             run.optimiser.recall(groups, run.step)
         except (KeyError, ValueError) as error:
             raise InputError(strange) from error
-    run.ema = {name: _like(groups["ema"][name], tensor) for name, tensor in theta.items()}
+    run.ema = {name: like(groups["ema"][name], tensor) for name, tensor in theta.items()}
     with torch.no_grad():
         for name, parameter in theta.items():
             parameter.copy_(groups["theta"][name])
@@ -96,7 +95,3 @@ def _shapes(theta: Params) -> dict[str, torch.Size]:
 def copy(theta: Params) -> Params:
     """Return the same values in tensors of their own."""
     return {name: tensor.detach().clone() for name, tensor in theta.items()}
-
-
-def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
