@@ -1,7 +1,7 @@
 """Judge every choice of meta-training beyond the paper: short runs that differ in one field, scored alike.
 
 All start from the same weights, see the same tasks where the field allows it, and take as many iterations. Scored on
-the first kernels of the DIV2KRK set at x2, kernel known and estimated (adaptation.py): PSNR-Y, protocol mzsr, at 0, 1
+the first kernels of the DIV2KRK set at x2, kernel known and estimated: PSNR-Y, protocol mzsr, at 0, 1
 and 10 steps. Runs are too short to reach anything; they show which way a choice points.
 
 command: python runs/ablation.py --data ../shared/data --start src/mzsr/weights/mzsr.safetensors
@@ -16,9 +16,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from adaptation import measure, summarise
 
-from mzsr import Upscaler
+from mzsr.benchmark.cells import Cell, read_set
+from mzsr.benchmark.measure import Unit, run
+from mzsr.benchmark.methods import parse
+from mzsr.benchmark.rows import mean
 from mzsr.config import META, MetaConfig
 from mzsr.learning.loop import train
 from mzsr.learning.metatrain import MetaTraining
@@ -26,7 +28,7 @@ from mzsr.learning.parallel import World
 from mzsr.settings import load_config
 
 STEPS = [0, 1, 10]
-KINDS = ("known", "estimated")
+KINDS = ("", ":blind")
 HEAD = (
     "| variant | its/s | known 0 | known 1 | known 10 | estimated 0 | estimated 1 | estimated 10 |\n" + "|---" * 8 + "|"
 )
@@ -72,13 +74,14 @@ def main() -> None:
     world = World(torch.device("cpu"))
     print(f"start {arguments.start}, {arguments.iterations} iterations, {torch.get_num_threads()} threads\n\n{HEAD}")
     folders = [arguments.data / "train" / "gb82"]
+    sources = read_set(arguments.data / "bench" / "DIV2K_valid")[0][: arguments.kernels]
+    cell = Cell(2, str(arguments.data / "bench" / "kernels"))
 
     def told(name: str, rate: float, model: str | Path) -> None:
-        upscaler = Upscaler(model, device="cpu")
-        rows = [row for index in range(1, arguments.kernels + 1)
-                for row in measure(upscaler, arguments.data / "bench", index, 2, STEPS, KINDS)]  # fmt: skip
+        rows = [row for source in sources for kind in KINDS
+                for row in run(Unit(source, cell, parse(f"{model}{kind}", STEPS), "mzsr"))]  # fmt: skip
         cells = [
-            f"{summarise([row for row in rows if row.knowledge == kind], steps).mean:.3f}"
+            f"{mean(row for row in rows if (row.method, row.steps) == (f'{model}{kind}', steps))[0]:.3f}"
             for kind in KINDS
             for steps in STEPS
         ]

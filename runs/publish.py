@@ -1,52 +1,59 @@
-"""Put trained weights into the package under a name, with the scores of docs/results/quality.csv on their card.
+"""Put trained weights into the package under a name, or put measured scores on the card of a model that is there.
 
-command: python runs/publish.py out/flagship/weights.safetensors --name mzsr --summary "..."
+command: python runs/publish.py mzsr --weights out/flagship/weights.safetensors --summary "..."
+         python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv
 machine: any
 hours:   0
-score:   none of its own; run runs/quality.py first with --model out/flagship/weights.safetensors
+score:   none of its own; `mzsr bench quality` measures
 """
 
 import argparse
-import csv
-import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
-from mzsr.learning.checkpoint import load_weights, save_weights
+from mzsr.atomic import write_atomically
+from mzsr.benchmark.rows import Row, mean, read_csv
+from mzsr.learning.checkpoint import find_weights, load_weights, read_card, save_weights
 
 
-def means(path: Path) -> dict[tuple[str, str], list[float]]:
-    """Return, for every set and kernel, the mean PSNR at 0, 1 and 10 steps with the known kernel."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["method"].startswith("known")]
-    found = {}
-    for group, kernel in dict.fromkeys((row["set"], row["kernel"]) for row in rows):
-        mine = [row for row in rows if (row["set"], row["kernel"]) == (group, kernel)]
-        found[group, kernel] = [
-            statistics.mean(float(row["psnr"]) for row in mine if row["method"] == method)
-            for method in dict.fromkeys(row["method"] for row in mine)
+def means(rows: Sequence[Row], model: str) -> dict[tuple[str, str], list[float]]:
+    """Return, for every set and cell, the mean PSNR of a model with the known kernel, by its numbers of steps."""
+    mine = [row for row in rows if row.method == model]
+    return {
+        group: [
+            mean(row for row in mine if (row.set, row.cell, row.steps) == (*group, steps))[0]
+            for steps in sorted({row.steps for row in mine if row.steps is not None})
         ]
-    return found
+        for group in dict.fromkeys((row.set, row.cell) for row in mine)
+    }
 
 
-def scores(path: Path) -> dict[str, str]:
-    """Return what the card says of them."""
-    told = {f"{group} {kernel}": " / ".join(f"{m:.2f}" for m in mean) for (group, kernel), mean in means(path).items()}
+def scores(rows: Sequence[Row], model: str) -> dict[str, str]:
+    """Return what the card of a model says of them."""
+    told = {" ".join(group): " / ".join(f"{v:.2f}" for v in values) for group, values in means(rows, model).items()}
     return {"protocol": "mzsr, PSNR in dB at 0 / 1 / 10 steps, kernel known"} | told
 
 
 def main() -> None:
-    """Copy weights and write their card."""
+    """Copy weights, or write scores on a card."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--summary", required=True)
-    parser.add_argument("--quality", type=Path, default=Path("docs/results/quality.csv"))
+    parser.add_argument("name")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--summary", default="")
+    parser.add_argument("--scores", type=Path, nargs="+", default=[], help="CSVs of mzsr bench quality")
     arguments = parser.parse_args()
-    network, card = load_weights(arguments.weights)
-    change = {"name": arguments.name, "summary": arguments.summary, "score": scores(arguments.quality)}
-    target = Path("src/mzsr/weights") / f"{arguments.name}.safetensors"
-    save_weights(target, dict(network.named_parameters()), card.model_copy(update=change))
-    print(f"wrote {target} and its card")
+    if arguments.weights:
+        network, card = load_weights(arguments.weights)
+        card = card.model_copy(update={"name": arguments.name, "summary": arguments.summary})
+        target = Path("src/mzsr/weights") / f"{arguments.name}.safetensors"
+        save_weights(target, dict(network.named_parameters()), card)
+        print(f"wrote {target} and its card")
+    if arguments.scores:
+        path = find_weights(arguments.name).with_suffix(".json")
+        rows = [row for file in arguments.scores for row in read_csv(file)]
+        card = read_card(path).model_copy(update={"score": scores(rows, arguments.name)})
+        write_atomically(path, lambda part: part.write_text(card.model_dump_json(indent=2) + "\n", "utf-8"))
+        print(f"wrote scores on {path}")
 
 
 if __name__ == "__main__":

@@ -16,5 +16,4 @@ python -m mzsr train meta --preset smoke --out "$out/m" "${small[@]}" --from "$o
 python -m mzsr degrade "$data/bench/Set5/butterfly.png" -o "$out/small.png" --kernel gauss:2.0 --subsample direct --overwrite
 python -m mzsr upscale "$out/small.png" -o "$out/large.png" --model "$out/m/weights.safetensors" \
     --kernel gauss:2.0 --subsample direct --overwrite
-python runs/quality.py --data "$data/bench" --sets Set5 --cells "x2 g2.0 d" --known \
-    --model "$out/m/weights.safetensors" --out "$out/quality.csv"
+python -m mzsr bench quality --data "$data/bench/Set5" --kernels g2.0d --methods "bicubic,$out/m/weights.safetensors" --out "$out/q"

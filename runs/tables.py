@@ -5,47 +5,65 @@ Between `<!-- table NAME -->` and `<!-- end -->` in README.md stands what this p
 command: python runs/tables.py
 machine: any
 hours:   0
-score:   none of its own; runs/quality.py and runs/adaptation.py measure
+score:   none of its own; `bash runs/bench.sh DATA` measures
 """
 
-import csv
+from collections.abc import Iterable
 from pathlib import Path
 
-import adaptation
-import quality
 from publish import means
+
+from mzsr.benchmark import speed, tables
+from mzsr.benchmark.published import published
+from mzsr.benchmark.rows import Row, read_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 PAPER = ("mzsr-x2-direct", "mzsr-x2-bicubic", "mzsr-x4-direct", "mzsr-multiscale")
-PUBLISHED = {
-    "Set5": {"x2 g0.2 d": (33.14, 33.74), "x2 g2.0 d": (35.20, 36.05), "x2 g_ani d": (34.05, 34.78),
-             "x2 g1.3 b": (35.18, 36.64), "x4 g2.0 d": (30.20, 30.50)},
-    "BSD100": {"x2 g0.2 d": (28.74, 29.03), "x2 g2.0 d": (30.58, 31.09), "x2 g_ani d": (28.82, 29.54),
-               "x2 g1.3 b": (29.02, 31.25), "x4 g2.0 d": (26.73, 26.89)},
-}  # fmt: skip
-"""MZSR with one and with ten steps, PSNR in dB; tables 1 and 3 of the paper (multi-scale at x4: 29.85 with one)."""
+
+
+def rows_of(*names: str) -> list[Row]:
+    """Return the rows of some CSVs, one after another."""
+    return [row for name in names for row in read_csv(RESULTS / f"{name}.csv")]
 
 
 def quality_table() -> str:
-    """Return the scores of the flagship, with what is published of MZSR below each set."""
-    with (RESULTS / "quality.csv").open(encoding="utf-8", newline="") as file:
-        rows: list[dict[str, object]] = [dict(row) for row in csv.DictReader(file)]
-    lines = quality.table(rows).splitlines()
-    cells = list(dict.fromkeys(str(row["kernel"]) for row in rows))
-    for group, published in PUBLISHED.items():
-        for index, steps in enumerate(("1 step", "10 steps")):
-            numbers = [f"{published[cell][index]:.2f}" if cell in published else "" for cell in cells]
-            lines.append(f"| {group}, all | MZSR, {steps}, *published* | " + " | ".join(numbers) + " |")
-    return "\n".join(lines)
+    """Return the scores of the flagship, with what is published below each set."""
+    return tables.quality(rows_of("flagship-x2", "flagship-x4"))
+
+
+def adaptation_table() -> str:
+    """Return what steps do under foreign kernels."""
+    return tables.adaptation(rows_of("adaptation-x2", "adaptation-x4"))
+
+
+def blind_table() -> str:
+    """Return what estimating costs."""
+    return tables.estimation(rows_of("blind"))
+
+
+def harm_table() -> str:
+    """Return what happens to plain bicubic pictures."""
+    return tables.harm(rows_of("blind"))
+
+
+def zssr_table() -> str:
+    """Return ZSSR beside what is published of it."""
+    return tables.quality(rows_of("zssr"))
+
+
+def speed_table() -> str:
+    """Return seconds and ratios."""
+    return "\n".join(speed.table(speed.read_timings(RESULTS / "speed.csv")))
 
 
 def paper_table() -> str:
     """Return the scores of the paper's models and how far they are from what is published."""
     lines = ["| model | set | cell | 0 steps | 1 step | 10 steps | published 1 / 10 | gap 1 / 10 |", "|---" * 8 + "|"]
+    rows = rows_of("paper-x2", "paper-x4")
     for model in PAPER:
-        for (group, cell), found in means(RESULTS / f"{model}.csv").items():
-            known = PUBLISHED.get(group, {}).get(cell, ())  # none for every tenth picture of a set
+        for (group, cell), found in means(rows, model).items():
+            known = list(_published(group, cell))
             scores = " | ".join(f"{mean:.2f}" for mean in found)
             told = " / ".join(f"{mean:.2f}" for mean in known)
             gap = " / ".join(f"{ours - theirs:+.2f}" for ours, theirs in zip(found[1:], known, strict=False))
@@ -53,12 +71,23 @@ def paper_table() -> str:
     return "\n".join(lines)
 
 
-def adaptation_table() -> str:
-    """Return what steps do under foreign kernels."""
-    return "\n".join([adaptation.HEAD, *adaptation.lines(adaptation.read(RESULTS / "adaptation.csv"))])
+def _published(group: str, cell: str) -> Iterable[float]:
+    """Yield what is published of MZSR with one and with ten steps, dB; nothing for a part of a set."""
+    for steps in ("1 step", "10 steps"):
+        for n in published():
+            if (n.set, f"x{n.scale} {n.kernel}", n.method) == (group, cell, f"MZSR, {steps}"):
+                yield n.psnr
 
 
-TABLES = {"quality": quality_table, "paper": paper_table, "adaptation": adaptation_table}
+TABLES = {
+    "quality": quality_table,
+    "paper": paper_table,
+    "adaptation": adaptation_table,
+    "blind": blind_table,
+    "harm": harm_table,
+    "zssr": zssr_table,
+    "speed": speed_table,
+}
 
 
 def filled(text: str) -> str:

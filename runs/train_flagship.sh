@@ -13,9 +13,8 @@ data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
 photographs=(--data "$data/train/cid22" --data "$data/train/clic2025" --data "$data/train/gb82")
 train() { python -m mzsr train "$1" --config "runs/$2.yaml" --out "$out/$2" --resume "${photographs[@]}" "${@:3}"; }
-publish() { # run, name, scores, summary
-    python runs/quality.py --data "$data/bench" --model "$out/$1/weights.safetensors" --out "docs/results/$3.csv" "${@:5}"
-    python runs/publish.py "$out/$1/weights.safetensors" --name "$2" --quality "docs/results/$3.csv" --summary "$4"
+publish() { # run, name, summary
+    python runs/publish.py "$2" --weights "$out/$1/weights.safetensors" --summary "$3"
 }
 
 train pretrain flagship

@@ -20,7 +20,7 @@ else
     train pretrain paper-t --config runs/paper-t.yaml
 fi
 
-model() { # name, scales, share of bicubic subsampling, step sizes at meta-test, what it is for, cells to score
+model() { # name, scales, share of bicubic subsampling, step sizes at meta-test, what it is for
     local law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
     if [ "${PRESET:-}" = paper ]; then
         train meta "$1" --preset paper "${law[@]}" --set "test_alphas=$4" --from "$out/paper-t/weights.safetensors"
@@ -31,16 +31,10 @@ model() { # name, scales, share of bicubic subsampling, step sizes at meta-test,
         train meta "$1" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "test_alphas=$4" \
             --from "$out/$1-law/weights.safetensors"
     fi
-    python runs/quality.py --data "$data/bench" --known --model "$out/$1/weights.safetensors" --cells "${@:6}" \
-        --out "docs/results/$1.csv"
-    python runs/publish.py "$out/$1/weights.safetensors" --name "$1" --quality "docs/results/$1.csv" \
+    python runs/publish.py "$1" --weights "$out/$1/weights.safetensors" \
         --summary "network and step sizes of MZSR, $5; a small part of the published schedule, on two cores"
 }
-model mzsr-x2-direct '{2: 1}' 0 '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2' \
-    'x2 g0.2 d' 'x2 g2.0 d' 'x2 g_ani d'
-model mzsr-x2-bicubic '{2: 1}' 1 '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2' \
-    'x2 g1.3 b' 'x2 bicubic'
-model mzsr-x4-direct '{4: 1}' 0 '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4' \
-    'x4 g2.0 d'
-model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4' \
-    'x2 g0.2 d' 'x2 g2.0 d' 'x2 g_ani d' 'x4 g2.0 d'
+model mzsr-x2-direct '{2: 1}' 0 '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2'
+model mzsr-x2-bicubic '{2: 1}' 1 '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2'
+model mzsr-x4-direct '{4: 1}' 0 '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4'
+model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4'

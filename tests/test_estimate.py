@@ -204,7 +204,7 @@ def test_the_derivatives_of_the_model_are_those_of_finite_differences():
     ("variances", "theta"), [((0.2, 0.2), 0.0), ((2.0, 2.0), 0.0), ((4.0, 1.0), -0.5)], ids=["g0.2", "g2.0", "g_ani"]
 )
 def test_blind_set5_loses_at_most_0_1_db_in_the_median(data, variances, theta):
-    # Measured 2026-11 by runs/estimate_blind.py: medians 0.04, 0.03 and 0.00 dB, worst 0.38 dB
+    # Measured 2026-11 (LOG.md, the estimator): medians 0.04, 0.03 and 0.00 dB, worst 0.38 dB
     losses = []
     for path in sorted((data / "bench" / "Set5").glob("*.png")):
         hr = files.read(path).pixels

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mzsr.apps.bench import bench
 from mzsr.apps.jobs import claim, pair
 from mzsr.apps.training import train
 from mzsr.apps.usage import noise_level, usage
@@ -25,6 +26,7 @@ app = typer.Typer(
     help="Super-resolution that learns your picture.",
 )  # fmt: skip
 app.add_typer(train, name="train")
+app.add_typer(bench, name="bench")
 
 # A path is `readable=False` where files.py shall say, in one line, that it may not be read
 Kernel = Annotated[

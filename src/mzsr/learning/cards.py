@@ -42,7 +42,7 @@ def make_card(
                    for f in photographs.folders),
         recipe=config.model_dump(mode="json"),
         command=" ".join(["mzsr", *sys.argv[1:]]),
-        commit=_commit(),
+        commit=commit(),
         iterations=iterations,
         hours=round(hours, 3),
         machine=_machine(world, len(photographs.pictures)),
@@ -69,7 +69,7 @@ def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None
     return "bicubic" if law.name == "bicubic" or law.bicubic_share == 1 else "direct"
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit of the source tree, with a + if it was changed; `unknown` outside a checkout."""
     folder = Path(__file__).parent
     try:

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Every number of the README, from nothing to docs/results and README.md. Stop it at any time, run it again, and it goes
+# on where it was: what is measured already, by the same weights, is not measured again.
+#
+# command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
+# machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13, one process for each
+# hours:   TODO
+# score:   README
+set -euo pipefail
+data=${1:?give the folder that holds the sets}
+out=${2:-out/bench}
+only=("${@:3}")
+bench() { # kind, name of the CSV, options
+    if [ ${#only[@]} -gt 0 ] && [[ " ${only[*]} " != *" $2 "* ]]; then return; fi
+    python -m mzsr bench "$1" --out "$out/$2" "${@:3}"
+    cp "$out/$2/results.csv" "docs/results/$2.csv"
+}
+sets=(--data "$data/Set5" --data "$data/BSD100")
+foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
+
+bench quality flagship-x2 "${sets[@]}" --methods bicubic-paper,bicubic,data-step,mzsr,mzsr:blind
+bench quality flagship-x4 "${sets[@]}" --methods bicubic-paper,bicubic,data-step,mzsr,mzsr:blind -s 4 --kernels g2.0d
+bench quality adaptation-x2 "${foreign[@]}" --methods mzsr,mzsr:blind,mzsr:wrong
+bench quality adaptation-x4 "${foreign[@]}" --methods mzsr,mzsr:blind,mzsr:wrong -s 4
+bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicubic,mzsr-multiscale || test $? = 1
+bench quality paper-x4 --data "$data/Set5" --methods mzsr-x4-direct,mzsr-multiscale -s 4 --kernels g2.0d
+bench quality zssr --data "$data/Set5" --methods zssr --kernels g0.2d,g2.0d,g_ani-d
+bench blind blind "${sets[@]}" --every 5 --kernels "gaussians,disks,boxes,motions,bicubic" --conditions clean,noise,jpeg
+bench speed speed
+python runs/tables.py

@@ -1,0 +1,203 @@
+"""What methods are measured on: sets of pictures, and what is done to every picture. A column of a table is a cell.
+
+Pictures and kernels come from folders that the user names; (truth, low resolution, degradation) go to `methods`.
+"""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mzsr.errors import InputError
+from mzsr.imaging import files, kernel_files, kernels, random_kernels
+from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, phase
+from mzsr.imaging.jpeg import tables
+from mzsr.shapes import Images, Kernel
+
+NAMED: dict[str, tuple[Callable[[], Kernel], Subsample]] = {
+    "g0.2d": (lambda: kernels.gaussian((0.2, 0.2)), "direct"),
+    "g2.0d": (lambda: kernels.gaussian((2.0, 2.0)), "direct"),
+    "g_ani-d": (lambda: kernels.gaussian((4.0, 1.0), -0.5), "direct"),
+    "g1.3b": (lambda: kernels.gaussian((1.3, 1.3)), "bicubic"),
+    "bicubic": (kernels.delta, "bicubic"),
+}
+"""The kernels of the MZSR paper, d and b for direct and bicubic subsampling, and plain bicubic shrinking."""
+
+RANDOM = {
+    "gaussians": random_kernels.random_gaussians,
+    "disks": random_kernels.random_disks,
+    "boxes": random_kernels.random_boxes,
+    "motions": random_kernels.random_motions,
+}
+"""One kernel for every picture, drawn from its place in the set; direct subsampling on the centre-aligned grid."""
+RANDOM_VARIANCE = (0.35, 1.25)  # of those, pixels²; the second is times scale²: from hardly any blur to a strong one
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is done to a picture.
+
+    Attributes:
+        scale: of the shrinking.
+        kernel: a key of NAMED or RANDOM, what `kernel_files.parse` reads, or a folder of kernels.
+        noise: standard deviation in [0, 1] units.
+        jpeg: quality; None for no compression.
+    """
+
+    scale: int
+    kernel: str
+    noise: float = 0.0
+    jpeg: int | None = None
+
+    @property
+    def condition(self) -> str:
+        """Return noise and compression in words: `clean`, `noise 5/255`, `JPEG 80`."""
+        parts = [f"noise {255 * self.noise:g}/255"] if self.noise else []
+        return " and ".join(parts + ([f"JPEG {self.jpeg}"] if self.jpeg else [])) or "clean"
+
+    @property
+    def kernel_name(self) -> str:
+        """Return the kernel as tables call it; a folder by its own name."""
+        return Path(self.kernel).name if _is_path(self.kernel) else self.kernel
+
+    def __str__(self) -> str:
+        """Return the head of a column: `x2 g2.0d`."""
+        return f"x{self.scale} {self.kernel_name}" + ("" if self.condition == "clean" else f", {self.condition}")
+
+    @property
+    def folder(self) -> str:
+        """Return the same as the name of a folder: `x2_g2.0d`."""
+        return re.sub(r"[^\w.-]+", "_", str(self))
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture of a set: where it lies, its place in the set, and its sha256."""
+
+    set: str
+    path: Path
+    index: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One degraded picture.
+
+    Attributes:
+        truth: (1, 3, H, W), cropped to a multiple of the scale.
+        lr: (1, 3, H / s, W / s), rounded to 8 bits.
+        degradation: what happened, as far as it can be told to a method (it says nothing of JPEG).
+    """
+
+    truth: Images
+    lr: Images
+    degradation: Degradation
+
+    @property
+    def on_corner(self) -> bool:
+        """Return whether the grid is the paper's, low-resolution pixel 0 on high-resolution pixel 0."""
+        return max(abs(offset) for offset in phase(self.degradation)) < 0.25
+
+
+def read_set(folder: Path, every: int = 1) -> tuple[list[Source], list[str]]:
+    """List the pictures of a set, in the order of their names.
+
+    Args:
+        folder: of ground truth.
+        every: take every n-th.
+
+    Returns:
+        The pictures that can be read, and a sentence about each that cannot; both empty for no folder at all.
+    """
+    if not folder.is_dir():
+        return [], [f"set {folder} is no folder; name a folder of ground-truth pictures"]
+    name = folder.resolve().name + (f"/{every}" if every > 1 else "")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES)
+    if not paths:
+        return [], [f"set {folder} holds no ground truth; pictures are required ({', '.join(files.SUFFIXES)})"]
+    found, problems = [], []
+    for index, path in list(enumerate(paths))[::every]:
+        try:
+            files.read(path)
+            found.append(Source(name, path, index, hashlib.sha256(path.read_bytes()).hexdigest()))
+        except InputError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def set_hash(sources: list[Source]) -> str:
+    """Return a hash over the hashes of a set's pictures, 12 digits."""
+    return hashlib.sha256("".join(source.sha256 for source in sources).encode()).hexdigest()[:12]
+
+
+def check(cell: Cell) -> None:
+    """Raise InputError, with the nearest valid name, for a kernel that is none."""
+    if _is_path(cell.kernel):
+        _kernel_paths(cell)
+    elif cell.kernel not in NAMED and cell.kernel not in RANDOM:
+        try:
+            kernel_files.parse(cell.kernel)
+        except InputError as error:
+            near = difflib.get_close_matches(cell.kernel, [*NAMED, *RANDOM], n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            known = f"{', '.join([*NAMED, *RANDOM])}, gauss:VAR, a kernel file or a folder of them"
+            raise InputError(f"kernel is '{cell.kernel}'; {hint}it must be one of {known}") from error
+
+
+def has_kernel(cell: Cell, source: Source) -> bool:
+    """Return whether a cell has a kernel for a picture; a folder may hold fewer kernels than the set pictures."""
+    return not _is_path(cell.kernel) or source.index < len(_kernel_paths(cell))
+
+
+def make(source: Source, cell: Cell) -> Case:
+    """Degrade a picture; noise and random kernels depend on its place in the set alone.
+
+    Raises:
+        InputError: the picture cannot be read, or is too small for the scale.
+    """
+    truth = crop(files.read(source.path).pixels.expand(-1, 3, -1, -1), cell.scale)
+    kernel, subsample = _kernel(source, cell)
+    jpeg = None if cell.jpeg is None else Jpeg(tables(cell.jpeg))
+    d = Degradation(kernel, cell.scale, subsample, cell.noise, jpeg)
+    generator = torch.Generator().manual_seed(source.index) if cell.noise else None
+    lr = (degrade(truth, d, generator).clamp(0, 1) * 255).round() / 255
+    return Case(truth, lr, Degradation(kernel, cell.scale, subsample, cell.noise))
+
+
+def _kernel(source: Source, cell: Cell) -> tuple[Kernel, Subsample]:
+    shift = (cell.scale - 1) / 2
+    if cell.kernel in NAMED:
+        kernel, subsample = NAMED[cell.kernel]
+        return kernel(), subsample
+    if cell.kernel in RANDOM:
+        low, high = RANDOM_VARIANCE
+        drawn = RANDOM[cell.kernel](
+            1, variance=(low, high * cell.scale**2), size=12 * cell.scale + 1, offset=(shift, shift),
+            generator=torch.Generator().manual_seed(source.index),
+        )  # fmt: skip
+        return drawn[0], "direct"
+    if _is_path(cell.kernel):
+        return kernels.centre(kernel_files.load(_kernel_paths(cell)[source.index]), (shift, shift)), "direct"
+    return kernel_files.parse(cell.kernel), "direct"
+
+
+def _is_path(kernel: str) -> bool:
+    return Path(kernel).is_dir()
+
+
+def _kernel_paths(cell: Cell) -> list[Path]:
+    """Return the kernels of a folder in the order of their numbers; of its subfolder x2 where it has one for x2."""
+    folder = Path(cell.kernel)
+    folder = folder / f"x{cell.scale}" if (folder / f"x{cell.scale}").is_dir() else folder
+    paths = [path for path in folder.iterdir() if path.suffix in (".mat", ".npy")]
+    if not paths:
+        raise InputError(f"folder {folder} holds no kernels; .mat or .npy files are required")
+    return sorted(paths, key=lambda path: [int(part) if part.isdigit() else part for part in _PARTS.split(path.name)])
+
+
+_PARTS = re.compile(r"(\d+)")  # kernel_10.mat comes after kernel_9.mat

@@ -1,0 +1,77 @@
+"""The worst pictures of a method, cut out where its error is largest, beside what the other methods made of them.
+
+Pictures are not kept while measuring; the few that are shown are made again, which gives the same ones.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, interpolate
+
+from mzsr.benchmark.cells import Cell, Source, make
+from mzsr.benchmark.measure import AnyMethod
+from mzsr.benchmark.page import Comparison
+from mzsr.benchmark.rows import Row
+from mzsr.benchmark.tables import worst
+from mzsr.errors import InputError
+from mzsr.imaging.picture import Picture, to_array
+from mzsr.shapes import Images
+
+SIDE = 96  # pixels of a crop
+COUNT = 4  # pictures shown
+MOST = 5  # methods shown beside each other
+
+
+def comparisons(
+    rows: Sequence[Row], sources: Sequence[Source], cells: Sequence[Cell], methods: Sequence[AnyMethod]
+) -> list[Comparison]:
+    """Return the worst pictures of the last method that adapts, at its fewest steps above none."""
+    adapting = [row for row in rows if row.steps is not None]
+    if not adapting:
+        return []
+    mine = [row for row in adapting if row.method == adapting[-1].method]
+    chosen = next((row for row in mine if row.steps), mine[0])
+    found = []
+    for row in worst(rows, chosen.label, COUNT):
+        source = next(s for s in sources if (s.set, s.path.name) == (row.set, row.image))
+        cell = next(cell for cell in cells if str(cell) == row.cell)
+        found.append(_compare(row, source, cell, methods))
+    return found
+
+
+def busiest(error: Images, side: int = SIDE) -> tuple[int, int]:
+    """Return (top, left) of the square with the largest mean of an error map (1, 1, H, W)."""
+    window = min(side, *error.shape[2:])
+    means = avg_pool2d(error, window, stride=1)
+    place = int(means.argmax())
+    return place // means.shape[3], place % means.shape[3]
+
+
+def _compare(row: Row, source: Source, cell: Cell, methods: Sequence[AnyMethod]) -> Comparison:
+    case = make(source, cell)
+    pictures: dict[str, Images] = {}
+    for method in methods:
+        try:
+            for output in method(case, source, cell):
+                steps = output.steps
+                label = row._replace(method=method.spec, steps=steps).label
+                if label == row.label or steps in (None, row.steps):
+                    pictures[label] = output.picture.clamp(0, 1)
+        except InputError:  # it has been named while measuring
+            continue
+    mine = pictures.pop(row.label)
+    top, left = busiest((mine - case.truth).square().mean(1, keepdim=True))
+    small = interpolate(case.lr, scale_factor=cell.scale, mode="nearest")
+    shown = {
+        "truth": case.truth,
+        "low resolution": small,
+        **dict(list(pictures.items())[-(MOST - 3) :]),
+        row.label: mine,
+    }
+    panels = [(name, _cut(picture, top, left)) for name, picture in shown.items()]
+    return Comparison(f"{row.set} {row.image}, {row.cell}: {row.label} reaches {row.psnr:.2f} dB", panels)
+
+
+def _cut(picture: torch.Tensor, top: int, left: int) -> np.ndarray:
+    return to_array(Picture(picture[:, :, top : top + SIDE, left : left + SIDE].detach().cpu()))

@@ -1,0 +1,207 @@
+"""Measure methods on pictures: resumable, in several processes, the same numbers whatever their order.
+
+Every finished (picture, cell, method) is a line of OUT/records.jsonl. What is in it already, by the same weights,
+picture and version, is not measured again; so a run that was stopped goes on, and one more method costs only itself.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mzsr.benchmark.cells import Case, Cell, Source, has_kernel, make
+from mzsr.benchmark.foreign import Foreign, Results
+from mzsr.benchmark.methods import Method
+from mzsr.benchmark.rows import Row
+from mzsr.errors import InputError
+from mzsr.imaging.degrade import linear
+from mzsr.imaging.metrics import psnr, ssim
+from mzsr.shapes import Images
+from mzsr.version import __version__
+
+AnyMethod = Method | Results | Foreign
+RECORDS = "records.jsonl"
+
+
+class Unit(NamedTuple):
+    """What one process does at a time: one method on one picture in one cell."""
+
+    source: Source
+    cell: Cell
+    method: AnyMethod
+    protocol: str
+
+
+class Measured(NamedTuple):
+    """All rows of a table, in its order, and a sentence about everything that could not be measured."""
+
+    rows: list[Row]
+    problems: list[str]
+
+
+def measure(
+    sources: Sequence[Source],
+    cells: Sequence[Cell],
+    methods: Sequence[AnyMethod],
+    *,
+    protocol: str,
+    folder: Path,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Measured:
+    """Measure every method on every picture in every cell.
+
+    Args:
+        sources: pictures of all sets.
+        cells: what is done to them.
+        methods: what is compared.
+        protocol: of PSNR and SSIM.
+        folder: of the records; it must exist.
+        workers: processes, one thread each, so that no number depends on how many there are.
+        progress: told how many units are done, of how many.
+    """
+    units, problems = plan(sources, cells, methods, protocol)
+    keys = {unit: key(unit) for unit in units}
+    done = _read_records(folder / RECORDS)
+    waiting = [unit for unit in units if keys[unit] not in done]
+    count = len(units) - len(waiting)
+    progress(count, len(units))
+    with (folder / RECORDS).open("a", encoding="utf-8") as records:
+        _end_a_torn_line(folder / RECORDS, records)
+        for unit, found in _outcomes(waiting, workers):
+            count += 1
+            if isinstance(found, InputError):
+                problems.append(f"{unit.method.spec}, {unit.source.set}, {unit.cell}: {found}")
+            else:
+                done[keys[unit]] = found
+                records.write(json.dumps({"key": keys[unit], "rows": [list(row) for row in found]}) + "\n")
+                records.flush()
+            progress(count, len(units))
+    rows = [row for unit in units for row in done.get(keys[unit], [])]
+    return Measured(rows, sorted(dict.fromkeys(problems)))
+
+
+def plan(
+    sources: Sequence[Source], cells: Sequence[Cell], methods: Sequence[AnyMethod], protocol: str
+) -> tuple[list[Unit], list[str]]:
+    """Return what is to be measured, in the order of the table, and a sentence about what cannot be."""
+    units, problems = [], []
+    for cell in cells:
+        covered = [source for source in sources if has_kernel(cell, source)]
+        for name in dict.fromkeys(source.set for source in sources):
+            have, all_of = (sum(source.set == name for source in group) for group in (covered, sources))
+            if have < all_of:
+                problems.append(f"{name}, {cell}: {all_of - have} of {all_of} pictures have no kernel in the folder")
+        subsample = make_subsample(cell)
+        for method in methods:
+            refusal = method.refuses(cell, subsample)
+            if refusal:
+                problems.append(f"{method.spec} is left out at {cell}: {refusal}")
+                continue
+            units += [Unit(source, cell, method, protocol) for source in covered]
+    order = {source: index for index, source in enumerate(sources)}
+    return sorted(units, key=lambda unit: order[unit.source]), problems
+
+
+def make_subsample(cell: Cell) -> str:
+    """Return the subsampling of a cell."""
+    from mzsr.benchmark.cells import NAMED
+
+    return NAMED[cell.kernel][1] if cell.kernel in NAMED else "direct"
+
+
+def run(unit: Unit) -> list[Row]:
+    """Measure one unit.
+
+    Raises:
+        InputError: the picture or the method cannot do it.
+    """
+    source, cell, method, protocol = unit
+    case = make(source, cell)
+    rows = []
+    for output in method(case, source, cell):
+        picture = output.picture.detach().cpu().clamp(0, 1)
+        decibel, similarity = (float(f(picture, case.truth, protocol=protocol, scale=cell.scale)) for f in (psnr, ssim))
+        rows.append(
+            Row(
+                source.set, source.path.name, source.sha256[:12], cell.scale, cell.kernel_name, cell.condition,
+                method.spec, output.steps, protocol, decibel, similarity, _reprojection(picture, case), output.seconds,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def key(unit: Unit) -> str:
+    """Return what a record must agree in."""
+    source, cell, method, protocol = unit
+    print_of = method.fingerprint(source, cell) if isinstance(method, Results) else ""
+    steps = ",".join(str(steps) for steps in method.outputs())
+    return " | ".join([source.set, source.path.name, source.sha256, f"{cell.kernel} {cell}", method.identity, print_of,
+                       steps, protocol, __version__])  # fmt: skip
+
+
+def _outcomes(units: list[Unit], workers: int) -> Iterator[tuple[Unit, list[Row] | InputError]]:
+    if workers <= 1 or len(units) <= 1:
+        with _one_thread():
+            for unit in units:
+                yield unit, _safely(unit)
+        return
+    with ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        waiting: dict[Future[Any], Unit] = {pool.submit(_safely, unit): unit for unit in units}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _safely(unit: Unit) -> list[Row] | InputError:
+    try:
+        return run(unit)
+    except InputError as error:
+        return error
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _reprojection(picture: Images, case: Case) -> float:
+    error = float((linear(picture, case.degradation) - case.lr).double().square().mean())
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def _read_records(path: Path) -> dict[str, list[Row]]:
+    """Return finished units; a line that was torn by a crash is as good as none."""
+    if not path.exists():
+        return {}
+    done = {}
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            record = json.loads(line)
+            done[record["key"]] = [Row(*values) for values in record["rows"]]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return done
+
+
+def _end_a_torn_line(path: Path, records: Any) -> None:
+    if os.path.getsize(path):
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                records.write("\n")

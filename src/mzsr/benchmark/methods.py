@@ -1,0 +1,220 @@
+"""What is compared: low resolution and what is known of its degradation in, larger pictures out.
+
+A method is written `NAME`, or `NAME:OPTION:OPTION`:
+
+    bicubic         bicubic enlargement on the right phase
+    bicubic-paper   the same on the centre-aligned grid, as the paper measured it
+    data-step       the closed-form data-consistent solution, nothing learned
+    back-projection ten steps of it from bicubic
+    zssr            zero-shot super-resolution: a network trained on the picture alone
+    MODEL           a shipped model or a .safetensors file, adapted by each of the asked-for numbers of steps
+
+    :blind          kernel and noise are estimated, not given
+    :wrong          the kernel that is given is an isotropic Gaussian of variance scale² / 2
+    :x8             self-ensemble over the eight symmetries of the square (models only)
+
+Networks and results of other programs are in `foreign`. Cases come from `cells`, results go to `measure`.
+"""
+
+import difflib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+
+from mzsr.benchmark.cells import Case, Cell, Source
+from mzsr.config import Card
+from mzsr.errors import InputError
+from mzsr.imaging import kernels
+from mzsr.imaging.data_step import back_project, data_step
+from mzsr.imaging.degrade import Degradation, upsample
+from mzsr.imaging.resize import resize
+from mzsr.inference.adapt import adapt
+from mzsr.inference.ensemble import ensemble
+from mzsr.inference.estimate import estimate
+from mzsr.inference.tiles import enhance
+from mzsr.inference.upscale import Upscaler
+from mzsr.inference.zssr import zssr
+from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
+from mzsr.shapes import Images, Kernel, Params
+
+OPTIONS = ("blind", "wrong", "x8")
+BACK_PROJECTIONS = 10
+ALPHA = 1e-3  # trust in bicubic of the data step alone: best on Set5 (LOG.md); noise adds its own
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a method makes of a case: the larger picture, (1, 3, s h, s w), after so many steps, and its seconds."""
+
+    steps: int | None
+    picture: Images
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with its options, cheap to make and to send to another process.
+
+    Attributes:
+        spec: as the user wrote it, its name in every table.
+        steps: gradient steps to report, for methods that adapt.
+        iterations: of ZSSR at most.
+    """
+
+    spec: str
+    steps: tuple[int, ...] = (0, 1, 10)
+    iterations: int = 3000
+
+    @property
+    def name(self) -> str:
+        """Return the spec without options."""
+        return self.spec.partition(":")[0]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return the options."""
+        return tuple(self.spec.split(":")[1:])
+
+    @property
+    def adapts(self) -> bool:
+        """Return whether its result depends on the number of steps."""
+        return self.name not in CLASSICAL
+
+    @property
+    def identity(self) -> str:
+        """Return what a record must agree in to be this method's: settings, and the weights by their hash."""
+        if self.name == "zssr":
+            return f"{self.spec} {self.iterations}"
+        return self.spec if not self.adapts else f"{self.spec} {_card(self.name).sha256}"
+
+    def outputs(self) -> tuple[int | None, ...]:
+        """Return the numbers of steps that it reports."""
+        return self.steps if self.adapts else (None,)
+
+    def refuses(self, cell: Cell, subsample: str) -> str:
+        """Return why it cannot do a cell; empty where it can."""
+        if not self.adapts:
+            return ""
+        card = _card(self.name)
+        if card.network.name == "paper" and cell.scale not in card.scales:
+            return f"it was trained at {', '.join(f'x{scale}' for scale in card.scales)} alone"
+        if card.subsample not in (None, subsample):
+            return f"it knows {card.subsample} subsampling alone"
+        return ""
+
+    def __call__(self, case: Case, source: Source, cell: Cell) -> Iterator[Output]:
+        """Enlarge; see `Output`.
+
+        Raises:
+            InputError: the picture is too small, or its kernel too large.
+        """
+        start = time.perf_counter()
+        d = told(case, self.options)
+        if not self.adapts:
+            picture = CLASSICAL[self.name](case.lr, d, self, source)
+            yield Output(None, picture, time.perf_counter() - start)
+            return
+        upscaler = _upscaler(self.name)
+        before = time.perf_counter() - start
+        for steps in self.steps:
+            start = time.perf_counter()
+            # As in Upscaler: the son has the noise of its father, from seed 0
+            noise = torch.Generator(upscaler.device).manual_seed(0) if float(d.noise) > 0 else None
+            adapted = adapt(
+                upscaler.network, upscaler.theta, case.lr, d, steps=steps, step_sizes=upscaler.card.step_sizes,
+                crops=upscaler.card.crops, generator=noise,
+            )  # fmt: skip
+
+            def larger(lr: Images, d: Degradation, theta: Params = adapted.theta) -> Images:
+                return enhance(upscaler.network, theta, lr, d)
+
+            picture = ensemble(larger, case.lr, d) if "x8" in self.options else larger(case.lr, d)
+            yield Output(steps, picture, before + time.perf_counter() - start)
+
+
+def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = 3000) -> Method:
+    """Read the name of a method.
+
+    Raises:
+        InputError: an unknown name or option, or options that contradict each other, with the nearest valid name.
+    """
+    method = Method(spec, tuple(sorted(set(steps))), iterations)
+    known = [*CLASSICAL, *shipped_models()]
+    if method.name not in known and not method.name.endswith(".safetensors"):
+        near = difflib.get_close_matches(method.name, known, n=1, cutoff=0.0)[0]
+        raise InputError(f"method is '{method.name}'; did you mean '{near}'? known: {', '.join(known)}, a .safetensors")
+    for option in method.options:
+        if option not in OPTIONS:
+            near = difflib.get_close_matches(option, OPTIONS, n=1, cutoff=0.0)[0]
+            raise InputError(
+                f"method {spec} has the option '{option}'; did you mean '{near}'? known: {', '.join(OPTIONS)}"
+            )
+    if {"blind", "wrong"} <= set(method.options) or ("x8" in method.options and not method.adapts):
+        raise InputError(f"method {spec} has options that do not go together; see mzsr bench quality --help")
+    if method.adapts:
+        _card(method.name)
+    return method
+
+
+def told(case: Case, options: Sequence[str]) -> Degradation:
+    """Return what a method is told of the degradation: all, an estimate, or a wrong kernel; the grid in any case."""
+    d = case.degradation
+    if "blind" in options:
+        found = estimate(case.lr, d.scale, grid="corner" if case.on_corner else "centre")
+        return replace(found.degradation, noise=float(found.noise))
+    if "wrong" in options:
+        return replace(d, kernel=wrong_kernel(d.scale, case.on_corner), subsample="direct")
+    return d
+
+
+def wrong_kernel(scale: int, on_corner: bool) -> Kernel:
+    """Return the Gaussian of variance scale² / 2 on a grid."""
+    variance, shift = scale**2 / 2, 0.0 if on_corner else (scale - 1) / 2
+    # Cut off nearer than four standard deviations, its far side would be missed and its centroid be off the grid
+    size = 2 * math.ceil(4 * math.sqrt(variance) + shift) + 1
+    return kernels.gaussian((variance, variance), size=size, offset=(shift, shift))
+
+
+def _bicubic(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
+    return upsample(lr, d)
+
+
+def _bicubic_paper(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
+    return resize(lr, scale=float(d.scale))
+
+
+def _data_step(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
+    # α is (noise / error of the prior)², and the error of bicubic about 0.05; see networks.Trust
+    return data_step(lr, upsample(lr, d), d, ALPHA + 400 * float(d.noise) ** 2)
+
+
+def _back_projection(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
+    return back_project(upsample(lr, d), lr, d, BACK_PROJECTIONS)
+
+
+def _zssr(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
+    return zssr(lr, d, seed=source.index, iterations=method.iterations, noise=float(d.noise)).picture
+
+
+CLASSICAL: dict[str, Callable[[Images, Degradation, Method, Source], Images]] = {
+    "bicubic": _bicubic,
+    "bicubic-paper": _bicubic_paper,
+    "data-step": _data_step,
+    "back-projection": _back_projection,
+    "zssr": _zssr,
+}
+"""Methods without weights."""
+
+
+@lru_cache(maxsize=4)
+def _upscaler(model: str) -> Upscaler:
+    return Upscaler(model)
+
+
+@lru_cache(maxsize=16)
+def _card(model: str) -> Card:
+    return read_card(find_weights(model).with_suffix(".json"))

@@ -1,0 +1,246 @@
+"""ROWS → PAGE: what was measured, how, and where it goes wrong, as one HTML file that can be mailed as it is.
+
+Pictures are embedded, plots are inline SVG, and the page's Content-Security-Policy forbids every access to the network.
+Tables come as Markdown from where they are made for README too; this file knows nothing of methods or networks. The
+look is in page.html.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import re
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+from mzsr.atomic import write_atomically
+from mzsr.benchmark import plots
+from mzsr.benchmark.rows import About, Row
+from mzsr.errors import InputError
+
+CROP_WIDTH = 192  # CSS pixels, or the largest multiple of the crop below it: each pixel becomes a square
+
+STEPS_WORDS = (
+    "What adaptation to the picture changes: mean PSNR less its value at the fewest steps. Below each panel stands the "
+    "mean PSNR that a line starts from and what it gains in the end, or the mean PSNR of a method that has no line."
+)
+SECONDS_WORDS = (
+    "Mean PSNR against mean time from low resolution to result, pictures and models in memory. Left and up is better; "
+    "each vertical line is ten times the time of the one before."
+)
+GAINS_WORDS = "One bar for each picture, best to worst: below zero, the picture came out worse."
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One of the worst pictures: the same detail side by side.
+
+    Attributes:
+        title: picture, cell, method and how far off it is.
+        panels: caption and crop, (H, W, 3) uint8: truth, low resolution, methods. All are shown as wide as the first.
+    """
+
+    title: str
+    panels: list[tuple[str, np.ndarray]]
+
+
+def write_page(
+    path: Path, rows: list[Row], about: About, tables: list[tuple[str, str]], comparisons: list[Comparison]
+) -> None:
+    """Write the page, whole or not at all; the same arguments give the same bytes.
+
+    Args:
+        path: the HTML file; an existing one is replaced.
+        rows: what the plots are made of, methods in the order of the tables.
+        about: how the numbers came about.
+        tables: heading and Markdown table.
+        comparisons: the worst pictures.
+
+    Raises:
+        InputError: the file cannot be written, a crop is no picture, or matplotlib is missing.
+    """
+    page = render(rows, about, tables, comparisons).encode()
+    write_atomically(path, lambda part: part.write_bytes(page))
+
+
+def render(rows: list[Row], about: About, tables: list[tuple[str, str]], comparisons: list[Comparison]) -> str:
+    """Return the page as HTML text; every text in it is escaped. See `write_page`."""
+    template = resources.files("mzsr.benchmark").joinpath("page.html").read_text(encoding="utf-8")
+    sections = {
+        "Tables": "".join(_table_section(heading, table) for heading, table in tables),
+        "Plots": _plot_sections(rows) if rows else "",
+        "Worst pictures": "".join(map(_comparison, comparisons)),
+    }
+    shown = [(heading, heading.casefold().replace(" ", "-"), body) for heading, body in sections.items() if body]
+    skipped = "".join(f"<li>{_text(sentence)}</li>" for sentence in about.skipped)
+    style = template.partition("<style>")[2].partition("</style>")[0]
+    look = f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
+    fields = {
+        "policy": f"default-src 'none'; img-src data:; style-src {look}; base-uri 'none'; form-action 'none'",
+        "lead": _text(_lead(rows)),
+        "about": _about(about),
+        "command": " ".join(f"<span>{_text(word)}</span>" for word in about.command.split(" ")),
+        "skipped": f'<section id="skipped"><h2>Skipped</h2><ul>{skipped}</ul></section>' if skipped else "",
+        "links": "".join(f'<li><a href="#{name}">{heading}</a></li>' for heading, name, _ in shown),
+        "sections": "".join(f'<section id="{name}"><h2>{head}</h2>{body}</section>' for head, name, body in shown),
+    }
+    # One pass, so that braces in a file name are never taken for a field.
+    return re.sub(r"\{\{(\w+)\}\}", lambda field: fields[field[1]], template)
+
+
+def _clean(text: str) -> str:
+    """Replace what neither HTML nor XML can carry."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]", "\ufffd", text)
+
+
+def _text(text: str) -> str:
+    """Escape any text for HTML, attributes included."""
+    return html.escape(_clean(text))
+
+
+def _lead(rows: list[Row]) -> str:
+    """Say how much was measured."""
+    if not rows:
+        return "Nothing was measured."
+    counts = {
+        "measurement": len(rows),
+        "method": len({row.method for row in rows}),
+        "picture": len({(row.set, row.image) for row in rows}),
+        "set": len({row.set for row in rows}),
+        "degradation": len({row.cell for row in rows}),
+    }
+    words = (f"{count:,} {word}{'s' * (count != 1)}" for word, count in counts.items())
+    return "{}: {} on {} of {} under {}.".format(*words)
+
+
+def _about(about: About) -> str:
+    gloss = f"<small>{_text(about.protocol_words)}</small>"
+    facts = {"Version": f"mzsr {about.version}", "Commit": about.commit, "Machine": about.machine}
+    facts |= {f"Data, {name}": words for name, words in about.data.items()}
+    lines = [("Protocol", _text(about.protocol) + gloss), *((name, _text(value)) for name, value in facts.items())]
+    body = "".join(f'<tr><th scope="row">{_text(name)}</th><td>{value}</td></tr>' for name, value in lines)
+    return f'<table class="facts">{body}</table>'
+
+
+def _table_section(heading: str, markdown: str) -> str:
+    """Return a heading and what stands under it: tables, and paragraphs for every other line."""
+    parts = [f"<h3>{_text(heading)}</h3>"]
+    for is_table, group in groupby(markdown.strip().splitlines(), lambda line: line.lstrip().startswith("|")):
+        lines = [line.strip() for line in group if line.strip()]
+        parts += [_scroller(heading, _table(lines))] if is_table else [f"<p>{_inline(line)}</p>" for line in lines]
+    return "".join(parts)
+
+
+def _scroller(label: str, body: str) -> str:
+    """Let what is wider than the window scroll by itself, with the arrow keys too."""
+    return f'<div class="scroller" role="region" tabindex="0" aria-label="{_text(label)}">{body}</div>'
+
+
+def _table(lines: list[str]) -> str:
+    """Return a Markdown table as HTML; the columns up to the first one with numbers are the heads of its rows."""
+    head, *body = (_cells(line) for line in lines if not re.fullmatch(r"[|:\- ]+", line))
+    is_number = re.compile(r"[+\-−]?\d[\d.,/ +\-−%]*").fullmatch
+    heads = max(1, min((place for row in body for place, cell in enumerate(row) if is_number(cell)), default=1))
+    kinds = [""] * (heads - 1) + [' class="name"'] + [' class="number"'] * max(len(row) for row in (head, *body))
+    parts = [f'<th scope="col"{kind}>{_inline(cell)}</th>' for cell, kind in zip(head, kinds, strict=False)]
+    for row in body:
+        parts.append('</tr><tr class="published">' if any("*published*" in cell for cell in row) else "</tr><tr>")
+        for place, (cell, kind) in enumerate(zip(row, kinds, strict=False)):
+            tag, scope = ("th", ' scope="row"') if place < heads else ("td", "")
+            parts.append(f"<{tag}{scope}{kind}>{_inline(cell)}</{tag}>")
+    return f"<table><tr>{''.join(parts)}</tr></table>"
+
+
+def _cells(line: str) -> list[str]:
+    r"""Split a line of a Markdown table.
+
+    >>> _cells(r"| a | b\|c |  |")
+    ['a', 'b|c', '']
+    """
+    inner = re.sub(r"(?<!\\)\|$", "", line.removeprefix("|"))
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inner)]
+
+
+def _inline(text: str) -> str:
+    """Escape a text of Markdown and set its *emphasis*; a lone mark, or one within a word, stays as it is."""
+    return re.sub(r"(?<![\w*])\*(?=\S)([^*]+)(?<=\S)\*(?![\w*])", r"<em>\1</em>", _text(text))
+
+
+def _plot_sections(rows: list[Row]) -> str:
+    """Return the plots that have something to show, each with its heading and how to read it."""
+    drawn = {
+        ("Quality against steps", STEPS_WORDS): plots.quality_over_steps(rows),
+        ("Quality against seconds", SECONDS_WORDS): plots.quality_over_seconds(rows),
+    }
+    for label, baseline in _pairs(rows):
+        drawn[f"{label}, against {baseline}, picture by picture", GAINS_WORDS] = plots.gains(rows, label, baseline)
+    return "".join(
+        f'<h3>{_text(heading)}</h3><p class="quiet">{words} Each panel has its own scale.</p>'
+        f"{_scroller(heading, inline_svg(svg, heading))}"
+        for (heading, words), svg in drawn.items()
+        if svg
+    )
+
+
+def _pairs(rows: list[Row]) -> list[tuple[str, str]]:
+    """Return whose gains are shown: the last method that adapts, or else the last; over itself at 0, over the first."""
+    adapted = [row for row in rows if row.steps]
+    last = list(dict.fromkeys(row.method for row in adapted or rows))[-1]
+    own = {row.steps or 0: row.label for row in rows if row.method == last}
+    ours = own[min(filter(None, own), default=0)]
+    return [(ours, other) for other in dict.fromkeys((own.get(0, ours), rows[0].label)) if other != ours]
+
+
+def inline_svg(svg: str, words: str) -> str:
+    """Return a plot in the page's ink and font, with tooltips, and attributes for styles, which the policy forbids."""
+    root, words = ElementTree.fromstring(svg), _clean(words)
+    used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    plot = hashlib.sha256((svg + words).encode()).hexdigest()[:8]
+    names = {name: f"plot-{plot}-{place}" for place, name in enumerate(used)}
+    for element in list(root.iter()):
+        for child in [child for child in element if child.tag.endswith(("}metadata", "}style"))]:
+            element.remove(child)
+        element.tag = element.tag.rpartition("}")[2]
+        attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
+        identity, style = attributes.pop("id", ""), attributes.pop("style", "")
+        attributes |= dict(re.findall(r"([\w-]+): *([^;]+)", style))
+        attributes.pop("font-family", None)
+        if identity in names:
+            attributes["id"] = names[identity]
+        elif identity.startswith("mark:"):
+            attributes["data-mark"] = identity.removeprefix("mark:")
+            title = ElementTree.Element("title")
+            title.text = attributes["data-mark"]
+            element.insert(0, title)
+        for name in attributes.keys() - {"data-mark", "id"}:
+            value = re.sub(r"#([\w.-]+)", lambda found: "#" + names.get(found[1], found[1]), attributes[name])
+            value = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", value)
+            attributes[name] = "currentColor" if value == "#000000" else value
+        element.attrib = attributes
+    root.attrib |= {side: root.attrib[side].removesuffix("pt") for side in ("width", "height")}
+    root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-label": words, "fill": "currentColor"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _comparison(comparison: Comparison) -> str:
+    """Return the crops side by side, each pixel a square, all as wide as the first."""
+    figures = []
+    for caption, crop in comparison.panels:
+        if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or 0 in crop.shape:
+            raise InputError(
+                f"page: {caption} is {crop.dtype} {crop.shape}; it must be uint8 (H, W, 3) — convert it to 8-bit RGB"
+            )
+        height, width = comparison.panels[0][1].shape[:2]
+        zoom, buffer = max(1, CROP_WIDTH // width), io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(crop)).save(buffer, "PNG")
+        source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        size = f'width="{width * zoom}" height="{height * zoom}"'
+        image = f'<img src="{source}" {size} alt="{_text(f"{comparison.title}: {caption}")}">'
+        figures.append(f"<figure>{image}<figcaption>{_text(caption)}</figcaption></figure>")
+    return f'<h3>{_text(comparison.title)}</h3><div class="crops">{"".join(figures)}</div>'

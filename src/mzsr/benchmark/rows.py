@@ -1,0 +1,134 @@
+"""What is measured: one row for a method on a picture, and what is known of all of them; CSV and back.
+
+Rows come from `measure`; tables, plots and pages are made of nothing else.
+"""
+
+import csv
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mzsr.atomic import write_atomically
+from mzsr.errors import InputError
+
+
+class Row(NamedTuple):
+    """One method on one picture under one degradation.
+
+    Attributes:
+        set: name of the set of pictures, with /N where only every N-th was taken: `Set5`, `BSD100/10`.
+        image: file name of the picture.
+        sha256: of the file, its first 12 digits.
+        scale: of the super-resolution.
+        kernel: as it was asked for: `g2.0d`, `bicubic`, `kernels`.
+        condition: `clean`, `noise 5/255`, `JPEG 80`.
+        method: as it was asked for: `bicubic`, `zssr`, `mzsr`, `mzsr:blind`, or the name of foreign results.
+        steps: gradient steps of adaptation; None for a method that has none.
+        protocol: of PSNR and SSIM.
+        psnr: dB.
+        ssim: structural similarity.
+        reprojection: dB (RGB, peak 1) between the degraded result and the low-resolution picture.
+        seconds: from low resolution to result, pictures and models in memory; NaN for foreign results.
+    """
+
+    set: str
+    image: str
+    sha256: str
+    scale: int
+    kernel: str
+    condition: str
+    method: str
+    steps: int | None
+    protocol: str
+    psnr: float
+    ssim: float
+    reprojection: float
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """Return method and steps as people read them: `mzsr, 1 step`."""
+        if self.steps is None:
+            return self.method
+        return f"{self.method}, {self.steps} step{'' if self.steps == 1 else 's'}"
+
+    @property
+    def cell(self) -> str:
+        """Return what was done to the picture, the head of a column: `x2 g2.0d`."""
+        return f"x{self.scale} {self.kernel}" + ("" if self.condition == "clean" else f", {self.condition}")
+
+
+@dataclass(frozen=True)
+class About:
+    """What stands beside every table: how its numbers came about.
+
+    Attributes:
+        command: as it was typed.
+        version: of mzsr.
+        commit: of the source tree, or `unknown`.
+        machine: processor, workers and threads, version of torch.
+        protocol: name of the protocol.
+        protocol_words: what that means, in a sentence.
+        data: name of a set → pictures measured and sha256 over their bytes, in words.
+        skipped: what was asked for and could not be measured, a sentence each.
+    """
+
+    command: str
+    version: str
+    commit: str
+    machine: str
+    protocol: str
+    protocol_words: str
+    data: dict[str, str]
+    skipped: tuple[str, ...] = ()
+
+
+def mean(rows: Iterable[Row]) -> tuple[float, float]:
+    """Return mean PSNR and SSIM."""
+    found = list(rows)
+    return statistics.fmean(row.psnr for row in found), statistics.fmean(row.ssim for row in found)
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows, whole or not at all."""
+
+    def fill(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(Row._fields)
+            writer.writerows(_as_text(row) for row in rows)
+
+    write_atomically(path, fill)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Return the rows of a file; the inverse of `write_csv` to the digits that it writes.
+
+    Raises:
+        InputError: the file cannot be read, or is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [_from_text(row) for row in csv.DictReader(file)]
+    except OSError as error:
+        raise InputError(f"results {path} cannot be read ({error.strerror}); give a CSV of mzsr bench") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"results {path} are no CSV of mzsr bench ({error}); measure them again") from error
+
+
+def _as_text(row: Row) -> list[object]:
+    shown = row._replace(
+        psnr=round(row.psnr, 4), ssim=round(row.ssim, 5), reprojection=round(row.reprojection, 3),
+        seconds=round(row.seconds, 3),
+    )  # fmt: skip
+    return ["" if value is None else value for value in shown]
+
+
+def _from_text(values: dict[str, str]) -> Row:
+    return Row(
+        values["set"], values["image"], values["sha256"], int(values["scale"]), values["kernel"], values["condition"],
+        values["method"], int(values["steps"]) if values["steps"] else None, values["protocol"], float(values["psnr"]),
+        float(values["ssim"]), float(values["reprojection"]), float(values["seconds"]),
+    )  # fmt: skip

@@ -1,0 +1,464 @@
+"""What speed costs: seconds per stage, memory and arithmetic of networks at sizes of output, all in one run.
+
+Every network at every size has a process of its own, so that its peak memory is its own. The networks of a size take
+turns, so that a busy moment of the machine meets all of them. Networks and stages are those of `references`; rows go
+to CSV, tables and plots.
+"""
+
+import csv
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+
+from mzsr.atomic import write_atomically
+from mzsr.benchmark.references import KERNEL_VARIANCE, SCALE, Meter, check_network, counter, runner
+from mzsr.errors import InputError
+from mzsr.imaging import files
+from mzsr.imaging.picture import Picture
+from mzsr.learning.devices import best_precision, pick_device
+from mzsr.shapes import Images
+
+STAGES = ("read", "estimate", "adapt", "enhance", "write")
+SIZES = (64, 128, 256, 512, 1024, 2048, 4096)  # sides of the output, pixels
+SMALLEST, LARGEST = 64, 8192  # below, a picture of half the side has no son to adapt on
+START_SECONDS = 120.0  # of grace for a process to begin; PyTorch alone takes several
+
+
+class Timing(NamedTuple):
+    """What one network took at one size. Seconds are medians of the rounds, None where there is no such stage.
+
+    Attributes:
+        network: as it was asked for: `mzsr`, `zssr`, `edsr-s`, a file.
+        size: side of the output, pixels; the input has half of it.
+        read: file → pixels, seconds.
+        estimate: pixels → kernel and noise, seconds.
+        adapt: seconds.
+        enhance: seconds; of our models with bicubic and re-projection, which go into every result.
+        write: pixels → file, seconds.
+        spread: slowest minus fastest round, against the median of all.
+        peak_memory_mb: most memory of the rounds above `held_memory_mb`, MiB; of the accelerator where there is one.
+        held_memory_mb: what was held before the first picture: Python, PyTorch and the network, MiB.
+        macs_per_pixel: multiply-accumulates of the enhancement for each pixel of output.
+        adapt_macs_per_pixel: those of the adaptation.
+        matmul_rate: floating-point operations per second of a large matrix product, the best of the run.
+        rounds: that were timed, after one that was not.
+        threads: of PyTorch.
+        device: `cpu` or `cuda`.
+        precision: of the convolutions, and of the matrix product.
+        extrapolated: whether adaptation was timed for a part of its schedule, and the rest calculated.
+    """
+
+    network: str
+    size: int
+    read: float
+    estimate: float | None
+    adapt: float | None
+    enhance: float
+    write: float
+    spread: float
+    peak_memory_mb: float | None
+    held_memory_mb: float | None
+    macs_per_pixel: float
+    adapt_macs_per_pixel: float | None
+    matmul_rate: float
+    rounds: int
+    threads: int
+    device: str
+    precision: str
+    extrapolated: bool
+
+    @property
+    def total(self) -> float:
+        """Return the seconds of all stages together."""
+        return sum(getattr(self, stage) or 0.0 for stage in STAGES)
+
+    @property
+    def share_of_matmul_rate(self) -> float:
+        """Return the arithmetic rate of the enhancement against that of a large matrix product."""
+        return 2 * self.macs_per_pixel * self.size**2 / self.enhance / self.matmul_rate
+
+
+class Cost(NamedTuple):
+    """What a smaller size took in all: side in pixels, seconds of the whole measurement, MiB at its peak."""
+
+    size: int
+    seconds: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Timings, and a sentence for each measurement that was asked for and is missing."""
+
+    timings: tuple[Timing, ...]
+    skipped: tuple[str, ...]
+
+
+def measure(network: str, size: int, **options: Any) -> Timing:
+    """Time one network at one size; options as of `measure_all`.
+
+    Raises:
+        InputError: as `measure_all`, and where it could not be measured, with the reason.
+    """
+    found = measure_all([network], [size], **options)
+    if not found.timings:
+        raise InputError(found.skipped[0])
+    return found.timings[0]
+
+
+def measure_all(
+    networks: Sequence[str],
+    sizes: Sequence[int] = SIZES,
+    *,
+    steps: int = 1,
+    rounds: int = 3,
+    threads: int | None = None,
+    device: str = "auto",
+    limit: float | int = 600.0,
+    memory_mb: float | int | None = None,
+    progress: Callable[[str, float], None] = lambda what, done: None,
+) -> Measured:
+    """Time every network at every size, from a file to a file twice as large.
+
+    Args:
+        networks: shipped models, .safetensors files, `zssr`, `edsr-s`, `rrdbnet`.
+        sizes: sides of the output, multiples of 4 from SMALLEST to LARGEST pixels.
+        steps: of adaptation of our models.
+        rounds: to take the median of, after one whose arithmetic is counted.
+        threads: of PyTorch; None for as many as here.
+        device: `auto`, `cpu` or `cuda`.
+        limit: seconds that a network may take at a size, all rounds together; what is predicted to take longer, from
+            the size before and the number of pixels, is not begun, and what does is stopped.
+        memory_mb: the same for memory, which is predicted only; None for four fifths of what is free.
+        progress: told what is being done, and the share of all pixels that is done.
+
+    Raises:
+        InputError: an unknown network, an impossible size, or less than one round, thread or second.
+    """
+    for network in networks:
+        check_network(network)
+    for size in sizes:
+        if not (SMALLEST <= size <= LARGEST and size % 4 == 0):
+            raise InputError(f"size is {size}; it must be a multiple of 4 from {SMALLEST} to {LARGEST} pixels")
+    networks = list(dict.fromkeys(networks))
+    threads = torch.get_num_threads() if threads is None else threads
+    if not (rounds >= 1 and threads >= 1 and limit >= 1):  # NaN fails too
+        raise InputError(f"{rounds} rounds, {threads} threads, limit {limit:g} s; each must be at least 1")
+    place = pick_device(device)
+    room = 0.8 * _free_mb(place) if memory_mb is None else memory_mb
+    timings: list[Timing] = []
+    skipped: list[str] = []
+    costs: dict[str, Cost] = {}
+    rates: dict[str, float] = {}
+    whole, done = (rounds + 2) * len(networks) * sum(size**2 for size in set(sizes)), 0
+    with TemporaryDirectory(prefix="mzsr-speed-") as folder:
+        for size in sorted(set(sizes)):
+            source = Path(folder, f"{size}.png")
+            files.write(source, Picture(picture(size // SCALE)))
+            with ExitStack() as stack:
+                running: dict[str, _Process] = {}
+                for turn in range(-1, rounds + 1):  # -1: all begin; 0: arithmetic is counted
+                    for network in networks if turn < 0 else list(running):
+                        progress(f"{network} at {size}x{size}", done / whole)
+                        done += size**2
+                        try:
+                            if turn >= 0:
+                                running[network].take_turn(counted=turn == 0, limit=limit)
+                            elif reason := skip_reason(network, size, costs.get(network), limit=limit, memory_mb=room):
+                                skipped.append(reason)
+                            else:
+                                running[network] = _Process(network, source, steps, threads, place)
+                                stack.callback(running[network].stop)
+                                running[network].begin()
+                        except InputError as error:
+                            skipped.append(f"{network} at {size}x{size} was stopped: {error}")
+                            costs[network] = Cost(size, math.inf, math.inf)
+                            running.pop(network).stop()
+                for network, process in running.items():
+                    timing = process.timing(network, size, threads, place)
+                    rates[timing.precision] = max(rates.get(timing.precision, 0.0), timing.matmul_rate)
+                    costs[network] = Cost(size, process.used, timing.peak_memory_mb or 0.0)
+                    timings.append(timing)
+    best = (timing._replace(matmul_rate=rates[timing.precision]) for timing in timings)
+    return Measured(tuple(best), tuple(skipped))
+
+
+def skip_reason(
+    network: str, size: int, before: Cost | None, *, limit: float | int, memory_mb: float | int
+) -> str | None:
+    """Return why a size is not to be measured, a sentence, or None: cost is taken to grow with the number of pixels."""
+    if before is None:
+        return None
+    what, side = f"{network} at {size}x{size} was skipped", f"{before.size}x{before.size}"
+    if math.isinf(before.seconds):
+        return f"{what}: {side} could not be measured already"
+    growth = (size / before.size) ** 2
+    if growth * before.seconds > limit:
+        told = f"about {growth * before.seconds:.0f} s are predicted from {before.seconds:.3g} s at {side}"
+        return f"{what}: {told}, the limit is {limit:g} s"
+    if growth * before.memory_mb > memory_mb:
+        told = f"about {growth * before.memory_mb:.0f} MiB are predicted from {before.memory_mb:.0f} MiB at {side}"
+        return f"{what}: {told}, {memory_mb:.0f} MiB are free"
+    return None
+
+
+def matmul_rate(
+    device: torch.device, precision: torch.dtype = torch.float32, *, seconds: float | int = 0.3, side: int | None = None
+) -> float:
+    """Return the best rate of a square matrix product, floating-point operations per second (2 n³ each).
+
+    Args:
+        device: where.
+        precision: of the operands.
+        seconds: to go on for, three products at least.
+        side: n; None for 1024 on a CPU, 8192 on an accelerator, where a small product is all overhead.
+    """
+    side = side or (1024 if device.type == "cpu" else 8192)
+    random = torch.Generator(device).manual_seed(0)
+    a, b = (torch.rand(side, side, device=device, generator=random).to(precision) for _ in range(2))
+    fastest, spent, count = math.inf, 0.0, 0
+    while spent < seconds or count < 3:
+        start = time.perf_counter()
+        torch.mm(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        took = time.perf_counter() - start
+        fastest, spent, count = min(fastest, took), spent + took, count + 1
+    return 2 * side**3 / fastest
+
+
+def picture(side: int) -> Images:
+    """Return a picture to enlarge, (1, 3, side, side) in [0, 1]: a spectrum of 1/f as photographs have, and blur."""
+    noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    radius = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None, :])
+    blur = torch.exp(-2 * (math.pi * radius) ** 2 * KERNEL_VARIANCE / SCALE**2)
+    pixels = torch.fft.irfft2(torch.fft.rfft2(noise) * blur / radius.clamp(min=1 / side), s=(side, side))
+    return (0.5 + 0.2 * pixels / pixels.std()).clamp(0, 1)
+
+
+def ratios(timings: Sequence[Timing], flagship: str = "mzsr") -> dict[int, dict[str, float]]:
+    """Return size → network → its total seconds divided by the flagship's; sizes that the flagship lacks are left out.
+
+    Raises:
+        InputError: the flagship was not measured at all.
+    """
+    ours = {timing.size: timing.total for timing in timings if timing.network == flagship}
+    if not ours:
+        raise InputError(f"{flagship} is not among the timings; measure it in the same run")
+    others = [timing for timing in timings if timing.network != flagship and timing.size in ours]
+    return {
+        size: {timing.network: timing.total / ours[size] for timing in others if timing.size == size}
+        for size in sorted(ours)
+    }
+
+
+def table(timings: Sequence[Timing], flagship: str = "mzsr") -> list[str]:
+    """Return the lines of a Markdown table, size by size; seconds that were extrapolated have a star."""
+    against = ratios(timings, flagship)
+    heads = ["output", "network", *(f"{stage} s" for stage in STAGES), "total s", f"/ {flagship}", "MiB",
+             "MAC / pixel", "of matmul rate"]  # fmt: skip
+    rows = [heads, ["---"] * len(heads)]
+    for timing in sorted(timings, key=lambda timing: timing.size):  # stable: networks stay as they were asked for
+        star = "*" if timing.extrapolated else ""
+        ratio = 1.0 if timing.network == flagship else against.get(timing.size, {}).get(timing.network)
+        rows.append([
+            f"{timing.size}x{timing.size}", timing.network, *(_seconds(getattr(timing, stage)) for stage in STAGES),
+            _seconds(timing.total) + star, "" if ratio is None else f"{ratio:.3g}",
+            "" if timing.peak_memory_mb is None else f"{timing.peak_memory_mb:.0f}", f"{timing.macs_per_pixel:,.0f}",
+            f"{100 * timing.share_of_matmul_rate:.0f} %",
+        ])  # fmt: skip
+    return ["| " + " | ".join(row) + " |" if row is not rows[1] else "|" + "|".join(row) + "|" for row in rows]
+
+
+def write_timings(path: Path, timings: Sequence[Timing]) -> None:
+    """Write timings as CSV, with what follows from them in the last two columns, whole or not at all."""
+
+    def fill(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*Timing._fields, "total", "share_of_matmul_rate"])
+            for timing in timings:
+                values = [*timing, timing.total, timing.share_of_matmul_rate]
+                writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
+
+    write_atomically(path, fill)
+
+
+def read_timings(path: Path) -> list[Timing]:
+    """Return the timings of a file; the inverse of `write_timings` to the six digits that it writes.
+
+    Raises:
+        InputError: the file cannot be read, or is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [_from_text(row) for row in csv.DictReader(file)]
+    except OSError as error:
+        raise InputError(f"timings {path} cannot be read ({error.strerror}); give a CSV of mzsr bench speed") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"timings {path} are no CSV of mzsr bench speed ({error}); measure them again") from error
+
+
+def _from_text(values: dict[str, str]) -> Timing:
+    def read(name: str) -> object:
+        text = values[name]
+        if name in ("network", "device", "precision"):
+            return text
+        if name in ("size", "rounds", "threads"):
+            return int(text)
+        return text == "True" if name == "extrapolated" else float(text) if text else None
+
+    return Timing(*(read(name) for name in Timing._fields))  # pyright: ignore[reportArgumentType]
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+class _Process:
+    """One network at one size, in a process of its own that waits for its turns."""
+
+    def __init__(self, network: str, source: Path, steps: int, threads: int, device: torch.device) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, network, source, steps, threads, device.type))
+        self.process.daemon = True  # it ends with this one, whatever happens
+        self.process.start()
+        theirs.close()
+        self.used = 0.0  # seconds of all turns
+        self.held_mb: float | None = None
+        self.turns: list[_Turn] = []
+
+    def begin(self) -> None:
+        """Wait until its network is loaded; InputError if it cannot be."""
+        (self.held_mb,) = self._hear(START_SECONDS)
+
+    def take_turn(self, *, counted: bool, limit: float | int) -> None:
+        """Let it enlarge the file once; InputError if it fails, ends, or has used more than `limit` seconds in all."""
+        start = time.perf_counter()
+        with suppress(OSError):  # it has ended, and `_hear` will say so
+            self.pipe.send(counted)
+        self.turns.append(_Turn(*self._hear(max(0.0, limit - self.used))))
+        self.used += time.perf_counter() - start
+
+    def timing(self, network: str, size: int, threads: int, device: torch.device) -> Timing:
+        """Return the medians of all turns but the first, whose arithmetic was counted."""
+        first, *rest = self.turns
+        seconds = {stage: statistics.median(turn.seconds[stage] for turn in rest) for stage in first.seconds}
+        totals = [sum(turn.seconds.values()) for turn in rest]
+        macs = {stage: flops / 2 / size**2 for stage, flops in first.flops.items()}
+        peaks = [turn.peak_mb - self.held_mb for turn in rest if turn.peak_mb is not None and self.held_mb is not None]
+        return Timing(
+            network, size, seconds["read"], seconds.get("estimate"), seconds.get("adapt"), seconds["enhance"],
+            seconds["write"], (max(totals) - min(totals)) / statistics.median(totals), max(peaks, default=None),
+            self.held_mb, macs["enhance"], macs.get("adapt"), max(turn.matmul_rate for turn in self.turns), len(rest),
+            threads, device.type, first.precision, network == "zssr",
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """End it, whatever it is doing."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def _hear(self, seconds: float) -> tuple[Any, ...]:
+        if not self.pipe.poll(seconds):
+            raise InputError("it took longer than the limit; raise the limit or leave it out")
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode
+            raise InputError(f"its process ended (exit code {code}); -9 most often is want of memory") from None
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
+
+
+class _Turn(NamedTuple):
+    """What a process says after a turn.
+
+    Attributes:
+        seconds: stage → seconds.
+        flops: stage → floating-point operations, if they were counted.
+        peak_mb: MiB.
+        matmul_rate: just before the turn, in the precision of the network.
+        precision: its name.
+    """
+
+    seconds: dict[str, float]
+    flops: dict[str, float]
+    peak_mb: float | None
+    matmul_rate: float
+    precision: str
+
+
+def _serve(pipe: Connection, network: str, source: Path, steps: int, threads: int, device: str) -> None:
+    """Be the other end of a `_Process`."""
+    torch.set_num_threads(threads)
+    place = torch.device(device)
+    precision = torch.float32 if network == "zssr" else best_precision(place)  # ZSSR trains in float32
+    target = source.with_name(f"{os.getpid()}.png")
+    try:
+        run = runner(network, place, steps=steps)
+        forget_peak(place)
+        pipe.send((peak_mb(place),))
+        while True:
+            counted = pipe.recv()
+            rate = matmul_rate(place, precision, seconds=0.1)
+            forget_peak(place)
+            with counter() if counted else nullcontext() as counting:
+                meter = Meter(counting)
+                run(source, target, meter)
+            pipe.send((meter.seconds, meter.flops, peak_mb(place), rate, str(precision).removeprefix("torch.")))
+    except EOFError:  # the other end is gone
+        return
+    except (InputError, RuntimeError) as error:  # RuntimeError: memory ran out
+        pipe.send(InputError(str(error).partition("\n")[0]))
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin anew with the peak that `peak_mb` tells."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # Linux alone has it; elsewhere the peak is that of the whole process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb(device: torch.device) -> float | None:
+    """Return MiB: of the accelerator, or of this process; None where nobody counts.
+
+    Linux's ru_maxrss would begin with the peak of the process that started this one, so its VmHWM is read.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform == "linux":
+        return _kilobytes("/proc/self/status", "VmHWM") / 2**10
+    if sys.platform == "win32":
+        return None
+    import resource  # Windows has none
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes, on macOS
+
+
+def _free_mb(device: torch.device) -> float:
+    """Return MiB that can still be had; infinity where nobody knows."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**20
+    return _kilobytes("/proc/meminfo", "MemAvailable") / 2**10 if sys.platform == "linux" else math.inf
+
+
+def _kilobytes(path: str, name: str) -> int:
+    return int(next(line for line in Path(path).read_text().splitlines() if line.startswith(name)).split()[1])

@@ -1,0 +1,167 @@
+"""`mzsr bench` as people use it: files written, tables printed, bad input named, exit codes."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from mzsr.apps.bench import _list
+from mzsr.apps.cli import app
+from mzsr.benchmark.rows import read_csv
+from mzsr.imaging import files
+from mzsr.imaging.picture import Picture
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, ["bench", *(str(argument) for argument in arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def some(tmp_path: Path, photo: torch.Tensor) -> Path:
+    folder = tmp_path / "Some"
+    folder.mkdir()
+    for index, name in enumerate(("a.png", "b.png")):
+        files.write(folder / name, Picture(photo.roll(7 * index, 3)))
+    return folder
+
+
+def test_quality_from_pictures_to_page(some: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    """What the terminal shows is what the files hold, and a second run measures nothing and changes nothing."""
+    out = tmp_path / "out"
+    words = [
+        "quality",
+        "--data",
+        some,
+        "--kernels",
+        "g2.0d,gauss:1.0,2.0,0.5",
+        "--workers",
+        1,
+        "--out",
+        out,
+        "--steps",
+        "0,1",
+    ]
+    result = run(*words, "--methods", f"bicubic,{tiny_weights}")
+    assert result.exit_code == 0, result.stderr
+    rows = read_csv(out / "results.csv")
+    assert len(rows) == 2 * 2 * (1 + 2)
+    assert {row.cell for row in rows} == {"x2 g2.0d", "x2 gauss:1.0,2.0,0.5"}
+    markdown = (out / "results.md").read_text()
+    tables = [line for line in result.stdout.splitlines() if line.startswith("|")]
+    assert tables == [line for line in markdown.splitlines() if line.startswith("|")]
+    about = json.loads((out / "about.json").read_text())
+    assert about["protocol"] == "mzsr"
+    assert "2 pictures, sha256" in about["data"]["Some"]
+    page = (out / "results.html").read_text()
+    assert all(text in page for text in ("Some", "x2 g2.0d", "bicubic", about["data"]["Some"].split()[-1]))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert run(*words, "--methods", f"bicubic,{tiny_weights}").exit_code == 0
+    assert (out / "results.csv").read_bytes() == before["results.csv"]
+    assert (out / "records.jsonl").read_bytes() == before["records.jsonl"]
+
+
+def test_blind_runs_every_method_twice(some: Path, tmp_path: Path) -> None:
+    result = run(
+        "blind", "--data", some, "--kernels", "gaussians,bicubic", "--methods", "data-step", "--workers", 1,
+        "--conditions", "clean,noise,jpeg", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    rows = read_csv(tmp_path / "out" / "results.csv")
+    assert {row.method for row in rows} == {"bicubic", "data-step", "data-step:blind"}
+    assert {row.condition for row in rows} == {"clean", "noise 5/255", "JPEG 80"}
+    assert "What estimating the degradation costs" in result.stdout
+    assert "Plain bicubic input: no harm?" in result.stdout
+
+
+def test_results_of_others_are_scored_by_the_same_rules(some: Path, tmp_path: Path) -> None:
+    """Low resolution written by us, enlarged by "another program", found again and scored as our own bicubic."""
+    assert run("inputs", "--data", some, "--kernels", "g2.0d", "--out", tmp_path / "lr").exit_code == 0
+    for path in sorted((tmp_path / "lr" / "Some" / "x2_g2.0d").iterdir()):
+        lr = files.read(path).pixels
+        target = tmp_path / "theirs" / "Some" / "x2_g2.0d" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        files.write(target, Picture(torch.nn.functional.interpolate(lr, scale_factor=2.0, mode="nearest")))
+    words = ["quality", "--data", some, "--kernels", "g2.0d", "--methods", "bicubic", "--workers", 1]
+    result = run(*words, "--results", f"theirs={tmp_path / 'theirs'}", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    rows = {(row.image, row.method): row for row in read_csv(tmp_path / "out" / "results.csv")}
+    assert rows["a.png", "bicubic"].psnr > rows["a.png", "theirs"].psnr > 15
+    (tmp_path / "theirs" / "Some" / "x2_g2.0d" / "b.png").rename(tmp_path / "theirs" / "Some" / "x2_g2.0d" / "c.png")
+    result = run(*words, "--results", f"theirs={tmp_path / 'theirs'}", "--out", tmp_path / "out2")
+    assert result.exit_code == 1
+    assert "no result for b.png" in result.stderr
+    assert "c.png belongs to no picture that is measured" in result.stderr
+    assert "2 things could not be measured; the rest is done" in result.stderr
+    with (tmp_path / "out2" / "results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 3
+
+
+def test_missing_sets_are_named_and_the_rest_goes_on(some: Path, tmp_path: Path) -> None:
+    words = ["--kernels", "bicubic", "--methods", "bicubic", "--workers", 1, "--out", tmp_path / "out"]
+    result = run("quality", "--data", some, "--data", tmp_path / "Set99", *words)
+    assert result.exit_code == 1
+    assert "Set99 is no folder" in result.stderr
+    assert "Set99 is no folder" in (tmp_path / "out" / "results.md").read_text()
+    assert len(read_csv(tmp_path / "out" / "results.csv")) == 2
+
+
+def test_inputs_overwrite_nothing(some: Path, tmp_path: Path) -> None:
+    words = ["inputs", "--data", some, "--kernels", "bicubic", "--out", tmp_path / "lr"]
+    assert run(*words).exit_code == 0
+    result = run(*words)
+    assert result.exit_code == 2
+    assert "exists, and 1 more; name an empty folder" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--kernels", "g2d"], "did you mean 'g2.0d'"),
+        (["--methods", "mzrs"], "did you mean 'mzsr'"),
+        (["--protocol", "mzrs"], "protocol is 'mzrs'; did you mean 'mzsr'"),
+        (["--scale", "2,x"], "--scale is '2,x'; whole numbers from 1 to 8"),
+        (["--steps", "-1"], "--steps is '-1'; whole numbers from 0 to"),
+        (["--jpeg", "0"], "a quality from 1 to 100 is required"),
+        (["--results", "theirs"], "it must read NAME=PATH"),
+        (["--results", "theirs=nowhere"], "which is no folder"),
+        (["--network", "theirs=nowhere"], "which is no file"),
+    ],
+)
+def test_wrong_usage_is_one_line(some: Path, tmp_path: Path, words: list[str], told: str) -> None:
+    result = run("quality", "--data", some, "--out", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert told in result.stderr
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_no_set_at_all(tmp_path: Path) -> None:
+    result = run("quality", "--data", tmp_path / "Set99", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "Set99 is no folder" in result.stderr
+
+
+def test_the_check_says_whether_data_and_protocol_are_the_published_ones(
+    data: Path, some: Path, tmp_path: Path
+) -> None:
+    good = run("quality", "--check", "--data", data / "bench" / "Set5", "--workers", 1, "--out", tmp_path / "good")
+    assert good.exit_code == 0, good.stdout
+    assert good.stdout.count("| yes |") == 4
+    assert "data and protocol are the published ones" in good.stdout
+    other = run(
+        "quality", "--check", "--data", data / "bench" / "Set5", "--workers", 1, "--protocol", "edsr",
+        "--kernels", "g0.2d", "--out", tmp_path / "other",
+    )  # fmt: skip
+    assert other.exit_code == 1
+    assert "NOT the published data or protocol" in other.stdout
+    assert run("quality", "--check", "--data", some, "--workers", 1, "--out", tmp_path / "some").exit_code == 1
+
+
+def test_a_list_keeps_the_numbers_of_a_gaussian_together() -> None:
+    assert _list("g2.0d,gauss:1.0,2.0,-0.5,bicubic, disks") == ["g2.0d", "gauss:1.0,2.0,-0.5", "bicubic", "disks"]
