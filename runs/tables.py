@@ -13,7 +13,7 @@ from pathlib import Path
 
 from publish import means
 
-from mzsr.benchmark import speed, tables
+from mzsr.benchmark import tables, timings
 from mzsr.benchmark.published import published
 from mzsr.benchmark.rows import Row, read_csv
 
@@ -54,7 +54,7 @@ def zssr_table() -> str:
 
 def speed_table() -> str:
     """Return seconds and ratios."""
-    return "\n".join(speed.table(speed.read_timings(RESULTS / "speed.csv")))
+    return "\n".join(timings.table(timings.read_timings(RESULTS / "speed.csv")))
 
 
 def paper_table() -> str:

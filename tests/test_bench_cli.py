@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from mzsr.apps.bench import _list
 from mzsr.apps.cli import app
 from mzsr.benchmark.rows import read_csv
+from mzsr.benchmark.timings import read_timings
 from mzsr.imaging import files
 from mzsr.imaging.picture import Picture
 
@@ -109,6 +110,38 @@ def test_missing_sets_are_named_and_the_rest_goes_on(some: Path, tmp_path: Path)
     assert "Set99 is no folder" in result.stderr
     assert "Set99 is no folder" in (tmp_path / "out" / "results.md").read_text()
     assert len(read_csv(tmp_path / "out" / "results.csv")) == 2
+
+
+def test_speed_from_sizes_to_page(tiny_weights: Path, tmp_path: Path) -> None:
+    words = ["speed", "--networks", f"{tiny_weights},edsr-s", "--sizes", "64", "--rounds", 1, "--threads", 1]
+    result = run(*words, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert [timing.network for timing in read_timings(tmp_path / "out" / "results.csv")] == [
+        str(tiny_weights),
+        "edsr-s",
+    ]
+    tables = [line for line in result.stdout.splitlines() if line.startswith("|")]
+    markdown = (tmp_path / "out" / "results.md").read_text()
+    assert tables == [line for line in markdown.splitlines() if line.startswith("|")]
+    page = (tmp_path / "out" / "results.html").read_text()
+    assert "Cost against size" in page
+    assert "2 networks at 1 sizes of output" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--networks", "edsr"], "did you mean 'edsr-s'"),
+        (["--sizes", "63"], "size is 63; it must be a multiple of 4"),
+        (["--limit", "long"], "time limit is 'long'"),
+        (["--steps", "1000"], "steps is 1000"),
+    ],
+)
+def test_wrong_usage_of_speed_is_one_line(tmp_path: Path, words: list[str], told: str) -> None:
+    result = run("speed", "--out", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert told in result.stderr
 
 
 def test_inputs_overwrite_nothing(some: Path, tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """The `mzsr bench` commands: each a few lines over `benchmark`."""
 
+import difflib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mzsr.apps.usage import noise_level, usage
+from mzsr.apps.usage import noise_level, seconds, usage
 from mzsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -161,6 +162,63 @@ def inputs(
     _complain(problems)
 
 
+@bench.command()
+def speed(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")],
+    networks: Annotated[
+        str, typer.Option(metavar="LIST", help="Models of `mzsr models`, .safetensors files, zssr, edsr-s, rrdbnet; "
+                          "the others are compared with the first.")
+    ] = "mzsr,mzsr-x2-direct,zssr,edsr-s,rrdbnet",
+    sizes: Annotated[
+        str, typer.Option(metavar="LIST", help="Sides of the output, pixels.")
+    ] = "64,128,256,512,1024,2048,4096",
+    steps: Annotated[int, typer.Option(min=0, help="Gradient steps of adaptation.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="To take the median of.")] = 3,
+    threads: Annotated[int, typer.Option(min=0, help="Of PyTorch; 0: as many as there are cores.")] = 0,
+    limit: Annotated[
+        str, typer.Option(metavar="TIME", help="What would take a network longer at a size is named and left out.")
+    ] = "5m",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:  # fmt: skip
+    """Measure seconds of every stage, memory and arithmetic, from a file to one twice as large; all in one run."""
+    with usage():
+        from mzsr.apps import present
+        from mzsr.benchmark.publication import about_speed, publish_speed
+        from mzsr.benchmark.speed import measure_all
+        from mzsr.benchmark.stages import ZSSR_ITERATIONS, ZSSR_SCHEDULE
+        from mzsr.benchmark.timings import table
+        from mzsr.inference.adapt import check_steps
+
+        check_steps(steps)
+        names, sides = _list(networks), _whole(sizes, "--sizes", 1, 2**16)
+        patience, count = seconds(limit), threads or os.cpu_count() or 1
+        _make(out)
+    with usage(2), present.progress(out, 1000) as progress:
+        found = measure_all(
+            names, sides, steps=steps, rounds=rounds, threads=count, limit=patience, device=device, progress=progress
+        )
+    with usage(1):
+        if not found.timings:
+            raise InputError("nothing could be measured: " + "; ".join(found.skipped))
+        lines = table(found.timings, names[0])
+        if any(timing.extrapolated for timing in found.timings):
+            lines += ["", f"\\* {ZSSR_SCHEDULE} iterations, calculated from {ZSSR_ITERATIONS}."]
+        heading = f"Seconds, memory and arithmetic, x2, {count} threads"
+        typer.echo(f"{heading}\n\n" + "\n".join(lines) + "\n")
+        told = about_speed(shlex.join(["mzsr", *sys.argv[1:]]), count, found.skipped)
+        publish_speed(out, found.timings, told, [(heading, "\n".join(lines))])
+        typer.echo(f"wrote {out}/results.csv, results.md, results.html", err=True)
+    _complain(found.skipped)
+
+
+def _make(out: Path) -> None:
+    """Make the folder of the results before the work: what cannot be written is said at once."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be made ({error.strerror}); name another folder") from error
+
+
 def _cells(kernels: str, scale: str, conditions: Sequence[tuple[float, int | None]]) -> list["Cell"]:
     from mzsr.benchmark.cells import Cell, check
     from mzsr.imaging.degrade import MAX_SCALE
@@ -218,10 +276,7 @@ def _measure(
         from mzsr.imaging.metrics import PROTOCOLS
 
         _nearest(protocol, PROTOCOLS, "protocol")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--out {out} cannot be made ({error.strerror}); name another folder") from error
+        _make(out)
         for method in compared:
             if isinstance(method, Results):
                 extra = method.extra(sources, cells)
@@ -295,10 +350,8 @@ def _named(text: str, option: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _nearest(name: str, known: dict[str, object] | object, kind: str) -> str:
-    import difflib
-
-    names = list(known)  # pyright: ignore
+def _nearest(name: str, known: Iterable[str], kind: str) -> str:
+    names = list(known)
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
         raise InputError(f"{kind} is '{name}'; did you mean '{near}'? known: {', '.join(names)}")

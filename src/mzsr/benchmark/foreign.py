@@ -139,16 +139,23 @@ def _network(file: Path) -> Any:
         InputError: spandrel is not there, or cannot read the file as a network of three colours.
     """
     try:
-        from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError, canonicalize_state_dict
+        import spandrel  # pyright: ignore[reportMissingImports]
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision for CUDA beside PyTorch for CPUs
         raise InputError(f"networks of others need spandrel ({error}); pip install 'mzsr[compare]'") from error
     try:
         tensors = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-        found = ModelLoader("cpu").load_from_state_dict(canonicalize_state_dict(tensors))
-    except (OSError, RuntimeError, ValueError, UnpicklingError, SafetensorError, UnsupportedModelError) as error:
+        found = spandrel.ModelLoader("cpu").load_from_state_dict(spandrel.canonicalize_state_dict(tensors))
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        UnpicklingError,
+        SafetensorError,
+        spandrel.UnsupportedModelError,
+    ) as error:
         told = " ".join(str(error).split())[:200]
         raise InputError(f"network {file} cannot be read ({told}); a file that spandrel knows is required") from error
-    if not isinstance(found, ImageModelDescriptor) or found.input_channels != 3 or found.output_channels != 3:
+    if not isinstance(found, spandrel.ImageModelDescriptor) or found.input_channels != 3 or found.output_channels != 3:
         raise InputError(f"network {file} does not make RGB pictures of RGB pictures; a super-resolver is required")
     return found.eval()
 

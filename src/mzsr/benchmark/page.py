@@ -10,6 +10,7 @@ import hashlib
 import html
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
@@ -22,6 +23,7 @@ from PIL import Image
 from mzsr.atomic import write_atomically
 from mzsr.benchmark import plots
 from mzsr.benchmark.rows import About, Row
+from mzsr.benchmark.timings import Timing
 from mzsr.errors import InputError
 
 CROP_WIDTH = 192  # CSS pixels, or the largest multiple of the crop below it: each pixel becomes a square
@@ -35,6 +37,7 @@ SECONDS_WORDS = (
     "each vertical line is ten times the time of the one before."
 )
 GAINS_WORDS = "One bar for each picture, best to worst: below zero, the picture came out worse."
+COST_WORDS = "From a file to a file twice as large: all stages, for square pictures. Both axes are logarithmic."
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,12 @@ class Comparison:
 
 
 def write_page(
-    path: Path, rows: list[Row], about: About, tables: list[tuple[str, str]], comparisons: list[Comparison]
+    path: Path,
+    rows: list[Row],
+    about: About,
+    tables: list[tuple[str, str]],
+    comparisons: list[Comparison],
+    timings: Sequence[Timing] = (),
 ) -> None:
     """Write the page, whole or not at all; the same arguments give the same bytes.
 
@@ -61,20 +69,27 @@ def write_page(
         about: how the numbers came about.
         tables: heading and Markdown table.
         comparisons: the worst pictures.
+        timings: what speed costs, for a page about that.
 
     Raises:
         InputError: the file cannot be written, a crop is no picture, or matplotlib is missing.
     """
-    page = render(rows, about, tables, comparisons).encode()
+    page = render(rows, about, tables, comparisons, timings).encode()
     write_atomically(path, lambda part: part.write_bytes(page))
 
 
-def render(rows: list[Row], about: About, tables: list[tuple[str, str]], comparisons: list[Comparison]) -> str:
+def render(
+    rows: list[Row],
+    about: About,
+    tables: list[tuple[str, str]],
+    comparisons: list[Comparison],
+    timings: Sequence[Timing] = (),
+) -> str:
     """Return the page as HTML text; every text in it is escaped. See `write_page`."""
     template = resources.files("mzsr.benchmark").joinpath("page.html").read_text(encoding="utf-8")
     sections = {
         "Tables": "".join(_table_section(heading, table) for heading, table in tables),
-        "Plots": _plot_sections(rows) if rows else "",
+        "Plots": _plot_sections(rows, timings),
         "Worst pictures": "".join(map(_comparison, comparisons)),
     }
     shown = [(heading, heading.casefold().replace(" ", "-"), body) for heading, body in sections.items() if body]
@@ -83,7 +98,7 @@ def render(rows: list[Row], about: About, tables: list[tuple[str, str]], compari
     look = f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
     fields = {
         "policy": f"default-src 'none'; img-src data:; style-src {look}; base-uri 'none'; form-action 'none'",
-        "lead": _text(_lead(rows)),
+        "lead": _text(_lead(rows, timings)),
         "about": _about(about),
         "command": " ".join(f"<span>{_text(word)}</span>" for word in about.command.split(" ")),
         "skipped": f'<section id="skipped"><h2>Skipped</h2><ul>{skipped}</ul></section>' if skipped else "",
@@ -104,8 +119,10 @@ def _text(text: str) -> str:
     return html.escape(_clean(text))
 
 
-def _lead(rows: list[Row]) -> str:
+def _lead(rows: list[Row], timings: Sequence[Timing]) -> str:
     """Say how much was measured."""
+    if timings:
+        return f"{len({t.network for t in timings})} networks at {len({t.size for t in timings})} sizes of output."
     if not rows:
         return "Nothing was measured."
     counts = {
@@ -123,7 +140,8 @@ def _about(about: About) -> str:
     gloss = f"<small>{_text(about.protocol_words)}</small>"
     facts = {"Version": f"mzsr {about.version}", "Commit": about.commit, "Machine": about.machine}
     facts |= {f"Data, {name}": words for name, words in about.data.items()}
-    lines = [("Protocol", _text(about.protocol) + gloss), *((name, _text(value)) for name, value in facts.items())]
+    protocol = [("Protocol", _text(about.protocol) + gloss)] if about.protocol else []
+    lines = [*protocol, *((name, _text(value)) for name, value in facts.items())]
     body = "".join(f'<tr><th scope="row">{_text(name)}</th><td>{value}</td></tr>' for name, value in lines)
     return f'<table class="facts">{body}</table>'
 
@@ -172,20 +190,21 @@ def _inline(text: str) -> str:
     return re.sub(r"(?<![\w*])\*(?=\S)([^*]+)(?<=\S)\*(?![\w*])", r"<em>\1</em>", _text(text))
 
 
-def _plot_sections(rows: list[Row]) -> str:
+def _plot_sections(rows: list[Row], timings: Sequence[Timing]) -> str:
     """Return the plots that have something to show, each with its heading and how to read it."""
     drawn = {
         ("Quality against steps", STEPS_WORDS): plots.quality_over_steps(rows),
         ("Quality against seconds", SECONDS_WORDS): plots.quality_over_seconds(rows),
+        ("Cost against size", COST_WORDS): plots.cost(timings),
     }
-    for label, baseline in _pairs(rows):
+    for label, baseline in _pairs(rows) if rows else []:
         drawn[f"{label}, against {baseline}, picture by picture", GAINS_WORDS] = plots.gains(rows, label, baseline)
-    return "".join(
-        f'<h3>{_text(heading)}</h3><p class="quiet">{words} Each panel has its own scale.</p>'
-        f"{_scroller(heading, inline_svg(svg, heading))}"
-        for (heading, words), svg in drawn.items()
-        if svg
-    )
+    parts = []
+    for (heading, words), svg in drawn.items():
+        more = '<span class="swipe"> Scroll sideways for more of them.</span>' * (f'"{plots.PANEL}pt"' not in svg)
+        words = f'<p class="quiet">{words} Each panel has its own scale.{more}</p>'
+        parts += [f"<h3>{_text(heading)}</h3>{words}{_scroller(heading, inline_svg(svg, heading))}"] if svg else []
+    return "".join(parts)
 
 
 def _pairs(rows: list[Row]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""ROWS → PLOTS: quality against steps, quality against seconds, gains picture by picture; each one SVG.
+"""ROWS → PLOTS: quality against steps and seconds, gains picture by picture, cost against size; each one SVG.
 
 A plot is a grid of panels, one for each set and cell, at most COLUMNS beside each other, each with its legend below
 and its own vertical scale. Lines, points and bars are groups whose id is `mark:` and what they are, in words; letters
@@ -16,13 +16,13 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar  # Any: the classes of matplotlib, which is imported late
 
 from mzsr.benchmark.rows import Row, mean
+from mzsr.benchmark.timings import Timing
 from mzsr.errors import InputError
 
 COLUMNS = 3
 # 3:1 or more against the light page and the dark one, and far apart for colour-blind eyes too
 COLOURS = ("#0072b2", "#d55e00", "#2da587", "#a578ff", "#b42d78", "#870fff", "#875a3c")
-MARKERS = "osD^vP*X"
-DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+MARKERS, DASHES = "osD^vP*X", ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 LEAST_SPAN = 0.1  # dB: no panel of gains spans less, so that what nobody can see does not look like a result
 # CSS pixels: three panels fit a laptop, one fits a phone
 PANEL, LEFT, ACROSS, ABOVE, TALL, BELOW, LINE = 350, 50, 286, 60, 190, 52, 18
@@ -48,7 +48,7 @@ def quality_over_steps(rows: list[Row]) -> str:
     the methods without a line are too. A line is the mean over the pictures measured at all of its steps. Returns SVG,
     or '' where no method was measured at two numbers of steps.
     """
-    styles, panels = _styles(rows), []
+    styles, panels = _styles(row.method for row in rows), []
     ticks = sorted({row.steps for row in rows if row.steps is not None})
     for name, title, found in _cells(rows):
         curves = {method: means for method, means in _means(found).items() if len(means) > 1}
@@ -72,14 +72,14 @@ def quality_over_seconds(rows: list[Row]) -> str:
 
     Returns SVG, or '' where nothing was timed.
     """
-    styles, panels = _styles(rows), []
+    styles, panels = _styles(row.method for row in rows), []
     timed = [row for row in rows if 0 < row.seconds < math.inf]  # not where it is NaN
     decades = [math.log10(row.seconds) for row in timed]
     for name, title, found in _cells(timed):
         groups = _by((row.label for row in found), found).values()
         points = [(group[0], statistics.fmean(row.seconds for row in group), mean(group)[0]) for group in groups]
         legend = [(_short(method), styles[method]) for method in dict.fromkeys(row.method for row in found)]
-        limits = (10 ** math.floor(min(decades) - 0.05), 10 ** math.ceil(max(decades) + 0.05))
+        limits = (10.0 ** math.floor(min(decades) - 0.05), 10.0 ** math.ceil(max(decades) + 0.05))
         draw = partial(_draw_seconds, title, points, styles, limits)
         panels.append(_Panel(name, title, "PSNR, dB; beside the points: steps", "seconds per picture", legend, draw))
     without = dict.fromkeys(_short(row.label) for row in rows if not 0 < row.seconds < math.inf)
@@ -105,6 +105,40 @@ def gains(rows: list[Row], label: str, baseline_label: str) -> str:
     return _svg(panels)
 
 
+def cost(timings: Sequence[Timing]) -> str:
+    """Plot seconds and memory over the side of the output, a line for each network.
+
+    Returns SVG, or '' where nothing was timed.
+    """
+    styles = _styles(timing.network for timing in timings)
+    panels = []
+    for title, up, read in (
+        ("Seconds", "seconds, all stages", lambda timing: timing.total),
+        ("Memory", "MiB above the network's own", lambda timing: timing.peak_memory_mb),
+    ):
+        lines = _by((t.network for t in timings), ((t.size, read(t)) for t in timings))
+        lines = {network: [point for point in points if point[1]] for network, points in lines.items()}
+        legend = [(_short(network), styles[network]) for network, points in lines.items() if points]
+        if legend:
+            panels.append(
+                _Panel("", title, up, "side of the output, pixels", legend, partial(_draw_cost, lines, styles))
+            )
+    return _svg(panels)
+
+
+def _draw_cost(lines: dict[str, list[tuple[int, float]]], styles: dict[str, Style], axes: Any):
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for network, points in lines.items():
+        if points:
+            (line,) = axes.plot(*zip(*points, strict=True), **styles[network])
+            line.set_gid(
+                _short(f"mark:{network}: " + ", ".join(f"{value:.3g} at {side}" for side, value in points), 200)
+            )
+
+
 def _draw_steps(title: str, curves: dict[str, dict[int, float]], styles: dict[str, Style], ticks: list[int], axes: Any):
     axes.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
     values = []
@@ -124,12 +158,13 @@ def _draw_seconds(title: str, points: list[Point], styles: dict[str, Style], lim
     for method, group in _by((point[0].method for point in points), points).items():
         group.sort(key=lambda point: -1 if point[0].steps is None else point[0].steps)
         axes.plot([point[1] for point in group], [point[2] for point in group], **styles[method] | {"marker": ""})
-        ends = {group[0][0].steps: (-6, "right"), group[-1][0].steps: (6, "left"), None: None}
+        up = -12 if styles[method]["markerfacecolor"] == "none" else 3  # a variant is often near: away from its numbers
+        ends = {group[0][0].steps: (-5, "right"), group[-1][0].steps: (5, "left"), None: None}
         for row, seconds, psnr in group:
             (point,) = axes.plot(seconds, psnr, **styles[method] | {"linestyle": ""})
             point.set_gid(_short(f"mark:{title}, {row.label}: {psnr:.2f} dB, {seconds:.3g} s", 200))
             if end := ends.get(row.steps):  # those between would stand on each other
-                axes.annotate(str(row.steps), (seconds, psnr), (end[0], -4), textcoords="offset points", ha=end[1])
+                axes.annotate(str(row.steps), (seconds, psnr), (end[0], up), textcoords="offset points", ha=end[1])
 
 
 def _draw_gains(title: str, bars: list[tuple[float, str]], axes: Any):
@@ -147,7 +182,7 @@ def _span(axes: Any, values: list[float]) -> None:
     more = max(0.08 * (high - low), (LEAST_SPAN - (high - low)) / 2)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_ylim(low - more, high + more)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{round(value, 6) + 0.0:+g}".replace("-", "−"))
+    axes.yaxis.set_major_formatter(lambda gain, _: re.sub("^.0$", "0", f"{round(gain, 6):+g}").replace("-", "−"))
 
 
 def _cells(rows: list[Row]) -> Iterator[tuple[str, str, list[Row]]]:
@@ -171,9 +206,9 @@ def _means(rows: list[Row]) -> dict[str, dict[int, float]]:
     return means
 
 
-def _styles(rows: list[Row]) -> dict[str, Style]:
+def _styles(names: Iterable[str]) -> dict[str, Style]:
     """Give each method colour and marker; its variants, as in `mzsr:blind`, hollow markers and dashes."""
-    methods = dict.fromkeys(row.method for row in rows)
+    methods = dict.fromkeys(names)
     styles = {}
     for place, variants in enumerate(_by((method.partition(":")[0] for method in methods), methods).values()):
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]

@@ -12,6 +12,7 @@ from mzsr.atomic import write_atomically
 from mzsr.benchmark.cells import Source, set_hash
 from mzsr.benchmark.page import Comparison, write_page
 from mzsr.benchmark.rows import About, Row, write_csv
+from mzsr.benchmark.timings import Timing, write_timings
 from mzsr.imaging.metrics import PROTOCOLS
 from mzsr.learning.cards import commit
 from mzsr.version import __version__
@@ -20,7 +21,7 @@ Tables = list[tuple[str, str]]
 
 
 def about(command: str, protocol: str, sources: Sequence[Source], workers: int, problems: Sequence[str]) -> About:
-    """Gather what stands beside the numbers."""
+    """Gather what stands beside qualities."""
     rules = PROTOCOLS[protocol]
     channels = "luma of BT.601" if rules.channels == "y" else "RGB"
     rounding = ", rounded to integers" if rules.round_y else ""
@@ -30,9 +31,13 @@ def about(command: str, protocol: str, sources: Sequence[Source], workers: int, 
     for name in dict.fromkeys(source.set for source in sources):
         mine = [source for source in sources if source.set == name]
         data[name] = f"{len(mine)} pictures, sha256 {set_hash(mine)}"
-    processor = platform.processor() or platform.machine()
-    machine = f"{processor}, {workers} processes of one thread, torch {torch.__version__}"
-    return About(command, __version__, commit(), machine, protocol, words, data, tuple(problems))
+    work = f"{workers} processes of one thread" if workers > 1 else "1 process of one thread"
+    return About(command, __version__, commit(), _machine(work), protocol, words, data, tuple(problems))
+
+
+def about_speed(command: str, threads: int, problems: Sequence[str]) -> About:
+    """Gather what stands beside timings."""
+    return About(command, __version__, commit(), _machine(f"threads: {threads}"), "", "", {}, tuple(problems))
 
 
 def publish(folder: Path, rows: list[Row], told: About, tables: Tables, shown: list[Comparison]) -> None:
@@ -42,16 +47,31 @@ def publish(folder: Path, rows: list[Row], told: About, tables: Tables, shown: l
         InputError: matplotlib is missing, without which the page has no plots; the other files are written.
     """
     write_csv(folder / "results.csv", rows)
+    _write_texts(folder, told, tables)
+    write_page(folder / "results.html", rows, told, tables, shown)
+
+
+def publish_speed(folder: Path, timings: Sequence[Timing], told: About, tables: Tables) -> None:
+    """Write all files about speed; see `publish`."""
+    write_timings(folder / "results.csv", timings)
+    _write_texts(folder, told, tables)
+    write_page(folder / "results.html", [], told, tables, [], timings)
+
+
+def _machine(work: str) -> str:
+    return f"{platform.processor() or platform.machine()}, {work}, torch {torch.__version__}"
+
+
+def _write_texts(folder: Path, told: About, tables: Tables) -> None:
     markdown = _markdown(told, tables)
     write_atomically(folder / "results.md", lambda part: part.write_text(markdown, "utf-8"))
     facts = json.dumps(asdict(told), indent=2) + "\n"
     write_atomically(folder / "about.json", lambda part: part.write_text(facts, "utf-8"))
-    write_page(folder / "results.html", rows, told, tables, shown)
 
 
 def _markdown(told: About, tables: Tables) -> str:
     facts = [
-        f"Protocol `{told.protocol}`: {told.protocol_words}.",
+        *([f"Protocol `{told.protocol}`: {told.protocol_words}."] if told.protocol else []),
         f"`{told.command}`, mzsr {told.version} ({told.commit}), {told.machine}.",
         *(f"{name}: {words}." for name, words in told.data.items()),
     ]

@@ -1,40 +1,18 @@
-"""What is timed: a file enlarged into one twice as large, by a network of ours or by one that we compare with.
+"""Networks to compare with, for their *cost* alone: weights do not change it, so theirs are random.
 
-The references are here for their *cost*: weights do not change it, so theirs are random, and they are no members of
-NETWORKS. They get every advantage that ours have (precision, memory layout, tiles) and one more: their tiles have no
-halo. `speed` runs all of them in turn and asks the `Meter` what every stage took.
+They are no members of NETWORKS.
 """
 
-import difflib
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pixel_unshuffle
-from torch.utils.flop_counter import FlopCounterMode
 
-from mzsr.errors import InputError
-from mzsr.imaging import files, kernels
-from mzsr.imaging.degrade import Degradation
-from mzsr.imaging.picture import Picture
-from mzsr.imaging.resize import resize
-from mzsr.inference.tiles import TILE
-from mzsr.inference.upscale import Upscaler
-from mzsr.inference.zssr import zssr
-from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
-from mzsr.learning.devices import best_precision
 from mzsr.shapes import Images
 
 SCALE = 2
-KERNEL_VARIANCE = 2.0  # pixels², of the blur that is given where none is estimated: the paper's g2.0
-ZSSR_ITERATIONS = 60  # measured: two looks at the error, one in each half
-ZSSR_SCHEDULE = 3000  # reported: all that its paper allows
 
 Features = Float[Tensor, "b features rows columns"]
 
@@ -122,158 +100,3 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 REFERENCES: dict[str, Callable[[], nn.Module]] = {"edsr-s": EdsrS, "rrdbnet": RrdbNet}
-
-
-def check_network(network: str) -> None:
-    """Raise InputError, with the nearest valid name, for a network that cannot be timed."""
-    known = [*shipped_models(), "zssr", *REFERENCES]
-    if network.endswith(".safetensors"):
-        read_card(find_weights(network).with_suffix(".json"))
-    elif network not in known:
-        near = difflib.get_close_matches(network, known, n=1, cutoff=0.0)[0]
-        raise InputError(
-            f"network is '{network}'; it must be one of {', '.join(known)}, or a .safetensors file — "
-            f"did you mean '{near}'?"
-        )
-
-
-def counter() -> FlopCounterMode:
-    """Return PyTorch's counter of arithmetic, taught to count Fourier transforms of real numbers; see `arithmetic`."""
-    aten = torch.ops.aten
-    return FlopCounterMode(display=False, custom_mapping={aten._fft_r2c: _fft_flops, aten._fft_c2r: _fft_flops})
-
-
-def _fft_flops(x: Sequence[int], axes: Sequence[int], *rest: object, out_shape: Sequence[int]) -> int:
-    """Count 2.5 N log2 N for each transform between N real numbers and half of their spectrum, either way."""
-    real = max(x, out_shape, key=math.prod)
-    points = math.prod(real[axis] for axis in axes)
-    return round(2.5 * math.prod(real) * math.log2(points))
-
-
-def arithmetic(call: Callable[[], object]) -> int:
-    """Count the floating-point operations of a call: 2 for a multiply-accumulate.
-
-    Convolutions and matrix products with their gradients, and Fourier transforms of N real numbers as 2.5 N log2 N.
-    Interpolation, activations and other work on single numbers is not counted.
-
-    >>> arithmetic(lambda: torch.ones(3, 5) @ torch.ones(5, 7))
-    210
-    """
-    with counter() as counting:
-        call()
-    return counting.get_total_flops()
-
-
-class Meter:
-    """Tells the seconds, and the arithmetic where it is counted, of every stage that it is told of.
-
-    Attributes:
-        seconds: stage → seconds.
-        flops: stage → floating-point operations; all 0 without a counter.
-    """
-
-    def __init__(self, counting: FlopCounterMode | None = None) -> None:
-        """Begin with nothing; the counter is to be entered by the caller."""
-        self.seconds: dict[str, float] = {}
-        self.flops: dict[str, float] = {}
-        self._counting = counting
-        self._starts: dict[str, tuple[float, float]] = {}
-
-    def now(self) -> tuple[float, float]:
-        """Return the clock and the counter."""
-        return time.perf_counter(), float(self._counting.get_total_flops()) if self._counting else 0.0
-
-    def told(self, stage: str, done: float) -> None:
-        """Take what `Upscaler` tells its progress: a stage ends where it is last heard of."""
-        now = self.now()
-        start = self._starts.setdefault(stage, now)
-        self.seconds[stage], self.flops[stage] = now[0] - start[0], now[1] - start[1]
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what is inside."""
-        self.told(name, 0.0)
-        yield
-        self.told(name, 1.0)
-
-
-Run = Callable[[Path, Path, Meter], None]
-"""Enlarge the first file into the second and tell the meter the stages."""
-
-
-def runner(network: str, device: torch.device, *, steps: int = 1) -> Run:
-    """Load a network and return what enlarges a file by 2 with it.
-
-    Models go through `Upscaler` as `mzsr upscale` does. A model with the paper's network is given the kernel, as
-    published; others estimate it. `steps` are theirs; ZSSR has a schedule of its own, references do not adapt.
-
-    Raises:
-        InputError: an unknown network, or weights that cannot be read.
-    """
-    check_network(network)
-    if network == "zssr":
-        return partial(_zssr, device)
-    if network not in REFERENCES:
-        return partial(_model, Upscaler(network, device=device.type), steps)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        built = REFERENCES[network]().requires_grad_(False)
-    built.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return partial(_reference, built, device)
-
-
-def full_schedule(marks: Sequence[tuple[float, float]], schedule: float | int) -> float:
-    """Return what a whole schedule costs, from a clock read in a part of it.
-
-    Args:
-        marks: (share of the part that is done, clock), in order; of two that tell the last share the first counts.
-        schedule: its length, in parts.
-
-    >>> full_schedule([(0.5, 7.0), (1.0, 9.0), (1.0, 9.5)], 50)  # 2 for half a part
-    200.0
-    """
-    (first, start), (last, end) = marks[0], next(mark for mark in marks if mark[0] == marks[-1][0])
-    return schedule * (end - start) / (last - first) if last > first else math.nan
-
-
-def _model(upscaler: Upscaler, steps: int, source: Path, target: Path, meter: Meter) -> None:
-    published = upscaler.card.network.name == "paper"
-    kernel, noise = (f"gauss:{KERNEL_VARIANCE}", 0.0) if published else ("auto", "auto")
-    result = upscaler(source, scale=SCALE, kernel=kernel, noise=noise, steps=steps, progress=meter.told)
-    if published:
-        del meter.seconds["estimate"]  # there was nothing to estimate
-    with meter.stage("write"):
-        result.save(target)
-
-
-def _reference(network: nn.Module, device: torch.device, source: Path, target: Path, meter: Meter) -> None:
-    with meter.stage("read"):
-        lr = files.read(source).pixels.to(device)
-    precision = best_precision(device)
-    with meter.stage("enhance"), torch.no_grad():
-        hr = lr.new_empty(1, 3, SCALE * lr.shape[2], SCALE * lr.shape[3])
-        for top in range(0, lr.shape[2], TILE):
-            for left in range(0, lr.shape[3], TILE):
-                part = lr[:, :, top : top + TILE, left : left + TILE].contiguous(memory_format=torch.channels_last)
-                rows, columns = (slice(SCALE * first, SCALE * (first + TILE)) for first in (top, left))
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    hr[:, :, rows, columns] = network(part).to(hr.dtype)
-        hr = hr.clamp(0, 1).cpu()
-    # Random weights make no photograph, and one takes longer to compress: the bicubic enlargement is written
-    shown = Picture(resize(lr.cpu(), scale=float(SCALE)).clamp(0, 1))
-    with meter.stage("write"):
-        files.write(target, shown)
-
-
-def _zssr(device: torch.device, source: Path, target: Path, meter: Meter) -> None:
-    with meter.stage("read"):
-        lr = files.read(source).pixels.to(device)
-    d = Degradation(kernels.gaussian((KERNEL_VARIANCE, KERNEL_VARIANCE)), SCALE).to(device)
-    marks: list[tuple[float, tuple[float, float]]] = []
-    picture = zssr(lr, d, iterations=ZSSR_ITERATIONS, progress=lambda done: marks.append((done, meter.now()))).picture
-    result, end = picture.cpu(), meter.now()
-    for kind, spent in enumerate((meter.seconds, meter.flops)):
-        spent["adapt"] = full_schedule([(done, now[kind]) for done, now in marks], ZSSR_SCHEDULE / ZSSR_ITERATIONS)
-        spent["enhance"] = end[kind] - marks[-1][1][kind]
-    with meter.stage("write"):
-        files.write(target, Picture(result))

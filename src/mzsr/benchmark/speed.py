@@ -1,11 +1,10 @@
 """What speed costs: seconds per stage, memory and arithmetic of networks at sizes of output, all in one run.
 
 Every network at every size has a process of its own, so that its peak memory is its own. The networks of a size take
-turns, so that a busy moment of the machine meets all of them. Networks and stages are those of `references`; rows go
-to CSV, tables and plots.
+turns, so that a busy moment of the machine meets all of them. Networks and stages are those of `stages`; `timings`
+are made into CSV, tables and plots.
 """
 
-import csv
 import math
 import os
 import statistics
@@ -22,72 +21,18 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mzsr.atomic import write_atomically
-from mzsr.benchmark.references import KERNEL_VARIANCE, SCALE, Meter, check_network, counter, runner
+from mzsr.benchmark.references import SCALE
+from mzsr.benchmark.stages import KERNEL_VARIANCE, Meter, check_network, counter, runner
+from mzsr.benchmark.timings import Timing
 from mzsr.errors import InputError
 from mzsr.imaging import files
 from mzsr.imaging.picture import Picture
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images
 
-STAGES = ("read", "estimate", "adapt", "enhance", "write")
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)  # sides of the output, pixels
 SMALLEST, LARGEST = 64, 8192  # below, a picture of half the side has no son to adapt on
 START_SECONDS = 120.0  # of grace for a process to begin; PyTorch alone takes several
-
-
-class Timing(NamedTuple):
-    """What one network took at one size. Seconds are medians of the rounds, None where there is no such stage.
-
-    Attributes:
-        network: as it was asked for: `mzsr`, `zssr`, `edsr-s`, a file.
-        size: side of the output, pixels; the input has half of it.
-        read: file → pixels, seconds.
-        estimate: pixels → kernel and noise, seconds.
-        adapt: seconds.
-        enhance: seconds; of our models with bicubic and re-projection, which go into every result.
-        write: pixels → file, seconds.
-        spread: slowest minus fastest round, against the median of all.
-        peak_memory_mb: most memory of the rounds above `held_memory_mb`, MiB; of the accelerator where there is one.
-        held_memory_mb: what was held before the first picture: Python, PyTorch and the network, MiB.
-        macs_per_pixel: multiply-accumulates of the enhancement for each pixel of output.
-        adapt_macs_per_pixel: those of the adaptation.
-        matmul_rate: floating-point operations per second of a large matrix product, the best of the run.
-        rounds: that were timed, after one that was not.
-        threads: of PyTorch.
-        device: `cpu` or `cuda`.
-        precision: of the convolutions, and of the matrix product.
-        extrapolated: whether adaptation was timed for a part of its schedule, and the rest calculated.
-    """
-
-    network: str
-    size: int
-    read: float
-    estimate: float | None
-    adapt: float | None
-    enhance: float
-    write: float
-    spread: float
-    peak_memory_mb: float | None
-    held_memory_mb: float | None
-    macs_per_pixel: float
-    adapt_macs_per_pixel: float | None
-    matmul_rate: float
-    rounds: int
-    threads: int
-    device: str
-    precision: str
-    extrapolated: bool
-
-    @property
-    def total(self) -> float:
-        """Return the seconds of all stages together."""
-        return sum(getattr(self, stage) or 0.0 for stage in STAGES)
-
-    @property
-    def share_of_matmul_rate(self) -> float:
-        """Return the arithmetic rate of the enhancement against that of a large matrix product."""
-        return 2 * self.macs_per_pixel * self.size**2 / self.enhance / self.matmul_rate
 
 
 class Cost(NamedTuple):
@@ -147,24 +92,18 @@ def measure_all(
     Raises:
         InputError: an unknown network, an impossible size, or less than one round, thread or second.
     """
-    for network in networks:
-        check_network(network)
-    for size in sizes:
-        if not (SMALLEST <= size <= LARGEST and size % 4 == 0):
-            raise InputError(f"size is {size}; it must be a multiple of 4 from {SMALLEST} to {LARGEST} pixels")
-    networks = list(dict.fromkeys(networks))
+    networks, sizes = list(dict.fromkeys(networks)), sorted(set(sizes))
     threads = torch.get_num_threads() if threads is None else threads
-    if not (rounds >= 1 and threads >= 1 and limit >= 1):  # NaN fails too
-        raise InputError(f"{rounds} rounds, {threads} threads, limit {limit:g} s; each must be at least 1")
+    _check(networks, sizes, rounds, threads, limit)
     place = pick_device(device)
     room = 0.8 * _free_mb(place) if memory_mb is None else memory_mb
     timings: list[Timing] = []
     skipped: list[str] = []
     costs: dict[str, Cost] = {}
     rates: dict[str, float] = {}
-    whole, done = (rounds + 2) * len(networks) * sum(size**2 for size in set(sizes)), 0
+    whole, done = (rounds + 2) * len(networks) * sum(size**2 for size in sizes), 0
     with TemporaryDirectory(prefix="mzsr-speed-") as folder:
-        for size in sorted(set(sizes)):
+        for size in sizes:
             source = Path(folder, f"{size}.png")
             files.write(source, Picture(picture(size // SCALE)))
             with ExitStack() as stack:
@@ -193,6 +132,16 @@ def measure_all(
                     timings.append(timing)
     best = (timing._replace(matmul_rate=rates[timing.precision]) for timing in timings)
     return Measured(tuple(best), tuple(skipped))
+
+
+def _check(networks: Sequence[str], sizes: Sequence[int], rounds: int, threads: int, limit: float | int) -> None:
+    for network in networks:
+        check_network(network)
+    for size in sizes:
+        if not (SMALLEST <= size <= LARGEST and size % 4 == 0):
+            raise InputError(f"size is {size}; it must be a multiple of 4 from {SMALLEST} to {LARGEST} pixels")
+    if not (rounds >= 1 and threads >= 1 and limit >= 1):  # NaN fails too
+        raise InputError(f"{rounds} rounds, {threads} threads, limit {limit:g} s; each must be at least 1")
 
 
 def skip_reason(
@@ -246,85 +195,6 @@ def picture(side: int) -> Images:
     blur = torch.exp(-2 * (math.pi * radius) ** 2 * KERNEL_VARIANCE / SCALE**2)
     pixels = torch.fft.irfft2(torch.fft.rfft2(noise) * blur / radius.clamp(min=1 / side), s=(side, side))
     return (0.5 + 0.2 * pixels / pixels.std()).clamp(0, 1)
-
-
-def ratios(timings: Sequence[Timing], flagship: str = "mzsr") -> dict[int, dict[str, float]]:
-    """Return size → network → its total seconds divided by the flagship's; sizes that the flagship lacks are left out.
-
-    Raises:
-        InputError: the flagship was not measured at all.
-    """
-    ours = {timing.size: timing.total for timing in timings if timing.network == flagship}
-    if not ours:
-        raise InputError(f"{flagship} is not among the timings; measure it in the same run")
-    others = [timing for timing in timings if timing.network != flagship and timing.size in ours]
-    return {
-        size: {timing.network: timing.total / ours[size] for timing in others if timing.size == size}
-        for size in sorted(ours)
-    }
-
-
-def table(timings: Sequence[Timing], flagship: str = "mzsr") -> list[str]:
-    """Return the lines of a Markdown table, size by size; seconds that were extrapolated have a star."""
-    against = ratios(timings, flagship)
-    heads = ["output", "network", *(f"{stage} s" for stage in STAGES), "total s", f"/ {flagship}", "MiB",
-             "MAC / pixel", "of matmul rate"]  # fmt: skip
-    rows = [heads, ["---"] * len(heads)]
-    for timing in sorted(timings, key=lambda timing: timing.size):  # stable: networks stay as they were asked for
-        star = "*" if timing.extrapolated else ""
-        ratio = 1.0 if timing.network == flagship else against.get(timing.size, {}).get(timing.network)
-        rows.append([
-            f"{timing.size}x{timing.size}", timing.network, *(_seconds(getattr(timing, stage)) for stage in STAGES),
-            _seconds(timing.total) + star, "" if ratio is None else f"{ratio:.3g}",
-            "" if timing.peak_memory_mb is None else f"{timing.peak_memory_mb:.0f}", f"{timing.macs_per_pixel:,.0f}",
-            f"{100 * timing.share_of_matmul_rate:.0f} %",
-        ])  # fmt: skip
-    return ["| " + " | ".join(row) + " |" if row is not rows[1] else "|" + "|".join(row) + "|" for row in rows]
-
-
-def write_timings(path: Path, timings: Sequence[Timing]) -> None:
-    """Write timings as CSV, with what follows from them in the last two columns, whole or not at all."""
-
-    def fill(part: Path) -> None:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*Timing._fields, "total", "share_of_matmul_rate"])
-            for timing in timings:
-                values = [*timing, timing.total, timing.share_of_matmul_rate]
-                writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-
-    write_atomically(path, fill)
-
-
-def read_timings(path: Path) -> list[Timing]:
-    """Return the timings of a file; the inverse of `write_timings` to the six digits that it writes.
-
-    Raises:
-        InputError: the file cannot be read, or is no such table.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_from_text(row) for row in csv.DictReader(file)]
-    except OSError as error:
-        raise InputError(f"timings {path} cannot be read ({error.strerror}); give a CSV of mzsr bench speed") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"timings {path} are no CSV of mzsr bench speed ({error}); measure them again") from error
-
-
-def _from_text(values: dict[str, str]) -> Timing:
-    def read(name: str) -> object:
-        text = values[name]
-        if name in ("network", "device", "precision"):
-            return text
-        if name in ("size", "rounds", "threads"):
-            return int(text)
-        return text == "True" if name == "extrapolated" else float(text) if text else None
-
-    return Timing(*(read(name) for name in Timing._fields))  # pyright: ignore[reportArgumentType]
-
-
-def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 class _Process:

@@ -1,0 +1,150 @@
+"""What was timed: one row for a network at a size; ratios, a table, CSV and back.
+
+Timings come from `speed`; imports no torch.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mzsr.atomic import write_atomically
+from mzsr.errors import InputError
+
+STAGES = ("read", "estimate", "adapt", "enhance", "write")
+OPTIONAL = ("estimate", "adapt", "peak_memory_mb", "held_memory_mb", "adapt_macs_per_pixel")  # None in some timings
+
+
+class Timing(NamedTuple):
+    """What one network took at one size. Seconds are medians of the rounds, None where there is no such stage.
+
+    Attributes:
+        network: as it was asked for: `mzsr`, `zssr`, `edsr-s`, a file.
+        size: side of the output, pixels; the input has half of it.
+        read: file → pixels, seconds.
+        estimate: pixels → kernel and noise, seconds.
+        adapt: seconds.
+        enhance: seconds; of our models with bicubic and re-projection, which go into every result.
+        write: pixels → file, seconds.
+        spread: slowest minus fastest round, against the median of all.
+        peak_memory_mb: most memory of the rounds above `held_memory_mb`, MiB; of the accelerator where there is one.
+        held_memory_mb: what was held before the first picture: Python, PyTorch and the network, MiB.
+        macs_per_pixel: multiply-accumulates of the enhancement for each pixel of output.
+        adapt_macs_per_pixel: those of the adaptation.
+        matmul_rate: floating-point operations per second of a large matrix product, the best of the run.
+        rounds: that were timed, after one that was not.
+        threads: of PyTorch.
+        device: `cpu` or `cuda`.
+        precision: of the convolutions, and of the matrix product.
+        extrapolated: whether adaptation was timed for a part of its schedule, and the rest calculated.
+    """
+
+    network: str
+    size: int
+    read: float
+    estimate: float | None
+    adapt: float | None
+    enhance: float
+    write: float
+    spread: float
+    peak_memory_mb: float | None
+    held_memory_mb: float | None
+    macs_per_pixel: float
+    adapt_macs_per_pixel: float | None
+    matmul_rate: float
+    rounds: int
+    threads: int
+    device: str
+    precision: str
+    extrapolated: bool
+
+    @property
+    def total(self) -> float:
+        """Return the seconds of all stages together."""
+        return sum(getattr(self, stage) or 0.0 for stage in STAGES)
+
+    @property
+    def share_of_matmul_rate(self) -> float:
+        """Return the arithmetic rate of the enhancement against that of a large matrix product."""
+        return 2 * self.macs_per_pixel * self.size**2 / self.enhance / self.matmul_rate
+
+
+def ratios(timings: Sequence[Timing], flagship: str = "mzsr") -> dict[int, dict[str, float]]:
+    """Return size → network → its total seconds divided by the flagship's; sizes that the flagship lacks are left out.
+
+    Raises:
+        InputError: the flagship was not measured at all.
+    """
+    ours = {timing.size: timing.total for timing in timings if timing.network == flagship}
+    if not ours:
+        raise InputError(f"{flagship} is not among the timings; measure it in the same run")
+    others = [timing for timing in timings if timing.network != flagship and timing.size in ours]
+    return {
+        size: {timing.network: timing.total / ours[size] for timing in others if timing.size == size}
+        for size in sorted(ours)
+    }
+
+
+def table(timings: Sequence[Timing], flagship: str = "mzsr") -> list[str]:
+    """Return the lines of a Markdown table, size by size; seconds that were extrapolated have a star."""
+    against = ratios(timings, flagship)
+    heads = ["output", "network", *(f"{stage} s" for stage in STAGES), "total s", f"/ {flagship}", "MiB",
+             "MAC / pixel", "of matmul rate"]  # fmt: skip
+    rows = [heads, ["---"] * len(heads)]
+    for timing in sorted(timings, key=lambda timing: timing.size):  # stable: networks stay as they were asked for
+        star = "*" if timing.extrapolated else ""
+        ratio = 1.0 if timing.network == flagship else against.get(timing.size, {}).get(timing.network)
+        rows.append([
+            f"{timing.size}x{timing.size}", timing.network, *(_seconds(getattr(timing, stage)) for stage in STAGES),
+            _seconds(timing.total) + star, "" if ratio is None else f"{ratio:.3g}",
+            "" if timing.peak_memory_mb is None else f"{timing.peak_memory_mb:.0f}", f"{timing.macs_per_pixel:,.0f}",
+            f"{100 * timing.share_of_matmul_rate:.0f} %",
+        ])  # fmt: skip
+    return ["| " + " | ".join(row) + " |" if row is not rows[1] else "|" + "|".join(row) + "|" for row in rows]
+
+
+def write_timings(path: Path, timings: Sequence[Timing]) -> None:
+    """Write timings as CSV, with what follows from them in the last two columns, whole or not at all."""
+
+    def fill(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*Timing._fields, "total", "share_of_matmul_rate"])
+            for timing in timings:
+                values = [*timing, timing.total, timing.share_of_matmul_rate]
+                writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
+
+    write_atomically(path, fill)
+
+
+def read_timings(path: Path) -> list[Timing]:
+    """Return the timings of a file; the inverse of `write_timings` to the six digits that it writes.
+
+    Raises:
+        InputError: the file cannot be read, or is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [_from_text(row) for row in csv.DictReader(file)]
+    except OSError as error:
+        raise InputError(f"timings {path} cannot be read ({error.strerror}); give a CSV of mzsr bench speed") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"timings {path} are no CSV of mzsr bench speed ({error}); measure them again") from error
+
+
+def _from_text(values: dict[str, str]) -> Timing:
+    def read(name: str) -> object:
+        text = values[name]
+        if name in ("network", "device", "precision"):
+            return text
+        if name in ("size", "rounds", "threads"):
+            return int(text)
+        if name == "extrapolated":
+            return {"True": True, "False": False}[text]
+        return None if name in OPTIONAL and text == "" else float(text)
+
+    return Timing(*(read(name) for name in Timing._fields))  # pyright: ignore[reportArgumentType]
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
