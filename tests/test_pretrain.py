@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torch.func import functional_call
 
-from mzsr.config import PRETRAIN, PretrainConfig
+from mzsr.config import PRETRAIN, Card, PretrainConfig
+from mzsr.errors import InputError
 from mzsr.imaging.degrade import upsample
-from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.checkpoint import load_weights, save_weights
 from mzsr.learning.loop import train
 from mzsr.learning.losses import l1
 from mzsr.learning.networks import Network
@@ -136,3 +137,22 @@ def test_show_is_of_the_weights_given_on_a_batch_that_the_run_does_not_see(photo
     assert not shown["2 result"].requires_grad
     seen = [draw_pair(photographs.pictures, config.law, 2, 24, step_generator(0, step)) for step in range(12)]
     assert not any(torch.equal(pair.hr, other.hr) for other in seen)
+
+
+def test_weights_of_the_same_network_are_taken_whatever_else_its_card_says(
+    photographs: Photographs, tmp_path: Path
+) -> None:
+    """Stages are of the unfolded network alone, so two paper networks that differ there are the same; layers count."""
+    small = {"name": "paper", "layers": 2, "channels": 4}
+    first = Pretraining(configured(network=small, seed=1), photographs, CPU)
+    card = Card(
+        name="t", summary="", network=first.config.network, scales=(2,), step_sizes=(0.01,), data=(), recipe={},
+        command="", commit="", iterations=0, hours=0, machine="", sha256="",
+    )  # fmt: skip
+    save_weights(tmp_path / "t.safetensors", first.theta, card)
+    second = Pretraining(configured(network=small | {"stages": 7}, seed=2), photographs, CPU)
+    second.begin_from(tmp_path / "t.safetensors")
+    torch.testing.assert_close(dict(second.theta), dict(first.theta))
+    third = Pretraining(configured(network=small | {"layers": 3}), photographs, CPU)
+    with pytest.raises(InputError, match="make them the same"):
+        third.begin_from(tmp_path / "t.safetensors")

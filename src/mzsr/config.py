@@ -248,8 +248,14 @@ _UNIFORM = KernelLaw(
 )
 """Kernels as MZSR draws them, direct x2."""
 
+_PHOTOGRAPHS = KernelLaw(
+    families={"gaussian": 0.8, "perturbed": 0.1, "motion": 0.04, "disk": 0.03, "box": 0.03},
+    scales={1: 0.02, 2: 0.84, 3: 0.04, 4: 0.1}, bicubic_share=0.3, centred_share=0.15, noise_share=0.15,
+)  # fmt: skip
+"""What happens to photographs: Gaussians above all, both grids, x2 above all."""
+
 PRETRAIN: dict[str, PretrainConfig] = {
-    "flagship": PretrainConfig(),
+    "flagship": PretrainConfig(law=_PHOTOGRAPHS, batch=8, optimiser="muon"),
     "paper": PretrainConfig(
         network=NetworkConfig(name="paper"),
         law=KernelLaw(name="bicubic"),
@@ -265,7 +271,13 @@ PRETRAIN: dict[str, PretrainConfig] = {
 """Named starting points of `mzsr train pretrain`; `paper` follows the repository of MZSR (batch 32, patch 96)."""
 
 META: dict[str, MetaConfig] = {
-    "flagship": MetaConfig(),
+    "flagship": MetaConfig(
+        law=KernelLaw(
+            families={"gaussian": 0.45, "perturbed": 0.3, "motion": 0.1, "disk": 0.08, "box": 0.07},
+            scales={2: 0.75, 3: 0.05, 4: 0.2}, noise_share=0.15, error_share=0.3,
+        ),
+        tasks=3, batch=2, patch=128, optimiser="muon", learning_rate=2e-4, alpha=0.1, zero_weight=0.25, ema=0.99,
+    ),  # fmt: skip
     "paper": MetaConfig(
         network=NetworkConfig(name="paper"),
         law=_UNIFORM,

@@ -35,8 +35,10 @@ class Objective:
     def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
         """Copy the parameters of a weight file; return the runs that led to it."""
         network, card = load_weights(path)
-        wanted = self.config.network
-        if card.network != wanted:
+        # Not the configurations: those of one network may differ in what only the other one uses
+        found, needed = ({name: p.shape for name, p in net.named_parameters()} for net in (network, self.network))
+        if found != needed:
+            wanted = self.config.network
             raise InputError(f"{path} is of network {card.network}; this run trains {wanted} — make them the same")
         with torch.no_grad():
             for name, parameter in network.named_parameters():
