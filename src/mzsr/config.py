@@ -277,7 +277,7 @@ META: dict[str, MetaConfig] = {
             scales={2: 0.75, 3: 0.05, 4: 0.2}, noise_share=0.15, error_share=0.3,
         ),
         tasks=3, batch=2, patch=128, optimiser="muon", learning_rate=2e-4, alpha=0.1, zero_weight=0.25, ema=0.99,
-    ),  # fmt: skip
+    ),
     "paper": MetaConfig(
         network=NetworkConfig(name="paper"),
         law=_UNIFORM,
