@@ -17,12 +17,13 @@ bench() { # kind, name of the CSV, options
     cp "$out/$2/results.csv" "docs/results/$2.csv"
 }
 sets=(--data "$data/Set5" --data "$data/BSD100")
+adapting=mzsr,mzsr:blind,mzsr:wrong,mzsr-meta,mzsr-meta:blind,mzsr-meta:wrong
 foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
 
-bench quality flagship-x2 "${sets[@]}" --methods bicubic-paper,bicubic,data-step,mzsr,mzsr:blind
-bench quality flagship-x4 "${sets[@]}" --methods bicubic-paper,bicubic,data-step,mzsr,mzsr:blind -s 4 --kernels g2.0d
-bench quality adaptation-x2 "${foreign[@]}" --methods mzsr,mzsr:blind,mzsr:wrong
-bench quality adaptation-x4 "${foreign[@]}" --methods mzsr,mzsr:blind,mzsr:wrong -s 4
+bench quality flagship-x2 "${sets[@]}"
+bench quality flagship-x4 "${sets[@]}" -s 4 --kernels g2.0d
+bench quality adaptation-x2 "${foreign[@]}" --methods "$adapting"
+bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4
 bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicubic,mzsr-multiscale
 bench quality paper-x4 --data "$data/Set5" --methods mzsr-x4-direct,mzsr-multiscale -s 4 --kernels g2.0d
 bench quality zssr --data "$data/Set5" --methods zssr --zssr-iterations 300 --kernels g0.2d,g2.0d,g_ani-d
