@@ -12,6 +12,7 @@ out=${2:-out/bench}
 only=("${@:3}")
 bench() { # kind, name of the CSV, options
     if [ ${#only[@]} -gt 0 ] && [[ " ${only[*]} " != *" $2 "* ]]; then return; fi
+    rm -f "$out/$2/results.csv"  # so that no earlier one is taken for this one's
     # 1: something was named as not measurable, for instance the pictures beyond the 50 kernels; the rest is done
     python -m mzsr bench "$1" --out "$out/$2" "${@:3}" || test $? = 1
     cp "$out/$2/results.csv" "docs/results/$2.csv"
@@ -29,4 +30,10 @@ bench quality paper-x4 --data "$data/Set5" --methods mzsr-x4-direct,mzsr-multisc
 bench quality zssr --data "$data/Set5" --methods zssr --zssr-iterations 300 --kernels g0.2d,g2.0d,g_ani-d
 bench blind blind "${sets[@]}" --every 5 --kernels "gaussians,disks,boxes,motions,bicubic" --conditions clean,noise,jpeg
 bench speed speed
-python runs/tables.py
+if [ ${#only[@]} -eq 0 ]; then
+    python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv
+    for model in mzsr-x2-direct mzsr-x2-bicubic mzsr-x4-direct mzsr-multiscale; do
+        python runs/publish.py "$model" --scores docs/results/paper-x2.csv docs/results/paper-x4.csv
+    done
+    python runs/tables.py
+fi

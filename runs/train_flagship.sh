@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The flagship `mzsr` and its meta-trained sister `mzsr-meta`, from nothing to src/mzsr/weights: large-scale training over
 # a law of kernels, and meta-transfer training from there. Stop it at any time, run it again, and it goes on where it
-# was. With more `iterations` in the two files (and an accelerator) the same script makes better weights.
+# was. With more `iterations` in the files (and an accelerator) the same script makes better weights.
 #
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
@@ -18,7 +18,10 @@ publish() { # run, name, summary
 }
 
 train pretrain flagship
-publish flagship mzsr quality "flagship: three data-step/network stages, large-scale training on random kernels"
+train pretrain flagship-on --from "$out/flagship/weights.safetensors"
+publish flagship-on mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
+train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
+publish flagship-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 train meta flagship-meta --from "$out/flagship/weights.safetensors"
-publish flagship-meta mzsr-meta mzsr-meta \
-    "flagship, meta-trained: a misjudged kernel costs less, steps gain a little; known kernels a little worse" --sets Set5 --known
+publish flagship-meta mzsr-meta \
+    "flagship, meta-trained: a misjudged kernel costs less, steps gain a little; known kernels a little worse"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from mzsr.apps.bench import _list
 from mzsr.apps.cli import app
+from mzsr.apps.requests import listed
 from mzsr.benchmark.rows import read_csv
 from mzsr.benchmark.timings import read_timings
 from mzsr.imaging import files
@@ -157,6 +157,10 @@ def test_inputs_overwrite_nothing(some: Path, tmp_path: Path) -> None:
     [
         (["--kernels", "g2d"], "did you mean 'g2.0d'"),
         (["--methods", "mzrs"], "did you mean 'mzsr'"),
+        (["--methods", ","], "names no method"),
+        (["--kernels", ","], "names no kernel"),
+        (["--methods", "bicubic", "--check"], "leave --methods"),
+        (["--scale", "²"], "whole numbers from 1 to 8"),
         (["--protocol", "mzrs"], "protocol is 'mzrs'; did you mean 'mzsr'"),
         (["--scale", "2,x"], "--scale is '2,x'; whole numbers from 1 to 8"),
         (["--steps", "-1"], "--steps is '-1'; whole numbers from 0 to"),
@@ -186,15 +190,15 @@ def test_the_check_says_whether_data_and_protocol_are_the_published_ones(
     good = run("quality", "--check", "--data", data / "bench" / "Set5", "--workers", 1, "--out", tmp_path / "good")
     assert good.exit_code == 0, good.stdout
     assert good.stdout.count("| yes |") == 4
-    assert "data and protocol are the published ones" in good.stdout
+    assert "what is published is reproduced" in good.stdout
     other = run(
         "quality", "--check", "--data", data / "bench" / "Set5", "--workers", 1, "--protocol", "edsr",
         "--kernels", "g0.2d", "--out", tmp_path / "other",
     )  # fmt: skip
     assert other.exit_code == 1
-    assert "NOT the published data or protocol" in other.stdout
+    assert "what is published is NOT reproduced" in other.stdout
     assert run("quality", "--check", "--data", some, "--workers", 1, "--out", tmp_path / "some").exit_code == 1
 
 
 def test_a_list_keeps_the_numbers_of_a_gaussian_together() -> None:
-    assert _list("g2.0d,gauss:1.0,2.0,-0.5,bicubic, disks") == ["g2.0d", "gauss:1.0,2.0,-0.5", "bicubic", "disks"]
+    assert listed("g2.0d,gauss:1.0,2.0,-0.5,bicubic, disks") == ["g2.0d", "gauss:1.0,2.0,-0.5", "bicubic", "disks"]

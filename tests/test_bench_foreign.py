@@ -93,11 +93,11 @@ def test_a_foreign_network_is_given_low_resolution_alone(
     case = make(sources[0], CELL)
     (output,) = network(case, sources[0], CELL)
     torch.testing.assert_close(output.picture[:, :, ::2, ::2], case.lr)
-    assert network.refuses(CELL, "direct") == ""
-    assert network.refuses(Cell(4, "g2.0d"), "direct") == "it enlarges 2 times"
-    before = network.identity
+    assert network.refuses(CELL) == ""
+    assert network.refuses(Cell(4, "g2.0d")) == "it enlarges 2 times"
+    before = network.identity(CELL)
     (tmp_path / "n.pth").write_bytes(b"2")
-    assert network.identity != before
+    assert network.identity(CELL) != before
 
 
 def test_a_network_of_spandrel(sources: list[Source], tmp_path: Path) -> None:
@@ -115,4 +115,4 @@ def test_a_network_of_spandrel(sources: list[Source], tmp_path: Path) -> None:
         torch.testing.assert_close(output.picture, theirs(case.lr).clamp(0, 1))
     (tmp_path / "bad.pth").write_bytes(b"no network")
     with pytest.raises(InputError, match=r"bad\.pth cannot be read"):
-        Foreign("bad", tmp_path / "bad.pth").refuses(CELL, "direct")
+        Foreign("bad", tmp_path / "bad.pth").refuses(CELL)

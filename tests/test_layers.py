@@ -76,6 +76,7 @@ ORDER = [
     "mzsr.apps.jobs",
     "mzsr.apps.usage",
     "mzsr.apps.training",
+    "mzsr.apps.requests",
     "mzsr.apps.bench",
     "mzsr.apps.cli",
     "mzsr.__main__",

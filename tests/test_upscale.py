@@ -411,3 +411,27 @@ def test_a_network_of_one_grid_is_given_that_grid(
     if taken == "direct":  # the paper's grid: low-resolution pixels sit on every second pixel
         assert phase(result.degradation) == pytest.approx((0, 0), abs=0.05)
     assert any("subsampling only" in warning for warning in result.facts["warnings"]) is warned
+
+
+def test_weights_for_one_scale_take_its_place(weights: Path, photo: Tensor, tmp_path: Path, monkeypatch: Any) -> None:
+    """NAME-x4 does the work of NAME wherever x4 is the whole scale, and nowhere else."""
+    network, card = load_weights(weights)
+    theta = dict(network.named_parameters())
+    other = {name: tensor + 0.01 for name, tensor in theta.items()}
+    for name, tensors in {"one": theta, "one-x4": other}.items():
+        save_weights(
+            tmp_path / f"{name}.safetensors", tensors, card.model_copy(update={"name": name, "scales": (2, 4)})
+        )
+    monkeypatch.setattr("mzsr.learning.checkpoint._weights_folder", lambda: tmp_path)
+    one = Upscaler("one", device="cpu")
+    known = {"one": Upscaler(weights, device="cpu"), "one-x4": Upscaler("one-x4", device="cpu")}
+    for scale, model in ((2, "one"), (4, "one-x4"), (3.5, "one-x4")):
+        result = one(photo, scale=scale, steps=1)
+        assert result.facts["model"] == model
+        expected, others = (
+            known[name](photo, scale=scale, steps=1).picture.pixels for name in (model, *({*known} - {model}))
+        )
+        assert torch.equal(result.picture.pixels, expected)
+        assert not torch.equal(result.picture.pixels, others)
+    assert one.at(4) is one.at(4)
+    assert one.at(2) is one

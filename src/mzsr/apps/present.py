@@ -140,7 +140,8 @@ def progress(name: Path, total: int = 100) -> Iterator[Callable[[str, float], No
         TextColumn("{task.fields[stage]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    # The time left is judged by the last hour, since one piece of long work may take minutes
+    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=3600) as bars:
         task = bars.add_task("", total=1.0, name=str(name), stage="")
         yield lambda stage, done: bars.update(task, completed=done, stage=stage)
 

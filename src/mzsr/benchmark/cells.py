@@ -5,6 +5,7 @@ Pictures and kernels come from folders that the user names; (truth, low resoluti
 
 import difflib
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +63,12 @@ class Cell:
     @property
     def kernel_name(self) -> str:
         """Return the kernel as tables call it; a folder by its own name."""
-        return Path(self.kernel).name if _is_path(self.kernel) else self.kernel
+        return os.path.basename(os.path.abspath(self.kernel)) if _is_folder(self.kernel) else self.kernel
+
+    @property
+    def subsample(self) -> Subsample:
+        """Return its subsampling."""
+        return NAMED[self.kernel][1] if self.kernel in NAMED else "direct"
 
     def __str__(self) -> str:
         """Return the head of a column: `x2 g2.0d`."""
@@ -114,10 +120,13 @@ def read_set(folder: Path, every: int = 1) -> tuple[list[Source], list[str]]:
     Returns:
         The pictures that can be read, and a sentence about each that cannot; both empty for no folder at all.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return [], [f"set {folder} is no folder; name a folder of ground-truth pictures"]
-    name = folder.resolve().name + (f"/{every}" if every > 1 else "")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES)
+    name = os.path.basename(os.path.abspath(folder)) + (f"/{every}" if every > 1 else "")
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES)
+    except OSError as error:
+        return [], [f"set {folder} cannot be read ({error.strerror}); read permission is required"]
     if not paths:
         return [], [f"set {folder} holds no ground truth; pictures are required ({', '.join(files.SUFFIXES)})"]
     found, problems = [], []
@@ -137,21 +146,21 @@ def set_hash(sources: list[Source]) -> str:
 
 def check(cell: Cell) -> None:
     """Raise InputError, with the nearest valid name, for a kernel that is none."""
-    if _is_path(cell.kernel):
+    if _is_folder(cell.kernel):
         _kernel_paths(cell)
     elif cell.kernel not in NAMED and cell.kernel not in RANDOM:
-        try:
-            kernel_files.parse(cell.kernel)
-        except InputError as error:
-            near = difflib.get_close_matches(cell.kernel, [*NAMED, *RANDOM], n=1, cutoff=0.4)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            known = f"{', '.join([*NAMED, *RANDOM])}, gauss:VAR, a kernel file or a folder of them"
-            raise InputError(f"kernel is '{cell.kernel}'; {hint}it must be one of {known}") from error
+        if ":" in cell.kernel or os.path.exists(cell.kernel):
+            kernel_files.parse(cell.kernel)  # says itself what is wrong
+            return
+        near = difflib.get_close_matches(cell.kernel, [*NAMED, *RANDOM], n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        known = f"{', '.join([*NAMED, *RANDOM])}, gauss:VAR, a kernel file or a folder of them"
+        raise InputError(f"kernel is '{cell.kernel}'; {hint}it must be one of {known}")
 
 
 def has_kernel(cell: Cell, source: Source) -> bool:
     """Return whether a cell has a kernel for a picture; a folder may hold fewer kernels than the set pictures."""
-    return not _is_path(cell.kernel) or source.index < len(_kernel_paths(cell))
+    return not _is_folder(cell.kernel) or source.index < len(_kernel_paths(cell))
 
 
 def make(source: Source, cell: Cell) -> Case:
@@ -161,40 +170,47 @@ def make(source: Source, cell: Cell) -> Case:
         InputError: the picture cannot be read, or is too small for the scale.
     """
     truth = crop(files.read(source.path).pixels.expand(-1, 3, -1, -1), cell.scale)
-    kernel, subsample = _kernel(source, cell)
+    kernel = kernel_of(source, cell)
     jpeg = None if cell.jpeg is None else Jpeg(tables(cell.jpeg))
-    d = Degradation(kernel, cell.scale, subsample, cell.noise, jpeg)
+    d = Degradation(kernel, cell.scale, cell.subsample, cell.noise, jpeg)
     generator = torch.Generator().manual_seed(source.index) if cell.noise else None
     lr = (degrade(truth, d, generator).clamp(0, 1) * 255).round() / 255
-    return Case(truth, lr, Degradation(kernel, cell.scale, subsample, cell.noise))
+    return Case(truth, lr, Degradation(kernel, cell.scale, cell.subsample, cell.noise))
 
 
-def _kernel(source: Source, cell: Cell) -> tuple[Kernel, Subsample]:
+def kernel_of(source: Source, cell: Cell) -> Kernel:
+    """Return the kernel for a picture; a folder's are moved to the centre-aligned grid, one file is taken as it is.
+
+    Raises:
+        InputError: a kernel file that cannot be used.
+    """
     shift = (cell.scale - 1) / 2
     if cell.kernel in NAMED:
-        kernel, subsample = NAMED[cell.kernel]
-        return kernel(), subsample
+        return NAMED[cell.kernel][0]()
     if cell.kernel in RANDOM:
         low, high = RANDOM_VARIANCE
         drawn = RANDOM[cell.kernel](
             1, variance=(low, high * cell.scale**2), size=12 * cell.scale + 1, offset=(shift, shift),
             generator=torch.Generator().manual_seed(source.index),
         )  # fmt: skip
-        return drawn[0], "direct"
-    if _is_path(cell.kernel):
-        return kernels.centre(kernel_files.load(_kernel_paths(cell)[source.index]), (shift, shift)), "direct"
-    return kernel_files.parse(cell.kernel), "direct"
+        return drawn[0]
+    if _is_folder(cell.kernel):
+        return kernels.centre(kernel_files.load(_kernel_paths(cell)[source.index]), (shift, shift))
+    return kernel_files.parse(cell.kernel)
 
 
-def _is_path(kernel: str) -> bool:
-    return Path(kernel).is_dir()
+def _is_folder(kernel: str) -> bool:
+    return kernel not in NAMED and kernel not in RANDOM and os.path.isdir(kernel)
 
 
 def _kernel_paths(cell: Cell) -> list[Path]:
     """Return the kernels of a folder in the order of their numbers; of its subfolder x2 where it has one for x2."""
     folder = Path(cell.kernel)
     folder = folder / f"x{cell.scale}" if (folder / f"x{cell.scale}").is_dir() else folder
-    paths = [path for path in folder.iterdir() if path.suffix in (".mat", ".npy")]
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in (".mat", ".npy")]
+    except OSError as error:
+        raise InputError(f"folder {folder} cannot be read ({error.strerror}); read permission is required") from error
     if not paths:
         raise InputError(f"folder {folder} holds no kernels; .mat or .npy files are required")
     return sorted(paths, key=lambda path: [int(part) if part.isdigit() else part for part in _PARTS.split(path.name)])

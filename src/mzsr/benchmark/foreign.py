@@ -42,36 +42,49 @@ class Results:
     adapts = False
 
     @property
-    def identity(self) -> str:
-        """Return name and folder; the file itself is hashed into the record by `fingerprint`."""
-        return f"{self.spec} {self.folder.resolve()}"
+    def label(self) -> str:
+        """Return its name in every table."""
+        return self.spec
+
+    def identity(self, cell: Cell) -> str:
+        """Return the name; the file itself is hashed into the record by `fingerprint`."""
+        return self.spec
 
     def outputs(self) -> tuple[int | None, ...]:
         """Return that there are no steps."""
         return (None,)
 
-    def refuses(self, cell: Cell, subsample: str) -> str:
+    def refuses(self, cell: Cell) -> str:
         """Return that every cell may have results."""
         return ""
 
     def fingerprint(self, source: Source, cell: Cell) -> str:
         """Return a hash of the result, so that a changed file is measured again; empty where there is none."""
         path = self.find(source, cell)
-        return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        try:
+            return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        except OSError as error:
+            raise InputError(f"result {path} cannot be read ({error.strerror})") from error
 
     def find(self, source: Source, cell: Cell) -> Path | None:
         """Return the result for a picture, or None."""
         for folder in self._folders(source, cell):
             for path in _pictures(folder):
-                if path.stem in _names(source, cell):
+                if path.stem in _names(source.path.stem, cell):
                     return path
         return None
 
     def extra(self, sources: Sequence[Source], cells: Sequence[Cell]) -> list[Path]:
         """Return pictures in the folders of the results that belong to none of the sources."""
-        known = {path for cell in cells for source in sources if (path := self.find(source, cell))}
-        looked = {folder for cell in cells for source in sources for folder in self._folders(source, cell)}
-        return sorted({path for folder in looked for path in _pictures(folder)} - known)
+        looked = {
+            folder: (source, cell) for cell in cells for source in sources for folder in self._folders(source, cell)
+        }
+        found = []
+        for folder, (source, cell) in looked.items():
+            stems = {path.stem for path in _pictures(source.path.parent)}  # the whole set, of which some may be taken
+            known = {name for stem in stems for name in _names(stem, cell)}
+            found += [path for path in _pictures(folder) if path.stem not in known]
+        return sorted(set(found))
 
     def __call__(self, case: Case, source: Source, cell: Cell) -> Iterator[Output]:
         """Read the result.
@@ -109,7 +122,11 @@ class Foreign:
     adapts = False
 
     @property
-    def identity(self) -> str:
+    def label(self) -> str:
+        """Return its name in every table."""
+        return self.spec
+
+    def identity(self, cell: Cell) -> str:
         """Return the name and the hash of the file."""
         return f"{self.spec} {_sha256(self.file, self.file.stat().st_mtime_ns)}"
 
@@ -117,7 +134,7 @@ class Foreign:
         """Return that there are no steps."""
         return (None,)
 
-    def refuses(self, cell: Cell, subsample: str) -> str:
+    def refuses(self, cell: Cell) -> str:
         """Return why it cannot do a cell; empty where it can."""
         scale = _network(self.file).scale
         return "" if scale == cell.scale else f"it enlarges {scale} times"
@@ -169,12 +186,14 @@ def _sha256(file: Path, changed: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _names(source: Source, cell: Cell) -> tuple[str, ...]:
-    stem = source.path.stem
+def _names(stem: str, cell: Cell) -> tuple[str, ...]:
     return stem, f"{stem}_x{cell.scale}", f"{stem}x{cell.scale}"
 
 
 def _pictures(folder: Path) -> tuple[Path, ...]:
-    if not folder.is_dir():
+    try:
+        return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES))
+    except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES))
+    except OSError as error:
+        raise InputError(f"folder {folder} cannot be read ({error.strerror}); read permission is required") from error

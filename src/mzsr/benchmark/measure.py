@@ -4,11 +4,14 @@ Every finished (picture, cell, method) is a line of OUT/records.jsonl. What is i
 picture and version, is not measured again; so a run that was stopped goes on, and one more method costs only itself.
 """
 
+import hashlib
 import json
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mzsr.benchmark.cells import Case, Cell, Source, has_kernel, make
+from mzsr.benchmark.cells import Case, Cell, Source, has_kernel, kernel_of, make
 from mzsr.benchmark.foreign import Foreign, Results
 from mzsr.benchmark.methods import Method
 from mzsr.benchmark.rows import Row
@@ -68,22 +71,31 @@ def measure(
         progress: told how many units are done, of how many.
     """
     units, problems = plan(sources, cells, methods, protocol)
-    keys = {unit: key(unit) for unit in units}
+    keys = {}
+    for unit in units:
+        try:
+            keys[unit] = key(unit)
+        except InputError as error:
+            problems.append(_sentence(unit, error))
+    units = list(keys)
     done = _read_records(folder / RECORDS)
     waiting = [unit for unit in units if keys[unit] not in done]
     count = len(units) - len(waiting)
     progress(count, len(units))
-    with (folder / RECORDS).open("a", encoding="utf-8") as records:
-        _end_a_torn_line(folder / RECORDS, records)
-        for unit, found in _outcomes(waiting, workers):
-            count += 1
-            if isinstance(found, InputError):
-                problems.append(f"{unit.method.spec}, {unit.source.set}, {unit.cell}: {found}")
-            else:
+    try:
+        with (folder / RECORDS).open("a", encoding="utf-8") as records:
+            _end_a_torn_line(folder / RECORDS, records)
+            for unit, found, error in _outcomes(waiting, workers):
+                count += 1
                 done[keys[unit]] = found
-                records.write(json.dumps({"key": keys[unit], "rows": [list(row) for row in found]}) + "\n")
-                records.flush()
-            progress(count, len(units))
+                if error is not None:
+                    problems.append(_sentence(unit, error))
+                else:
+                    records.write(json.dumps({"key": keys[unit], "rows": [list(row) for row in found]}) + "\n")
+                    records.flush()
+                progress(count, len(units))
+    except OSError as error:
+        raise InputError(f"{folder / RECORDS} cannot be written ({error.strerror}); what is in it is kept") from error
     rows = [row for unit in units for row in done.get(keys[unit], [])]
     return Measured(rows, sorted(dict.fromkeys(problems)))
 
@@ -99,79 +111,98 @@ def plan(
             have, all_of = (sum(source.set == name for source in group) for group in (covered, sources))
             if have < all_of:
                 problems.append(f"{name}, {cell}: {all_of - have} of {all_of} pictures have no kernel in the folder")
-        subsample = make_subsample(cell)
         for method in methods:
-            refusal = method.refuses(cell, subsample)
+            try:
+                refusal = method.refuses(cell)
+            except InputError as error:
+                refusal = str(error)
             if refusal:
-                problems.append(f"{method.spec} is left out at {cell}: {refusal}")
+                problems.append(f"{method.label} is left out at {cell}: {refusal}")
                 continue
             units += [Unit(source, cell, method, protocol) for source in covered]
     order = {source: index for index, source in enumerate(sources)}
     return sorted(units, key=lambda unit: order[unit.source]), problems
 
 
-def make_subsample(cell: Cell) -> str:
-    """Return the subsampling of a cell."""
-    from mzsr.benchmark.cells import NAMED
-
-    return NAMED[cell.kernel][1] if cell.kernel in NAMED else "direct"
+def _sentence(unit: Unit, error: InputError) -> str:
+    return f"{unit.method.label}, {unit.source.set} {unit.source.path.name}, {unit.cell}: {error}"
 
 
-def run(unit: Unit) -> list[Row]:
-    """Measure one unit.
+def run(unit: Unit) -> Iterator[Row]:
+    """Measure one unit, a row for every number of steps.
 
     Raises:
         InputError: the picture or the method cannot do it.
     """
     source, cell, method, protocol = unit
     case = make(source, cell)
-    rows = []
     for output in method(case, source, cell):
         picture = output.picture.detach().cpu().clamp(0, 1)
         decibel, similarity = (float(f(picture, case.truth, protocol=protocol, scale=cell.scale)) for f in (psnr, ssim))
-        rows.append(
-            Row(
-                source.set, source.path.name, source.sha256[:12], cell.scale, cell.kernel_name, cell.condition,
-                method.spec, output.steps, protocol, decibel, similarity, _reprojection(picture, case), output.seconds,
-            )
+        yield Row(
+            source.set, source.path.name, source.sha256[:12], cell.scale, cell.kernel_name, cell.condition,
+            method.label, output.steps, protocol, round(decibel, 4), round(similarity, 5),
+            round(_reprojection(picture, case), 3), round(output.seconds, 3),
         )  # fmt: skip
-    return rows
 
 
 def key(unit: Unit) -> str:
-    """Return what a record must agree in."""
+    """Return what a record must agree in: all that a row depends on, but for the code.
+
+    Raises:
+        InputError: the kernel of the picture cannot be read.
+    """
     source, cell, method, protocol = unit
-    print_of = method.fingerprint(source, cell) if isinstance(method, Results) else ""
+    kernel = hashlib.sha256(kernel_of(source, cell).contiguous().numpy().tobytes()).hexdigest()[:12]
+    identity = method.identity(cell)
+    if isinstance(method, Results):
+        identity += f" {method.fingerprint(source, cell)}"
     steps = ",".join(str(steps) for steps in method.outputs())
-    return " | ".join([source.set, source.path.name, source.sha256, f"{cell.kernel} {cell}", method.identity, print_of,
-                       steps, protocol, __version__])  # fmt: skip
+    picture = (source.set, source.path.name, source.sha256, str(source.index))  # the index is the seed of its noise
+    return " | ".join((*picture, str(cell), cell.subsample, kernel, identity, steps, protocol, __version__))
 
 
-def _outcomes(units: list[Unit], workers: int) -> Iterator[tuple[Unit, list[Row] | InputError]]:
+def _outcomes(units: list[Unit], workers: int) -> Iterator[tuple[Unit, list[Row], InputError | None]]:
     if workers <= 1 or len(units) <= 1:
-        with _one_thread():
+        with one_thread():
             for unit in units:
-                yield unit, _safely(unit)
+                yield unit, *_safely(unit)
         return
-    with ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), _begin) as pool:
         waiting: dict[Future[Any], Unit] = {pool.submit(_safely, unit): unit for unit in units}
         try:
             for future in as_completed(waiting):
-                yield waiting[future], future.result()
+                yield waiting[future], *future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process was killed, perhaps for want of memory; run it again with fewer --workers, and it goes on"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _safely(unit: Unit) -> list[Row] | InputError:
+def _begin() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too: they end at once, not unit by unit
+
+
+def _safely(unit: Unit) -> tuple[list[Row], InputError | None]:
+    """Measure a unit as far as it can be; nothing that goes wrong with one picture may stop the others."""
+    rows: list[Row] = []
     try:
-        return run(unit)
+        for row in run(unit):
+            rows.append(row)
     except InputError as error:
-        return error
+        return rows, error
+    except (OSError, RuntimeError, MemoryError) as error:
+        return rows, InputError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    return rows, None
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Compute on one thread, as every worker does."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

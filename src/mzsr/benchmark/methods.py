@@ -39,10 +39,13 @@ from mzsr.inference.tiles import enhance
 from mzsr.inference.upscale import Upscaler
 from mzsr.inference.zssr import zssr
 from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
+from mzsr.learning.devices import best_precision
 from mzsr.shapes import Images, Kernel, Params
 
 OPTIONS = ("blind", "wrong", "x8")
 BACK_PROJECTIONS = 10
+ZSSR_ITERATIONS = 3000  # at most, as published
+DEVICE = torch.device("cpu")  # where everybody's numbers can be repeated
 ALPHA = 1e-3  # trust in bicubic of the data step alone: best on Set5 (LOG.md); noise adds its own
 
 
@@ -60,49 +63,62 @@ class Method:
     """A method with its options, cheap to make and to send to another process.
 
     Attributes:
-        spec: as the user wrote it, its name in every table.
+        spec: as the user wrote it.
         steps: gradient steps to report, for methods that adapt.
         iterations: of ZSSR at most.
     """
 
     spec: str
     steps: tuple[int, ...] = (0, 1, 10)
-    iterations: int = 3000
+    iterations: int = ZSSR_ITERATIONS
 
     @property
     def name(self) -> str:
         """Return the spec without options."""
-        return self.spec.partition(":")[0]
+        return self._parts[0]
 
     @property
     def options(self) -> tuple[str, ...]:
         """Return the options."""
-        return tuple(self.spec.split(":")[1:])
+        return self._parts[1]
+
+    @property
+    def _parts(self) -> tuple[str, tuple[str, ...]]:
+        path, found, rest = self.spec.rpartition(".safetensors")
+        name, *options = rest.split(":")
+        return path + found + name, tuple(options)
+
+    @property
+    def label(self) -> str:
+        """Return its name in every table: the spec, and the iterations of ZSSR where they are not the published."""
+        short = self.name == "zssr" and self.iterations != ZSSR_ITERATIONS
+        return f"{self.spec}, {self.iterations} iterations" if short else self.spec
 
     @property
     def adapts(self) -> bool:
         """Return whether its result depends on the number of steps."""
         return self.name not in CLASSICAL
 
-    @property
-    def identity(self) -> str:
+    def identity(self, cell: Cell) -> str:
         """Return what a record must agree in to be this method's: settings, and the weights by their hash."""
         if self.name == "zssr":
             return f"{self.spec} {self.iterations}"
-        return self.spec if not self.adapts else f"{self.spec} {_card(self.name).sha256}"
+        if not self.adapts:
+            return self.spec
+        return f"{self.spec} {_card(self.name, cell.scale).sha256} {best_precision(DEVICE)}"
 
     def outputs(self) -> tuple[int | None, ...]:
         """Return the numbers of steps that it reports."""
         return self.steps if self.adapts else (None,)
 
-    def refuses(self, cell: Cell, subsample: str) -> str:
+    def refuses(self, cell: Cell) -> str:
         """Return why it cannot do a cell; empty where it can."""
         if not self.adapts:
             return ""
-        card = _card(self.name)
+        card = _card(self.name, cell.scale)
         if card.network.name == "paper" and cell.scale not in card.scales:
             return f"it was trained at {', '.join(f'x{scale}' for scale in card.scales)} alone"
-        if card.subsample not in (None, subsample):
+        if card.subsample not in (None, cell.subsample):
             return f"it knows {card.subsample} subsampling alone"
         return ""
 
@@ -112,13 +128,13 @@ class Method:
         Raises:
             InputError: the picture is too small, or its kernel too large.
         """
+        upscaler = _upscaler(self.name).at(cell.scale) if self.adapts else None
         start = time.perf_counter()
         d = told(case, self.options)
-        if not self.adapts:
+        if upscaler is None:
             picture = CLASSICAL[self.name](case.lr, d, self, source)
             yield Output(None, picture, time.perf_counter() - start)
             return
-        upscaler = _upscaler(self.name)
         before = time.perf_counter() - start
         for steps in self.steps:
             start = time.perf_counter()
@@ -136,8 +152,8 @@ class Method:
             yield Output(steps, picture, before + time.perf_counter() - start)
 
 
-def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = 3000) -> Method:
-    """Read the name of a method.
+def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = ZSSR_ITERATIONS) -> Method:
+    """Read the name of a method; what stands before `:blind` and the like may be a path with a colon in it.
 
     Raises:
         InputError: an unknown name or option, or options that contradict each other, with the nearest valid name.
@@ -153,10 +169,11 @@ def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = 3000) 
             raise InputError(
                 f"method {spec} has the option '{option}'; did you mean '{near}'? known: {', '.join(OPTIONS)}"
             )
-    if {"blind", "wrong"} <= set(method.options) or ("x8" in method.options and not method.adapts):
+    twice = len(set(method.options)) < len(method.options) or {"blind", "wrong"} <= set(method.options)
+    if twice or ("x8" in method.options and not method.adapts):
         raise InputError(f"method {spec} has options that do not go together; see mzsr bench quality --help")
     if method.adapts:
-        _card(method.name)
+        find_weights(method.name)
     return method
 
 
@@ -210,11 +227,12 @@ CLASSICAL: dict[str, Callable[[Images, Degradation, Method, Source], Images]] = 
 """Methods without weights."""
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _upscaler(model: str) -> Upscaler:
-    return Upscaler(model)
+    return Upscaler(model, device=DEVICE.type)
 
 
 @lru_cache(maxsize=16)
-def _card(model: str) -> Card:
-    return read_card(find_weights(model).with_suffix(".json"))
+def _card(model: str, scale: int) -> Card:
+    expert = f"{model}-x{scale}"  # as in Upscaler.at
+    return read_card(find_weights(expert if expert in shipped_models() else model).with_suffix(".json"))

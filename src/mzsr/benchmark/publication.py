@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mzsr.benchmark.rows import About, Row, write_csv
 from mzsr.benchmark.timings import Timing, write_timings
 from mzsr.imaging.metrics import PROTOCOLS
 from mzsr.learning.cards import commit
+from mzsr.learning.devices import best_precision
 from mzsr.version import __version__
 
 Tables = list[tuple[str, str]]
@@ -40,15 +41,15 @@ def about_speed(command: str, threads: int, problems: Sequence[str]) -> About:
     return About(command, __version__, commit(), _machine(f"threads: {threads}"), "", "", {}, tuple(problems))
 
 
-def publish(folder: Path, rows: list[Row], told: About, tables: Tables, shown: list[Comparison]) -> None:
-    """Write all files, each whole or not at all.
+def publish(folder: Path, rows: list[Row], told: About, tables: Tables, shown: Callable[[], list[Comparison]]) -> None:
+    """Write all files, each whole or not at all; the worst pictures are made when the numbers are safe.
 
     Raises:
         InputError: matplotlib is missing, without which the page has no plots; the other files are written.
     """
     write_csv(folder / "results.csv", rows)
     _write_texts(folder, told, tables)
-    write_page(folder / "results.html", rows, told, tables, shown)
+    write_page(folder / "results.html", rows, told, tables, shown())
 
 
 def publish_speed(folder: Path, timings: Sequence[Timing], told: About, tables: Tables) -> None:
@@ -59,7 +60,8 @@ def publish_speed(folder: Path, timings: Sequence[Timing], told: About, tables: 
 
 
 def _machine(work: str) -> str:
-    return f"{platform.processor() or platform.machine()}, {work}, torch {torch.__version__}"
+    precision = str(best_precision(torch.device("cpu"))).removeprefix("torch.")
+    return f"{platform.processor() or platform.machine()}, {work}, {precision}, torch {torch.__version__}"
 
 
 def _write_texts(folder: Path, told: About, tables: Tables) -> None:

@@ -4,6 +4,7 @@ Rows come from `measure`; tables, plots and pages are made of nothing else.
 """
 
 import csv
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -86,9 +87,15 @@ class About:
 
 
 def mean(rows: Iterable[Row]) -> tuple[float, float]:
-    """Return mean PSNR and SSIM."""
+    """Return mean PSNR and SSIM; infinite PSNR, of pictures that are reproduced exactly, stays out of it.
+
+    >>> row = Row("", "", "", 2, "", "", "", None, "", 30.0, 0.5, 0.0, 0.0)
+    >>> mean([row, row._replace(psnr=40.0, ssim=0.6), row._replace(psnr=math.inf, ssim=1.0)])
+    (35.0, 0.7)
+    """
     found = list(rows)
-    return statistics.fmean(row.psnr for row in found), statistics.fmean(row.ssim for row in found)
+    finite = [row.psnr for row in found if row.psnr < math.inf]
+    return statistics.fmean(finite) if finite else math.inf, statistics.fmean(row.ssim for row in found)
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -104,7 +111,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Return the rows of a file; the inverse of `write_csv` to the digits that it writes.
+    """Return the rows of a file; the inverse of `write_csv`.
 
     Raises:
         InputError: the file cannot be read, or is no such table.
@@ -119,11 +126,7 @@ def read_csv(path: Path) -> list[Row]:
 
 
 def _as_text(row: Row) -> list[object]:
-    shown = row._replace(
-        psnr=round(row.psnr, 4), ssim=round(row.ssim, 5), reprojection=round(row.reprojection, 3),
-        seconds=round(row.seconds, 3),
-    )  # fmt: skip
-    return ["" if value is None else value for value in shown]
+    return ["" if value is None else value for value in row]
 
 
 def _from_text(values: dict[str, str]) -> Row:

@@ -3,6 +3,7 @@
 The README, the terminal and the HTML page show these and nothing else. All numbers of a table share one protocol.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -19,11 +20,10 @@ def quality(rows: Sequence[Row]) -> str:
     lines = _head(["set", "method", *cells])
     for name in dict.fromkeys(row.set for row in rows):
         mine = [row for row in rows if row.set == name]
+        whole = {cell: len({row.image for row in mine if row.cell == cell}) for cell in cells}
         for label in dict.fromkeys(row.label for row in mine):
-            found = [[row for row in mine if (row.label, row.cell) == (label, cell)] for cell in cells]
-            lines.append(
-                _line([name, label, *("{:.2f}/{:.4f}".format(*mean(group)) if group else "" for group in found)])
-            )
+            found = {cell: [row for row in mine if (row.label, row.cell) == (label, cell)] for cell in cells}
+            lines.append(_line([name, label, *(_mean(group, whole[cell]) for cell, group in found.items())]))
         lines += _published(name, cells) if {row.protocol for row in mine} == {published.PROTOCOL} else []
     return "\n".join(lines)
 
@@ -40,7 +40,7 @@ def estimation(rows: Sequence[Row]) -> str:
     for name, cell, label in dict.fromkeys((row.set, row.cell, row.label) for row in rows):
         known = _by_image(rows, name, cell, label)
         blind = _by_image(rows, name, cell, _variant(label, "blind"))
-        shared = [image for image in known if image in blind]
+        shared = [image for image in known if image in blind and known[image].psnr < math.inf]
         if not shared:
             continue
         losses = [known[image].psnr - blind[image].psnr for image in shared]
@@ -63,12 +63,13 @@ def harm(rows: Sequence[Row], baseline: str = "bicubic") -> str:
         if ":blind" not in label:
             continue
         before, after = _by_image(rows, name, cell, baseline), _by_image(rows, name, cell, label)
-        gains = {image: after[image].psnr - before[image].psnr for image in after if image in before}
+        both = [image for image in after if image in before and before[image].psnr < math.inf]
+        gains = {image: after[image].psnr - before[image].psnr for image in both}
         if gains:
             worst = min(gains, key=lambda image: gains[image])
             lines.append(
                 _line([
-                    f"{name}, {cell}", label, f"{statistics.fmean(row.psnr for row in before.values()):.2f}",
+                    f"{name}, {cell}", label, f"{statistics.fmean(before[image].psnr for image in gains):.2f}",
                     f"{statistics.fmean(gains.values()):+.2f}", f"{quantile(list(gains.values()), 0.1):+.2f}",
                     f"{gains[worst]:+.2f} ({worst})", f"{sum(gain < 0 for gain in gains.values())} of {len(gains)}",
                 ])
@@ -92,7 +93,7 @@ def gain(before: Iterable[Row], after: Iterable[Row]) -> Gain:
     start = {row.image: row.psnr for row in before}
     end = {row.image: row.psnr for row in after}
     # Rows have four decimals; without rounding, a loss of exactly 0.1 dB would now count and now not
-    changes = {image: round(end[image] - start[image], 4) for image in start if image in end}
+    changes = {i: round(end[i] - start[i], 4) for i in start if i in end and start[i] < math.inf}
     worst = min(changes, key=lambda image: changes[image])
     harmed = sum(change < -HARM for change in changes.values())
     kept = statistics.fmean(end[image] for image in changes)
@@ -109,7 +110,7 @@ def adaptation(rows: Sequence[Row]) -> str:
         for steps in dict.fromkeys(row.steps for row in mine):
             after = [row for row in mine if row.steps == steps]
             told = ["", "", ""]
-            if steps and before:
+            if steps and any(row.psnr < math.inf for row in before):
                 found = gain(before, after)
                 told = [f"{found.gain:+.3f}", f"{found.worst:+.3f} ({found.worst_image})",
                         f"{found.harmed} of {found.images}"]  # fmt: skip
@@ -118,23 +119,24 @@ def adaptation(rows: Sequence[Row]) -> str:
 
 
 def check(rows: Sequence[Row]) -> tuple[str, bool]:
-    """Compare the bicubic baseline with what is published.
+    """Compare the bicubic baseline with what is published; say where nothing is.
 
     Returns:
-        A table, and whether every measured cell agrees; without a cell to compare it does not.
+        A table, and whether every measured set and cell agrees.
     """
     lines = _head(["set", "cell", "measured", "published", "agrees"])
+    known = {(n.set, f"x{n.scale} {n.kernel}"): n for n in published.published() if n.method == published.BICUBIC}
     good = []
-    for number in published.published():
-        mine = [row for row in rows if (row.set, row.scale, row.kernel) == (number.set, number.scale, number.kernel)]
-        mine = [row for row in mine if row.condition == "clean" and row.method == number.method == published.BICUBIC]
-        if mine:
-            psnr, ssim = mean(mine)
-            near = abs(psnr - number.psnr) <= published.PSNR_DIGITS + 5e-3  # of rounding
-            good.append(near and abs(ssim - number.ssim) <= published.SSIM_DIGITS + 5e-5)
-            cell = f"x{number.scale} {number.kernel}"
-            values = [f"{psnr:.3f}/{ssim:.5f}", f"{number.psnr:.2f}/{number.ssim:.4f}"]
-            lines.append(_line([number.set, cell, *values, "yes" if good[-1] else "no"]))
+    for name, cell in dict.fromkeys((row.set, row.cell) for row in rows):
+        psnr, ssim = mean(row for row in rows if (row.set, row.cell) == (name, cell))
+        number = known.get((name, cell))
+        if number is None:
+            lines.append(_line([name, cell, f"{psnr:.3f}/{ssim:.5f}", "", "nothing is published"]))
+            continue
+        near = abs(psnr - number.psnr) <= published.PSNR_DIGITS + 5e-3  # of rounding
+        good.append(near and abs(ssim - number.ssim) <= published.SSIM_DIGITS + 5e-5)
+        measured, printed = f"{psnr:.3f}/{ssim:.5f}", f"{number.psnr:.2f}/{number.ssim:.4f}"
+        lines.append(_line([name, cell, measured, printed, "yes" if good[-1] else "no"]))
     return "\n".join(lines), bool(good) and all(good)
 
 
@@ -160,6 +162,14 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
+def _mean(rows: Sequence[Row], whole: int) -> str:
+    """Return PSNR/SSIM, and how many of the pictures they are the mean of where some are missing."""
+    if not rows:
+        return ""
+    psnr, ssim = mean(rows)
+    return f"{psnr:.2f}/{ssim:.4f}" + (f" ({len(rows)} of {whole})" if len(rows) < whole else "")
+
+
 def _published(name: str, cells: Sequence[str]) -> list[str]:
     """Return the published rows of a set that have a number in any of the cells; of the whole set, always."""
     plain = name.partition("/")[0]
@@ -178,9 +188,10 @@ def _by_image(rows: Sequence[Row], name: str, cell: str, label: str) -> dict[str
 
 
 def _variant(label: str, option: str) -> str:
-    """Return the label of a method with one more option: `mzsr, 1 step` → `mzsr:blind, 1 step`."""
+    """Return the label of a method with one more option in front: `mzsr:x8, 1 step` → `mzsr:blind:x8, 1 step`."""
     method, comma, rest = label.partition(",")
-    return f"{method}:{option}{comma}{rest}"
+    name, colon, others = method.partition(":x8")
+    return f"{name}:{option}{colon}{others}{comma}{rest}"
 
 
 def _head(names: Sequence[str]) -> list[str]:
@@ -188,4 +199,4 @@ def _head(names: Sequence[str]) -> list[str]:
 
 
 def _line(values: Sequence[str]) -> str:
-    return "| " + " | ".join(values) + " |"
+    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"

@@ -28,7 +28,7 @@ from mzsr.inference.adapt import adapt, check_steps
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
-from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.checkpoint import load_weights, shipped_models
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images, Params
 
@@ -63,11 +63,22 @@ class Upscaler:
             raise InputError(f"tile is {tile}; it must be 0 (no tiles), or from {SMALLEST_TILE} to {MAX_TILE} pixels")
         self.device = pick_device(device)
         self.tile = tile
+        self.model = str(model)
+        self._experts: dict[int, Upscaler] = {}
         network, self.card = load_weights(model)
         network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network.requires_grad_(False)
         self.network.precision = best_precision(self.device)
         self.theta: Params = dict(self.network.named_parameters())
+
+    def at(self, scale: int) -> "Upscaler":
+        """Return what does the work at a scale: the shipped model `NAME-xS` where there is one, else this one."""
+        name = f"{self.model}-x{scale}"
+        if name not in shipped_models():
+            return self
+        if scale not in self._experts:
+            self._experts[scale] = Upscaler(name, device=self.device.type, tile=self.tile)
+        return self._experts[scale]
 
     def __call__(
         self,
@@ -109,25 +120,26 @@ class Upscaler:
         height, width = rgb.shape[2:]
         factor, target = _target(height, width, scale, size)
         whole = max(1, math.ceil(factor - 1e-9))
+        expert = self.at(whole)
         if not (isinstance(kernel, str) and kernel == "bicubic"):
-            subsample = subsample or self.card.subsample
+            subsample = subsample or expert.card.subsample
         with _timed(seconds, "estimate", progress):
             d, told = _degradation(rgb, whole, kernel, subsample, noise)
             d = d.to(self.device)
         generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
         with _timed(seconds, "adapt", progress):
             adapted = adapt(
-                self.network, self.theta, rgb, d, steps=steps, step_sizes=self.card.step_sizes,
-                crops=self.card.crops, generator=generator,
+                expert.network, expert.theta, rgb, d, steps=steps, step_sizes=expert.card.step_sizes,
+                crops=expert.card.crops, generator=generator,
             )  # fmt: skip
         with _timed(seconds, "enhance", progress):
             hr = enhance(
-                self.network, adapted.theta, rgb, d, tile=self.tile, progress=lambda done: progress("enhance", done)
+                expert.network, adapted.theta, rgb, d, tile=self.tile, progress=lambda done: progress("enhance", done)
             ).clamp(0, 1)
             agreement = _psnr(linear(hr, d), rgb)
             result, bicubic = (self._finish(pixels, picture, target) for pixels in (hr, upsample(rgb, d).clamp(0, 1)))
             alpha = None if picture.alpha is None else _fit(upsample(picture.alpha, d.to("cpu")), target).clamp(0, 1)
-        facts = self._facts(picture, target, factor, d, steps, seed, told)
+        facts = expert._facts(picture, target, factor, d, steps, seed, told)
         return Result(
             replace(picture, pixels=result, alpha=alpha), bicubic, d.to("cpu"), told,
             adapted.losses, adapted.kept, agreement, seconds, facts, image,
