@@ -12,7 +12,7 @@ from mzsr.apps.cli import app
 from mzsr.apps.requests import listed
 from mzsr.benchmark.rows import read_csv
 from mzsr.benchmark.timings import read_timings
-from mzsr.imaging import files
+from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.picture import Picture
 
 
@@ -142,6 +142,39 @@ def test_wrong_usage_of_speed_is_one_line(tmp_path: Path, words: list[str], told
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert told in result.stderr
+
+
+def test_names_that_are_there_twice(some: Path, tmp_path: Path) -> None:
+    """Two folders, kernels or methods of one name would end up in one mean."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "Some").symlink_to(some)
+    common = ["quality", "--data", some, "--out", tmp_path / "out", "--workers", 1]
+    twice = run(*common, "--data", tmp_path / "other" / "Some")
+    assert (twice.exit_code, "set 'Some' is there twice" in twice.stderr) == (2, True)
+    theirs = run(*common, "--methods", "bicubic", "--results", f"bicubic={some}", "--kernels", "bicubic")
+    assert (theirs.exit_code, "method 'bicubic' is there twice" in theirs.stderr) == (2, True)
+    for name in ("one", "two"):
+        (tmp_path / name / "k").mkdir(parents=True)
+        kernel_files.save(tmp_path / name / "k" / "1.npy", kernels.gaussian((1.0, 1.0)))
+    folders = run(*common, "--kernels", f"{tmp_path / 'one' / 'k'},{tmp_path / 'two' / 'k'}")
+    assert (folders.exit_code, "kernel 'x2 k' is there twice" in folders.stderr) == (2, True)
+
+
+def test_unknown_methods_are_named_and_the_rest_goes_on(some: Path, tmp_path: Path) -> None:
+    words = ["quality", "--data", some, "--kernels", "bicubic", "--workers", 1, "--out", tmp_path / "out"]
+    result = run(*words, "--methods", "bicubik,bicubic")
+    assert result.exit_code == 1
+    assert "did you mean 'bicubic'" in result.stderr
+    assert {row.method for row in read_csv(tmp_path / "out" / "results.csv")} == {"bicubic"}
+
+
+def test_a_network_that_cannot_be_read_does_not_stop_the_others(some: Path, tmp_path: Path) -> None:
+    (tmp_path / "n.pth").write_bytes(b"no network")
+    words = ["quality", "--data", some, "--kernels", "bicubic", "--methods", "bicubic", "--workers", 1]
+    result = run(*words, "--network", f"theirs={tmp_path / 'n.pth'}", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "theirs is left out at x2 bicubic" in result.stderr
+    assert len(read_csv(tmp_path / "out" / "results.csv")) == 2
 
 
 def test_inputs_overwrite_nothing(some: Path, tmp_path: Path) -> None:

@@ -1,20 +1,22 @@
 """Measuring: resumable to the unit, the same numbers whatever the number of processes, nothing passed over."""
 
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from mzsr.benchmark import measure as module
-from mzsr.benchmark.cells import Cell, Source, make, read_set
+from mzsr.benchmark.cells import Case, Cell, Source, make, read_set
 from mzsr.benchmark.foreign import Results
 from mzsr.benchmark.measure import RECORDS, key, measure, plan, run
-from mzsr.benchmark.methods import parse
+from mzsr.benchmark.methods import Method, Output, parse
 from mzsr.benchmark.rows import Row, read_csv, write_csv
 from mzsr.errors import InputError
-from mzsr.imaging import files
+from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.metrics import psnr, ssim
 from mzsr.imaging.picture import Picture
 
@@ -62,8 +64,9 @@ def test_every_method_on_every_picture_in_every_cell(sources: list[Source], tmp_
     assert len(found.rows) == 8
 
 
-def test_two_processes_measure_what_one_does(sources: list[Source], tmp_path: Path) -> None:
-    one, two = (measured(sources, tmp_path / f"out{n}", workers=n) for n in (1, 2))
+def test_two_processes_measure_what_one_does(sources: list[Source], tmp_path: Path, tiny_weights: Path) -> None:
+    methods = [parse("bicubic"), parse(str(tiny_weights), [0, 2]), parse("zssr", iterations=2)]
+    one, two = (measured(sources, tmp_path / f"out{n}", workers=n, methods=methods) for n in (1, 2))
     assert numbers(one.rows) == numbers(two.rows)
 
 
@@ -117,17 +120,17 @@ def test_a_changed_picture_and_changed_results_are_measured_again(sources: list[
     assert key(unit._replace(method=theirs)) != before
 
 
-def test_what_fails_is_named_and_the_rest_goes_on(sources: list[Source], tmp_path: Path) -> None:
-    files.write(sources[0].path.parent / "small.png", Picture(torch.rand(1, 3, 6, 6)))
-    found = measured(read_set(sources[0].path.parent)[0], tmp_path / "out")
-    assert len([row for row in found.rows if row.image != "small.png"]) == 8
-    assert found.problems
-    assert all("Some" in problem for problem in found.problems)
+def test_pictures_that_are_too_small_are_named_each(sources: list[Source], tmp_path: Path) -> None:
+    for name in ("small.png", "tiny.png"):
+        files.write(sources[0].path.parent / name, Picture(torch.rand(1, 3, 6, 6)))
+    found = measured(read_set(sources[0].path.parent)[0], tmp_path / "out", cells=CELLS[:1])
+    assert {row.image for row in found.rows} == {"a.png", "b.png"}
+    assert [problem.partition(", x2")[0] for problem in found.problems] == [
+        f"{method}, Some {name}" for method in ("bicubic", "data-step") for name in ("small.png", "tiny.png")
+    ]
 
 
 def test_cells_without_a_kernel_and_methods_that_refuse_are_named(sources: list[Source], tmp_path: Path) -> None:
-    from mzsr.imaging import kernel_files, kernels
-
     (tmp_path / "one").mkdir()
     kernel_files.save(tmp_path / "one" / "k1.npy", kernels.gaussian((1.0, 1.0)))
     cells = [Cell(2, str(tmp_path / "one")), Cell(4, "g2.0d")]
@@ -174,3 +177,66 @@ def test_records_are_lines_of_json(sources: list[Source], tmp_path: Path) -> Non
     lines = (tmp_path / "out" / RECORDS).read_text().splitlines()
     assert len(lines) == 8
     assert all(json.loads(line)["rows"] for line in lines)
+
+
+def test_the_key_knows_all_that_a_row_depends_on(sources: list[Source], tmp_path: Path) -> None:
+    """The place in the set seeds noise and random kernels, and picks a kernel from a folder; its file may change."""
+    unit = module.Unit(sources[0], Cell(2, "disks"), METHODS[0], "mzsr")
+    assert key(unit) != key(unit._replace(source=replace(sources[0], index=1)))
+    noisy = unit._replace(cell=Cell(2, "g2.0d", 0.02))
+    assert key(noisy) != key(noisy._replace(source=replace(sources[0], index=1)))
+    (tmp_path / "ks").mkdir()
+    kernel_files.save(tmp_path / "ks" / "k1.npy", kernels.gaussian((1.0, 1.0)))
+    foldered = unit._replace(cell=Cell(2, str(tmp_path / "ks")))
+    before = key(foldered)
+    kernel_files.save(tmp_path / "ks" / "k1.npy", kernels.gaussian((2.0, 2.0)))
+    assert key(foldered) != before
+
+
+@dataclass(frozen=True)
+class Faulty(Method):
+    """A method that does one number of steps, and fails at the next as it is told."""
+
+    fault: str = ""
+
+    def identity(self, cell: Cell) -> str:
+        return self.fault
+
+    def refuses(self, cell: Cell) -> str:
+        return ""
+
+    def __call__(self, case: Case, source: Source, cell: Cell) -> Iterator[Output]:
+        yield Output(0, case.truth, 1.0)
+        if self.fault == "killed":
+            os._exit(1)
+        raise {"refused": InputError("take 0 steps"), "memory": MemoryError("no more"), "file": OSError(5, "broken")}[
+            self.fault
+        ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("refused", "take 0 steps"), ("memory", "MemoryError: no more"), ("file", "OSError: [Errno 5] broken")],
+)
+def test_what_was_done_before_a_fault_is_kept_and_the_fault_named_with_its_picture(
+    sources: list[Source], tmp_path: Path, fault: str, told: str
+) -> None:
+    found = measured(sources, tmp_path / "out", methods=[Faulty("faulty", fault=fault), *METHODS])
+    assert len(found.rows) == 4 * 1 + 8
+    assert sorted(found.problems) == sorted(
+        f"faulty, Some {name}, {cell}: {told}" for name in ("a.png", "b.png") for cell in CELLS
+    )
+    again = (tmp_path / "out" / RECORDS).read_text().count("faulty")
+    assert again == 0  # what failed is tried again
+
+
+def test_a_killed_process_is_one_line_and_what_is_done_stays(sources: list[Source], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a process was killed, perhaps for want of memory"):
+        measured(sources, tmp_path / "out", methods=[*METHODS, Faulty("faulty", fault="killed")], workers=2)
+    assert len(measured(sources, tmp_path / "out").rows) == 8
+
+
+def test_a_disk_that_cannot_be_written(sources: list[Source], tmp_path: Path) -> None:
+    (tmp_path / "out" / RECORDS).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"records\.jsonl cannot be written"):
+        measured(sources, tmp_path / "out")

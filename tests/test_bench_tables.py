@@ -1,5 +1,6 @@
 """The arithmetic of the tables, on rows made by hand, and the published numbers."""
 
+import math
 from typing import Any
 
 import pytest
@@ -42,6 +43,21 @@ def test_quality_has_a_column_for_every_cell_and_the_published_rows() -> None:
 def test_a_part_of_a_set_stands_beside_the_published_whole() -> None:
     told = tables.quality([row("a", 30.0, set="BSD100/10")])
     assert "| BSD100, all | MZSR, 1 step, *published* | 28.74/0.8389 |" in told
+
+
+def test_a_mean_of_fewer_pictures_says_so() -> None:
+    lines = tables.quality([row("a", 30.0), row("b", 31.0), row("a", 28.0, method="other")]).splitlines()
+    assert lines[2:4] == [
+        "| Set5 | mzsr, 0 steps | 30.50/0.9000 |",
+        "| Set5 | other, 0 steps | 28.00/0.9000 (1 of 2) |",
+    ]
+
+
+def test_a_picture_that_is_reproduced_exactly_stays_out_of_means_and_gains() -> None:
+    rows = [*stepped({"a": 0.5}), row("b", math.inf), row("b", math.inf, steps=1)]
+    assert "30.00/0.9000" in tables.quality(rows)
+    assert gain_of(rows).gain == pytest.approx(0.5)
+    assert gain_of(rows).images == 1
 
 
 @pytest.mark.parametrize("change", [{"protocol": "rgb"}, {"condition": "noise 5/255"}, {"set": "Mine"}])
@@ -97,6 +113,10 @@ def test_the_check_agrees_to_the_last_digit_and_not_beyond() -> None:
     assert not tables.check(bicubic(30.262, 0.8976))[1]
     assert not tables.check(bicubic(30.24, 0.8969))[1]
     assert not tables.check([])[1]
+    mine = [row("a", 30.0, method="bicubic-paper", steps=None, set="Mine")]
+    assert tables.check(bicubic(30.24, 0.8976) + mine)[1]
+    assert "| Mine | x2 g0.2d | 30.000/0.90000 |  | nothing is published |" in tables.check(mine)[0]
+    assert not tables.check(mine)[1]
     assert "| Set5 | x2 g0.2d | 30.262/0.89760 | 30.24/0.8976 | no |" in tables.check(bicubic(30.262, 0.8976))[0]
 
 

@@ -1,8 +1,10 @@
 """What the documents say is so: commands parse, links lead somewhere, scripts name their cost, names are described."""
 
 import ast
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +83,38 @@ def test_scripts_open_with_their_cost(script: Path) -> None:
         if not re.search(rf"^[#\s]*{word}:\s+\S", opening, flags=re.MULTILINE)
     ]
     assert not missing, f"runs/{script.name} must open with lines 'command: ...', 'machine: ...'; missing: {missing}"
+
+
+STUB = """#!/bin/bash
+for word in "$@"; do printf '%s\\0' "$word"; done >> "$LOG"
+printf '\\n' >> "$LOG"
+while [ $# -gt 0 ]; do
+    if [ "$1" = --out ]; then mkdir -p "$2"; touch "$2/results.csv"; fi
+    shift
+done
+"""
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "runs").glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_call_commands_that_exist(script: Path, tmp_path: Path) -> None:
+    """Run with a Python that only writes down what it is asked, every call of mzsr parses, and every file is there."""
+    stub, log = tmp_path / "bin" / "python", tmp_path / "log"
+    stub.parent.mkdir()
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    environment = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "LOG": str(log)}
+    words = ["bash", str(script), str(tmp_path), str(tmp_path / "out")]
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    calls = [line.split("\0")[:-1] for line in log.read_text("utf-8").split("\n")[:-1]]
+    assert calls
+    for call in calls:
+        if call[0] == "-m":
+            assert call[1] == "mzsr"
+            parse(call[2:])
+            assert all((ROOT / word).is_file() for word in call if word.startswith("runs/"))
+        else:
+            assert (ROOT / call[0]).is_file(), call
 
 
 def undocumented(tree: ast.AST, name: str) -> Iterator[str]:

@@ -78,11 +78,11 @@ def measure(
         except InputError as error:
             problems.append(_sentence(unit, error))
     units = list(keys)
-    done = _read_records(folder / RECORDS)
-    waiting = [unit for unit in units if keys[unit] not in done]
-    count = len(units) - len(waiting)
-    progress(count, len(units))
     try:
+        done = _read_records(folder / RECORDS)
+        waiting = [unit for unit in units if keys[unit] not in done]
+        count = len(units) - len(waiting)
+        progress(count, len(units))
         with (folder / RECORDS).open("a", encoding="utf-8") as records:
             _end_a_torn_line(folder / RECORDS, records)
             for unit, found, error in _outcomes(waiting, workers):
