@@ -108,6 +108,11 @@ def test_a_card_in_words() -> None:
     assert lines[0] == "mzsr"
     assert "  scales   x2, x3" in lines
     assert lines[-1] == "  score    not measured"
+    runs = ({"hours": 1.0}, {"hours": 0.25})
+    longer = card.model_copy(update={"score": {"a": "1", "b": "2"}, "earlier": runs, "hours": 0.5, "iterations": 7})
+    told = present.model_lines(longer)
+    assert "7 iterations, 0.5 h, after 2 earlier runs of 1.25 h" in told[-3]
+    assert told[-2:] == ["  score    a: 1", "           b: 2"]
     assert lines[1:] == [line for line in lines[1:] if line.startswith("  ")]
 
 

@@ -106,14 +106,16 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
 
 def model_lines(card: Card) -> list[str]:
     """Say what a model is and where it comes from."""
-    scores = "; ".join(f"{name}: {value}" for name, value in card.score.items()) or "not measured"
+    hours = sum(float(run["hours"]) for run in card.earlier)
+    after = f", after {len(card.earlier)} earlier run{'s' * (len(card.earlier) > 1)} of {hours:.3g} h" if hours else ""
+    scores = [f"{name}: {value}" for name, value in card.score.items()] or ["not measured"]
     return [
         f"{card.name}",
         f"  {card.summary}",
         f"  scales   {', '.join(f'x{scale}' for scale in card.scales)}",
         f"  data     {'; '.join(card.data)}",
-        f"  trained  {card.iterations} iterations, {card.hours:g} h, {card.machine}, commit {card.commit}",
-        f"  score    {scores}",
+        f"  trained  {card.iterations} iterations, {card.hours:g} h{after}, {card.machine}, commit {card.commit}",
+        *(f"  {'score' if not index else '':8} {score}" for index, score in enumerate(scores)),
     ]
 
 
