@@ -276,3 +276,19 @@ def test_gpu_agrees(name: str, photo: Tensor) -> None:
     torch.testing.assert_close(network(photo.cuda(), d.to("cuda")).cpu(), exact, atol=1e-3, rtol=0)
     network.precision = best_precision(torch.device("cuda"))
     assert psnr(network(photo.cuda(), d.to("cuda")).cpu(), exact) > 55
+
+
+def test_a_picture_on_the_far_corner_is_the_same_picture_moved() -> None:
+    """The same lr with its pixels one to the right and below on the grid gives the same picture, moved by as much.
+
+    So what `ensemble` makes of the paper's grid is nothing that the networks have not seen.
+    """
+    network = tiny("unfolded", tail=0.05)
+    lr = picture(40, 36)
+    near, far = (Degradation(kernels.gaussian((0.3, 0.3), size=9, offset=(at, at))) for at in (0.0, 1.0))
+    with torch.no_grad():
+        first, second = network(lr, near), network(lr, far)
+    m = 24  # the borders are mirrored in other places
+    moved = first[:, :, m : -m - 1, m : -m - 1]
+    torch.testing.assert_close(second[:, :, m + 1 : -m, m + 1 : -m], moved, rtol=0, atol=1e-4)
+    assert not torch.allclose(second[:, :, m : -m - 1, m : -m - 1], moved, atol=0.02)

@@ -16,7 +16,7 @@ from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle, relu
 
 from mzsr.config import NetworkConfig
 from mzsr.imaging.data_step import data_step, data_steps
-from mzsr.imaging.degrade import Degradation, effective_kernel, noise_map, upsample
+from mzsr.imaging.degrade import Degradation, effective_kernel, noise_map, phase, upsample
 from mzsr.imaging.resize import resize
 from mzsr.shapes import Images
 
@@ -117,11 +117,11 @@ class Unfolded(Network):
         """Start from phase-correct bicubic and go through the stages."""
         hr = upsample(lr, d)
         sigma = noise_map(d, lr)
-        features = None
+        features, corner = None, _block_corner(d)
         for stage in self._chain:
             alpha = stage.trust(sigma)
             hr, sharp = data_steps(lr, hr, d, [alpha, stage.sharper(alpha)])
-            residual, features = self._refine(stage, hr, sharp - hr, sigma, features)
+            residual, features = self._refine(stage, hr, sharp - hr, sigma, features, corner)
             hr = hr + residual
         return data_step(lr, hr, d, self.last(sigma))
 
@@ -146,18 +146,29 @@ class Unfolded(Network):
         return [stage for stage in self.stages if isinstance(stage, Stage)]
 
     def _refine(
-        self, stage: "Stage", hr: Images, sharper: Images, sigma: Float[Tensor, "#b 1 1 1"], features: Features | None
-    ) -> tuple[Images, Features]:
-        height, width = hr.shape[2:]
+        self, stage: "Stage", hr: Images, sharper: Images, sigma: Float[Tensor, "#b 1 1 1"], features: Features | None,
+        corner: tuple[int, int],
+    ) -> tuple[Images, Features]:  # fmt: skip
+        (top, left), (height, width) = corner, hr.shape[2:]
         both = torch.cat([hr, sharper], 1)
-        even = pad(both, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else both
+        over = (left, (left + width) % 2, top, (top + height) % 2)
+        even = pad(both, over, mode="replicate") if any(over) else both
         blocks = pixel_unshuffle(even, 2)  # (B, 24, H/2, W/2)
         # A standard deviation of 10/255 becomes about 1, the size of the other inputs
         level = (25.0 * sigma).expand(hr.shape[0], 1, *blocks.shape[2:])
         inputs = torch.cat([blocks, level], 1).contiguous(memory_format=self.layout)
         with self.autocast(hr.device):
             output, handed_on = stage(inputs, features)
-        return pixel_shuffle(output.to(hr.dtype), 2)[:, :, :height, :width], handed_on
+        return pixel_shuffle(output.to(hr.dtype), 2)[:, :, top : top + height, left : left + width], handed_on
+
+
+def _block_corner(d: Degradation) -> tuple[int, int]:
+    """Return where, rows and columns before the picture, its first 2x2 block begins: 0 or 1.
+
+    On the paper's grid a low-resolution pixel sits on the first place of a block. On its mirror image, where a turned
+    picture has it (`ensemble`), it would sit on a place that no training has seen; so there the blocks are moved along.
+    """
+    return tuple(round(place) % 2 if place > (d.scale - 1) / 2 + 0.25 else 0 for place in phase(d))  # pyright: ignore
 
 
 class Trust(nn.Module):
