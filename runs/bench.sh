@@ -23,6 +23,7 @@ foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
 
 bench quality flagship-x2 "${sets[@]}"
 bench quality flagship-x4 "${sets[@]}" -s 4 --kernels g2.0d
+bench quality x8 --data "$data/Set5" --methods mzsr,mzsr:x8 --steps 0,1
 bench quality adaptation-x2 "${foreign[@]}" --methods "$adapting"
 bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4
 bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicubic,mzsr-multiscale

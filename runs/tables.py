@@ -47,6 +47,11 @@ def harm_table() -> str:
     return tables.harm(rows_of("blind"))
 
 
+def x8_table() -> str:
+    """Return what the self-ensemble gains; without what is published, which stands above it already."""
+    return "\n".join(line for line in tables.quality(rows_of("x8")).splitlines() if "*published*" not in line)
+
+
 def zssr_table() -> str:
     """Return ZSSR beside what is published of it."""
     return tables.quality(rows_of("zssr"))
@@ -85,6 +90,7 @@ TABLES = {
     "adaptation": adaptation_table,
     "blind": blind_table,
     "harm": harm_table,
+    "x8": x8_table,
     "zssr": zssr_table,
     "speed": speed_table,
 }

@@ -108,6 +108,9 @@ def test_self_ensemble_averages_eight_views(case: Case, tiny_weights: Path) -> N
     (alone,), (together,) = (parse(f"{tiny_weights}{x8}", [0])(case, SOURCE, CELL) for x8 in ("", ":x8"))
     torch.testing.assert_close(alone.picture, together.picture, rtol=0, atol=5e-3)
     assert not torch.equal(alone.picture, together.picture)
+    d = case.degradation
+    user = Upscaler(tiny_weights)(case.lr, kernel=d.kernel, subsample="direct", noise=0.0, steps=0, x8=True)
+    torch.testing.assert_close(together.picture.clamp(0, 1), user.picture.pixels)
 
 
 @pytest.mark.parametrize(

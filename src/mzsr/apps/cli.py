@@ -62,6 +62,9 @@ def upscale(
     subsample: Subsample = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="auto, or like 5/255 or 0.02.")] = "auto",
     steps: Annotated[int, typer.Option(help="Gradient steps of adaptation; 0 takes none.")] = 1,
+    x8: Annotated[
+        bool, typer.Option("--x8", help="Mean of eight positions: 8 times the time, a little better.")
+    ] = False,
     model: Annotated[str, typer.Option("-n", "--model", help="A name of `mzsr models`, or a file.")] = "mzsr",
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a report about one picture.")] = None,
     tile: Annotated[int | None, typer.Option("-t", "--tile", metavar="PX", help="Tile side; 0: no tiles.")] = None,
@@ -95,8 +98,8 @@ def upscale(
     def work(source: Path, target: Path) -> None:
         with present.progress(source) as progress:
             result = upscaler(
-                source, scale=scale, size=size, kernel=kernel, subsample=subsample, noise=level, steps=steps, seed=seed,
-                progress=progress,
+                source, scale=scale, size=size, kernel=kernel, subsample=subsample, noise=level, steps=steps, x8=x8,
+                seed=seed, progress=progress,
             )  # fmt: skip
         result.save(target, quality=quality)
         record = {"input": str(source), "output": str(target), "version": __version__, **result.record()}

@@ -11,7 +11,7 @@ A method is written `NAME`, or `NAME:OPTION:OPTION`:
 
     :blind          kernel and noise are estimated, not given
     :wrong          the kernel that is given is an isotropic Gaussian of variance scale² / 2
-    :x8             self-ensemble over the eight symmetries of the square (models only)
+    :x8             self-ensemble over the eight symmetries of the square (models only), as `mzsr upscale --x8`
 
 Networks and results of other programs are in `foreign`. Cases come from `cells`, results go to `measure`.
 """

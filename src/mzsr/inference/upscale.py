@@ -25,6 +25,7 @@ from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample, linear, upsa
 from mzsr.imaging.picture import Picture, from_array, from_pil
 from mzsr.imaging.resize import resize
 from mzsr.inference.adapt import adapt, check_steps
+from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
@@ -90,6 +91,7 @@ class Upscaler:
         subsample: Subsample | None = None,
         noise: float | int | Literal["auto"] = "auto",
         steps: int = 1,
+        x8: bool = False,
         seed: int = 0,
         progress: Progress = lambda stage, done: None,
     ) -> Result:
@@ -106,6 +108,7 @@ class Upscaler:
                 `bicubic`, direct for other kernels, and with `auto` a centre-aligned grid, as photographs have.
             noise: standard deviation in [0, 1] units, or `auto`.
             steps: gradient steps of adaptation; 0 takes none.
+            x8: enlarge in the eight positions of a square and take the mean; eight times the time, a little better.
             seed: of the noise of the son.
             progress: told a stage and the share of it that is done.
 
@@ -133,9 +136,12 @@ class Upscaler:
                 crops=expert.card.crops, generator=generator,
             )  # fmt: skip
         with _timed(seconds, "enhance", progress):
-            hr = enhance(
-                expert.network, adapted.theta, rgb, d, tile=self.tile, progress=lambda done: progress("enhance", done)
-            ).clamp(0, 1)
+
+            def larger(lr: Images, d: Degradation) -> Images:
+                told = (lambda done: None) if x8 else (lambda done: progress("enhance", done))
+                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, progress=told)
+
+            hr = (ensemble(larger, rgb, d) if x8 else larger(rgb, d)).clamp(0, 1)
             agreement = _psnr(linear(hr, d), rgb)
             result, bicubic = (self._finish(pixels, picture, target) for pixels in (hr, upsample(rgb, d).clamp(0, 1)))
             alpha = None if picture.alpha is None else _fit(upsample(picture.alpha, d.to("cpu")), target).clamp(0, 1)
