@@ -29,7 +29,7 @@ bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4
 bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicubic,mzsr-multiscale
 bench quality paper-x4 --data "$data/Set5" --methods mzsr-x4-direct,mzsr-multiscale -s 4 --kernels g2.0d
 bench quality zssr --data "$data/Set5" --methods zssr --zssr-iterations 300 --kernels g0.2d,g2.0d,g_ani-d
-bench blind blind "${sets[@]}" --every 5 --kernels "gaussians,disks,boxes,motions,bicubic" --conditions clean,noise,jpeg
+bench blind blind --data "$data/BSD100" --every 5 --kernels "gaussians,disks,boxes,motions,bicubic" --conditions clean,noise,jpeg
 bench speed speed
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The flagship `mzsr` and its meta-trained sister `mzsr-meta`, from nothing to src/mzsr/weights: large-scale training over
-# a law of kernels, and meta-transfer training from there. Stop it at any time, run it again, and it goes on where it
+# The flagship `mzsr`, its weights for x4 and its meta-trained sister `mzsr-meta`, from nothing to src/mzsr/weights:
+# large-scale training over a law of kernels, then at x4 alone, and meta-transfer training. Stop it at any time, run it again, and it goes on where it
 # was. With more `iterations` in the files (and an accelerator) the same script makes better weights.
 #
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   1.2 large-scale training, 0.5 meta-transfer training
-# score:   Set5, known kernel, no step, mzsr: x2 g0.2 d 35.59, g2.0 d 36.57, g_ani d 35.82, g1.3 b 36.77, bicubic 37.02,
-#          x4 g2.0 d 30.54 dB; README for all
+# hours:   1.2 and 1.1 large-scale training, 0.6 at x4 alone, 0.5 meta-transfer training
+# score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.67, g2.0 d 36.67, g_ani d 35.96, g1.3 b 36.87, bicubic 37.12,
+#          x4 g2.0 d 30.93 dB; README for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
