@@ -4,7 +4,7 @@
 #
 # command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
 # machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13, one process for each
-# hours:   TODO
+# hours:   1.5
 # score:   README
 set -euo pipefail
 data=${1:?give the folder that holds the sets}
@@ -30,7 +30,7 @@ bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicu
 bench quality paper-x4 --data "$data/Set5" --methods mzsr-x4-direct,mzsr-multiscale -s 4 --kernels g2.0d
 bench quality zssr --data "$data/Set5" --methods zssr --zssr-iterations 300 --kernels g0.2d,g2.0d,g_ani-d
 bench blind blind --data "$data/BSD100" --every 5 --kernels "gaussians,disks,boxes,motions,bicubic" --conditions clean,noise,jpeg
-bench speed speed
+bench speed speed --limit 90s
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv
     for model in mzsr-x2-direct mzsr-x2-bicubic mzsr-x4-direct mzsr-multiscale; do

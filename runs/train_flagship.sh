@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The flagship `mzsr`, its weights for x4 and its meta-trained sister `mzsr-meta`, from nothing to src/mzsr/weights:
-# large-scale training over a law of kernels, then at x4 alone, and meta-transfer training. Stop it at any time, run it again, and it goes on where it
-# was. With more `iterations` in the files (and an accelerator) the same script makes better weights.
+# large-scale training over a law of kernels, then at x4 alone, and meta-transfer training. Stop it at any time, run it
+# again, and it goes on where it was. With more `iterations` in the files (and an accelerator) it makes better weights.
 #
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
