@@ -33,6 +33,7 @@ bench blind blind --data "$data/BSD100" --every 5 --kernels "gaussians,disks,box
 bench speed speed --limit 90s
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv
+    python runs/publish.py mzsr-x4 --method mzsr --scores docs/results/flagship-x4.csv
     for model in mzsr-x2-direct mzsr-x2-bicubic mzsr-x4-direct mzsr-multiscale; do
         python runs/publish.py "$model" --scores docs/results/paper-x2.csv docs/results/paper-x4.csv
     done

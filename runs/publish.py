@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--summary", default="")
+    parser.add_argument("--method", help="as which it was measured, where that is not its name: mzsr-x4 is mzsr at x4")
     parser.add_argument("--scores", type=Path, nargs="+", default=[], help="CSVs of mzsr bench quality")
     arguments = parser.parse_args()
     if arguments.weights:
@@ -51,7 +52,7 @@ def main() -> None:
     if arguments.scores:
         path = find_weights(arguments.name).with_suffix(".json")
         rows = [row for file in arguments.scores for row in read_csv(file)]
-        card = read_card(path).model_copy(update={"score": scores(rows, arguments.name)})
+        card = read_card(path).model_copy(update={"score": scores(rows, arguments.method or arguments.name)})
         write_atomically(path, lambda part: part.write_text(card.model_dump_json(indent=2) + "\n", "utf-8"))
         print(f"wrote scores on {path}")
 
