@@ -80,7 +80,7 @@ def _published(group: str, cell: str) -> Iterable[float]:
     """Yield what is published of MZSR with one and with ten steps, dB; nothing for a part of a set."""
     for steps in ("1 step", "10 steps"):
         for n in published():
-            if (n.set, f"x{n.scale} {n.kernel}", n.method) == (group, cell, f"MZSR, {steps}"):
+            if (n.set, n.cell, n.method) == (group, cell, f"MZSR, {steps}"):
                 yield n.psnr
 
 

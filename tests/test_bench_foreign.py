@@ -95,9 +95,9 @@ def test_a_foreign_network_is_given_low_resolution_alone(
     torch.testing.assert_close(output.picture[:, :, ::2, ::2], case.lr)
     assert network.refuses(CELL) == ""
     assert network.refuses(Cell(4, "g2.0d")) == "it enlarges 2 times"
-    before = network.identity(CELL)
+    before = network.identity(sources[0], CELL)
     (tmp_path / "n.pth").write_bytes(b"2")
-    assert network.identity(CELL) != before
+    assert network.identity(sources[0], CELL) != before
 
 
 def test_a_network_of_spandrel(sources: list[Source], tmp_path: Path) -> None:

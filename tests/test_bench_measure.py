@@ -199,7 +199,7 @@ class Faulty(Method):
 
     fault: str = ""
 
-    def identity(self, cell: Cell) -> str:
+    def identity(self, source: Source, cell: Cell) -> str:
         return self.fault
 
     def refuses(self, cell: Cell) -> str:

@@ -138,6 +138,6 @@ def test_a_model_refuses_what_it_was_not_made_for() -> None:
 
 
 def test_the_identity_follows_weights_and_settings(tiny_weights: Path) -> None:
-    assert parse("mzsr").identity(CELL) != parse("mzsr-meta").identity(CELL)
-    assert parse("zssr", iterations=10).identity(CELL) != parse("zssr", iterations=20).identity(CELL)
-    assert parse(str(tiny_weights)).identity(CELL) != parse(f"{tiny_weights}:blind").identity(CELL)
+    assert parse("mzsr").identity(SOURCE, CELL) != parse("mzsr-meta").identity(SOURCE, CELL)
+    assert parse("zssr", iterations=10).identity(SOURCE, CELL) != parse("zssr", iterations=20).identity(SOURCE, CELL)
+    assert parse(str(tiny_weights)).identity(SOURCE, CELL) != parse(f"{tiny_weights}:blind").identity(SOURCE, CELL)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from mzsr.benchmark.rows import cell_name
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels, random_kernels
 from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, phase
@@ -72,7 +73,7 @@ class Cell:
 
     def __str__(self) -> str:
         """Return the head of a column: `x2 g2.0d`."""
-        return f"x{self.scale} {self.kernel_name}" + ("" if self.condition == "clean" else f", {self.condition}")
+        return cell_name(self.scale, self.kernel_name, self.condition)
 
     @property
     def folder(self) -> str:

@@ -26,7 +26,23 @@ from mzsr.imaging import files
 
 
 @dataclass(frozen=True)
-class Results:
+class _Given:
+    """What both have in common: a name of their own, and no steps."""
+
+    spec: str
+
+    @property
+    def label(self) -> str:
+        """Return its name in every table."""
+        return self.spec
+
+    def outputs(self) -> tuple[int | None, ...]:
+        """Return that there are no steps."""
+        return (None,)
+
+
+@dataclass(frozen=True)
+class Results(_Given):
     """A folder of results under a name of its own.
 
     Attributes:
@@ -35,36 +51,25 @@ class Results:
         single: whether one cell alone is measured, so that pictures may lie in the folder itself.
     """
 
-    spec: str
     folder: Path
     single: bool
 
-    adapts = False
+    def identity(self, source: Source, cell: Cell) -> str:
+        """Return the name and a hash of the result, so that a changed file is measured again; none where none is.
 
-    @property
-    def label(self) -> str:
-        """Return its name in every table."""
-        return self.spec
-
-    def identity(self, cell: Cell) -> str:
-        """Return the name; the file itself is hashed into the record by `fingerprint`."""
-        return self.spec
-
-    def outputs(self) -> tuple[int | None, ...]:
-        """Return that there are no steps."""
-        return (None,)
+        Raises:
+            InputError: the result cannot be read.
+        """
+        path = self.find(source, cell)
+        try:
+            found = "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        except OSError as error:
+            raise InputError(f"result {path} cannot be read ({error.strerror})") from error
+        return f"{self.spec} {found}"
 
     def refuses(self, cell: Cell) -> str:
         """Return that every cell may have results."""
         return ""
-
-    def fingerprint(self, source: Source, cell: Cell) -> str:
-        """Return a hash of the result, so that a changed file is measured again; empty where there is none."""
-        path = self.find(source, cell)
-        try:
-            return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        except OSError as error:
-            raise InputError(f"result {path} cannot be read ({error.strerror})") from error
 
     def find(self, source: Source, cell: Cell) -> Path | None:
         """Return the result for a picture, or None."""
@@ -108,7 +113,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Foreign:
+class Foreign(_Given):
     """A network file that spandrel reads (RCAN, ESRGAN, SwinIR and many more); it knows no kernel.
 
     Attributes:
@@ -116,23 +121,11 @@ class Foreign:
         file: .pth or .safetensors.
     """
 
-    spec: str
     file: Path
 
-    adapts = False
-
-    @property
-    def label(self) -> str:
-        """Return its name in every table."""
-        return self.spec
-
-    def identity(self, cell: Cell) -> str:
+    def identity(self, source: Source, cell: Cell) -> str:
         """Return the name and the hash of the file."""
         return f"{self.spec} {_sha256(self.file, self.file.stat().st_mtime_ns)}"
-
-    def outputs(self) -> tuple[int | None, ...]:
-        """Return that there are no steps."""
-        return (None,)
 
     def refuses(self, cell: Cell) -> str:
         """Return why it cannot do a cell; empty where it can."""

@@ -6,7 +6,6 @@ picture and version, is not measured again; so a run that was stopped goes on, a
 
 import hashlib
 import json
-import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -19,14 +18,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mzsr.benchmark.cells import Case, Cell, Source, has_kernel, kernel_of, make
+from mzsr.benchmark.cells import Cell, Source, has_kernel, kernel_of, make
 from mzsr.benchmark.foreign import Foreign, Results
 from mzsr.benchmark.methods import Method
 from mzsr.benchmark.rows import Row
 from mzsr.errors import InputError
-from mzsr.imaging.degrade import linear
-from mzsr.imaging.metrics import psnr, ssim
-from mzsr.shapes import Images
+from mzsr.imaging.metrics import psnr, reprojection_psnr, ssim
 from mzsr.version import __version__
 
 AnyMethod = Method | Results | Foreign
@@ -142,7 +139,7 @@ def run(unit: Unit) -> Iterator[Row]:
         yield Row(
             source.set, source.path.name, source.sha256[:12], cell.scale, cell.kernel_name, cell.condition,
             method.label, output.steps, protocol, round(decibel, 4), round(similarity, 5),
-            round(_reprojection(picture, case), 3), round(output.seconds, 3),
+            round(reprojection_psnr(picture, case.lr, case.degradation), 3), round(output.seconds, 3),
         )  # fmt: skip
 
 
@@ -150,13 +147,11 @@ def key(unit: Unit) -> str:
     """Return what a record must agree in: all that a row depends on, but for the code.
 
     Raises:
-        InputError: the kernel of the picture cannot be read.
+        InputError: the kernel of the picture, or a result for it, cannot be read.
     """
     source, cell, method, protocol = unit
     kernel = hashlib.sha256(kernel_of(source, cell).contiguous().numpy().tobytes()).hexdigest()[:12]
-    identity = method.identity(cell)
-    if isinstance(method, Results):
-        identity += f" {method.fingerprint(source, cell)}"
+    identity = method.identity(source, cell)
     steps = ",".join(str(steps) for steps in method.outputs())
     picture = (source.set, source.path.name, source.sha256, str(source.index))  # the index is the seed of its noise
     return " | ".join((*picture, str(cell), cell.subsample, kernel, identity, steps, protocol, __version__))
@@ -209,11 +204,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _reprojection(picture: Images, case: Case) -> float:
-    error = float((linear(picture, case.degradation) - case.lr).double().square().mean())
-    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def _read_records(path: Path) -> dict[str, list[Row]]:

@@ -38,7 +38,7 @@ from mzsr.inference.estimate import estimate
 from mzsr.inference.tiles import enhance
 from mzsr.inference.upscale import Upscaler
 from mzsr.inference.zssr import zssr
-from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
+from mzsr.learning.checkpoint import find_weights, model_at, read_card, shipped_models
 from mzsr.learning.devices import best_precision
 from mzsr.shapes import Images, Kernel, Params
 
@@ -99,7 +99,7 @@ class Method:
         """Return whether its result depends on the number of steps."""
         return self.name not in CLASSICAL
 
-    def identity(self, cell: Cell) -> str:
+    def identity(self, source: Source, cell: Cell) -> str:
         """Return what a record must agree in to be this method's: settings, and the weights by their hash."""
         if self.name == "zssr":
             return f"{self.spec} {self.iterations}"
@@ -234,5 +234,4 @@ def _upscaler(model: str) -> Upscaler:
 
 @lru_cache(maxsize=16)
 def _card(model: str, scale: int) -> Card:
-    expert = f"{model}-x{scale}"  # as in Upscaler.at
-    return read_card(find_weights(expert if expert in shipped_models() else model).with_suffix(".json"))
+    return read_card(find_weights(model_at(model, scale)).with_suffix(".json"))

@@ -8,6 +8,8 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from mzsr.benchmark.rows import cell_name
+
 PROTOCOL = "mzsr"
 BICUBIC = "bicubic-paper"
 PSNR_DIGITS, SSIM_DIGITS = 0.01, 0.0005
@@ -23,6 +25,11 @@ class Published(NamedTuple):
     method: str
     psnr: float
     ssim: float
+
+    @property
+    def cell(self) -> str:
+        """Return the head of its column."""
+        return cell_name(self.scale, self.kernel)
 
 
 @lru_cache(maxsize=1)

@@ -6,13 +6,24 @@ Rows come from `measure`; tables, plots and pages are made of nothing else.
 import csv
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
+
+Line = TypeVar("Line")
+
+
+def cell_name(scale: int, kernel: str, condition: str = "clean") -> str:
+    """Return the head of a column, what is done to a picture.
+
+    >>> cell_name(2, "g2.0d"), cell_name(4, "disks", "noise 5/255")
+    ('x2 g2.0d', 'x4 disks, noise 5/255')
+    """
+    return f"x{scale} {kernel}" + ("" if condition == "clean" else f", {condition}")
 
 
 class Row(NamedTuple):
@@ -58,7 +69,7 @@ class Row(NamedTuple):
     @property
     def cell(self) -> str:
         """Return what was done to the picture, the head of a column: `x2 g2.0d`."""
-        return f"x{self.scale} {self.kernel}" + ("" if self.condition == "clean" else f", {self.condition}")
+        return cell_name(self.scale, self.kernel, self.condition)
 
 
 @dataclass(frozen=True)
@@ -98,16 +109,36 @@ def mean(rows: Iterable[Row]) -> tuple[float, float]:
     return statistics.fmean(finite) if finite else math.inf, statistics.fmean(row.ssim for row in found)
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows, whole or not at all."""
+def write_table(path: Path, head: Sequence[str], lines: Iterable[Iterable[object]]) -> None:
+    """Write a CSV, whole or not at all; None becomes an empty cell."""
 
     def fill(part: Path) -> None:
         with part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(Row._fields)
-            writer.writerows(_as_text(row) for row in rows)
+            writer.writerow(head)
+            writer.writerows(lines)
 
     write_atomically(path, fill)
+
+
+def read_table(path: Path, make: Callable[[dict[str, str]], Line], what: str, command: str) -> list[Line]:
+    """Return what every line of a CSV is made into.
+
+    Raises:
+        InputError: the file cannot be read, or a line has no such cells.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [make(line) for line in csv.DictReader(file)]
+    except OSError as error:
+        raise InputError(f"{what} {path} cannot be read ({error.strerror}); give a CSV of {command}") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{what} {path} are no CSV of {command} ({error}); measure them again") from error
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows, whole or not at all."""
+    write_table(path, Row._fields, rows)
 
 
 def read_csv(path: Path) -> list[Row]:
@@ -116,17 +147,7 @@ def read_csv(path: Path) -> list[Row]:
     Raises:
         InputError: the file cannot be read, or is no such table.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_from_text(row) for row in csv.DictReader(file)]
-    except OSError as error:
-        raise InputError(f"results {path} cannot be read ({error.strerror}); give a CSV of mzsr bench") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"results {path} are no CSV of mzsr bench ({error}); measure them again") from error
-
-
-def _as_text(row: Row) -> list[object]:
-    return ["" if value is None else value for value in row]
+    return read_table(path, _from_text, "results", "mzsr bench")
 
 
 def _from_text(values: dict[str, str]) -> Row:

@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from mzsr.benchmark import published
 from mzsr.benchmark.rows import Row, mean
 
@@ -49,7 +51,7 @@ def estimation(rows: Sequence[Row]) -> str:
         lines.append(
             _line([
                 name, cell, label, f"{statistics.fmean(known[image].psnr for image in shared):.2f}",
-                f"{statistics.median(losses):.2f}", f"{quantile(losses, 0.9):.2f}", f"{max(losses):.2f} ({worst})",
+                f"{statistics.median(losses):.2f}", f"{np.quantile(losses, 0.9):.2f}", f"{max(losses):.2f} ({worst})",
                 f"{agreement[0]:.1f} / {agreement[1]:.1f}",
             ])
         )  # fmt: skip
@@ -70,7 +72,7 @@ def harm(rows: Sequence[Row], baseline: str = "bicubic") -> str:
             lines.append(
                 _line([
                     f"{name}, {cell}", label, f"{statistics.fmean(before[image].psnr for image in gains):.2f}",
-                    f"{statistics.fmean(gains.values()):+.2f}", f"{quantile(list(gains.values()), 0.1):+.2f}",
+                    f"{statistics.fmean(gains.values()):+.2f}", f"{np.quantile(list(gains.values()), 0.1):+.2f}",
                     f"{gains[worst]:+.2f} ({worst})", f"{sum(gain < 0 for gain in gains.values())} of {len(gains)}",
                 ])
             )  # fmt: skip
@@ -125,7 +127,7 @@ def check(rows: Sequence[Row]) -> tuple[str, bool]:
         A table, and whether every measured set and cell agrees.
     """
     lines = _head(["set", "cell", "measured", "published", "agrees"])
-    known = {(n.set, f"x{n.scale} {n.kernel}"): n for n in published.published() if n.method == published.BICUBIC}
+    known = {(n.set, n.cell): n for n in published.published() if n.method == published.BICUBIC}
     good = []
     for name, cell in dict.fromkeys((row.set, row.cell) for row in rows):
         psnr, ssim = mean(row for row in rows if (row.set, row.cell) == (name, cell))
@@ -149,19 +151,6 @@ def worst(rows: Sequence[Row], label: str, count: int) -> list[Row]:
     return list({(row.set, row.image): row for row in reversed(ordered)}.values())[::-1][:count]
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value that a share of the others lies below, linear between neighbours.
-
-    >>> quantile([3.0, 1.0, 2.0], 0.75)
-    2.5
-    """
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
-
-
 def _mean(rows: Sequence[Row], whole: int) -> str:
     """Return PSNR/SSIM, and how many of the pictures they are the mean of where some are missing."""
     if not rows:
@@ -176,7 +165,7 @@ def _published(name: str, cells: Sequence[str]) -> list[str]:
     mine = [number for number in published.published() if number.set == plain]
     lines = []
     for method in dict.fromkeys(number.method for number in mine):
-        found = {f"x{n.scale} {n.kernel}": f"{n.psnr:.2f}/{n.ssim:.4f}" for n in mine if n.method == method}
+        found = {n.cell: f"{n.psnr:.2f}/{n.ssim:.4f}" for n in mine if n.method == method}
         if any(cell in found for cell in cells):
             whole = plain if plain == name else f"{plain}, all"
             lines.append(_line([whole, f"{method}, *published*", *(found.get(cell, "") for cell in cells)]))

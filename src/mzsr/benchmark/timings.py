@@ -3,12 +3,11 @@
 Timings come from `speed`; imports no torch.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mzsr.atomic import write_atomically
+from mzsr.benchmark.rows import read_table, write_table
 from mzsr.errors import InputError
 
 STAGES = ("read", "estimate", "adapt", "enhance", "write")
@@ -105,16 +104,9 @@ def table(timings: Sequence[Timing], flagship: str = "mzsr") -> list[str]:
 
 def write_timings(path: Path, timings: Sequence[Timing]) -> None:
     """Write timings as CSV, with what follows from them in the last two columns, whole or not at all."""
-
-    def fill(part: Path) -> None:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*Timing._fields, "total", "share_of_matmul_rate"])
-            for timing in timings:
-                values = [*timing, timing.total, timing.share_of_matmul_rate]
-                writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-
-    write_atomically(path, fill)
+    lines = ([*timing, timing.total, timing.share_of_matmul_rate] for timing in timings)
+    shown = ([f"{value:.6g}" if isinstance(value, float) else value for value in line] for line in lines)
+    write_table(path, [*Timing._fields, "total", "share_of_matmul_rate"], shown)
 
 
 def read_timings(path: Path) -> list[Timing]:
@@ -123,13 +115,7 @@ def read_timings(path: Path) -> list[Timing]:
     Raises:
         InputError: the file cannot be read, or is no such table.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_from_text(row) for row in csv.DictReader(file)]
-    except OSError as error:
-        raise InputError(f"timings {path} cannot be read ({error.strerror}); give a CSV of mzsr bench speed") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"timings {path} are no CSV of mzsr bench speed ({error}); measure them again") from error
+    return read_table(path, _from_text, "timings", "mzsr bench speed")
 
 
 def _from_text(values: dict[str, str]) -> Timing:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mzsr.errors import InputError
 from mzsr.imaging.color import rgb_to_y
+from mzsr.imaging.degrade import Degradation, linear
 from mzsr.shapes import Images
 
 _Any = Float[Tensor, "..."]  # sizes are compared below, so that a plain sentence tells what differs
@@ -119,6 +120,21 @@ def ssim(result: Images, truth: _Any, *, protocol: str = "mzsr", scale: int | fl
     numerator = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
     denominator = (mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2)
     return (numerator / denominator).mean(dim=(1, 2, 3))
+
+
+def reprojection_psnr(hr: Images, lr: Images, d: Degradation) -> float:
+    """Return how well a result explains its input: PSNR of its blurred and subsampled self against lr.
+
+    Args:
+        hr: the result, (B, C, s h, s w) in [0, 1].
+        lr: the input, (B, C, h, w) in [0, 1].
+        d: what leads from the one to the other.
+
+    Returns:
+        dB, all colours, peak 1, nothing rounded and nothing cut off; infinite for equals.
+    """
+    error = float((linear(hr, d).double() - lr.double()).square().mean())
+    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def _rules(protocol: str) -> Protocol:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample, linear, upsample
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample, upsample
+from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.imaging.picture import Picture, from_array, from_pil
 from mzsr.imaging.resize import resize
 from mzsr.inference.adapt import adapt, check_steps
@@ -29,7 +30,7 @@ from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
-from mzsr.learning.checkpoint import load_weights, shipped_models
+from mzsr.learning.checkpoint import load_weights, model_at
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images, Params
 
@@ -73,9 +74,9 @@ class Upscaler:
         self.theta: Params = dict(self.network.named_parameters())
 
     def at(self, scale: int) -> "Upscaler":
-        """Return what does the work at a scale: the shipped model `NAME-xS` where there is one, else this one."""
-        name = f"{self.model}-x{scale}"
-        if name not in shipped_models():
+        """Return what does the work at a scale; see `model_at`."""
+        name = model_at(self.model, scale)
+        if name == self.model:
             return self
         if scale not in self._experts:
             self._experts[scale] = Upscaler(name, device=self.device.type, tile=self.tile)
@@ -142,7 +143,7 @@ class Upscaler:
                 return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, progress=told)
 
             hr = (ensemble(larger, rgb, d) if x8 else larger(rgb, d)).clamp(0, 1)
-            agreement = _psnr(linear(hr, d), rgb)
+            agreement = reprojection_psnr(hr, rgb, d)
             result, bicubic = (self._finish(pixels, picture, target) for pixels in (hr, upsample(rgb, d).clamp(0, 1)))
             alpha = None if picture.alpha is None else _fit(upsample(picture.alpha, d.to("cpu")), target).clamp(0, 1)
         facts = expert._facts(picture, target, factor, d, steps, seed, told)
@@ -270,11 +271,6 @@ def _degradation(
 
 def _fit(images: Images, size: tuple[int, int]) -> Images:
     return images if tuple(images.shape[2:]) == size else resize(images, size=size)
-
-
-def _psnr(a: Images, b: Images) -> float:
-    error = float((a.double() - b.double()).square().mean())
-    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def _peak_memory(device: torch.device) -> int | None:

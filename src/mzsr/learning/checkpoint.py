@@ -76,6 +76,12 @@ def find_weights(model: str | Path) -> Path:
     return path
 
 
+def model_at(model: str, scale: int) -> str:
+    """Return the model that does the work of another at a scale: `NAME-xS` where that is shipped, else the same."""
+    expert = f"{model}-x{scale}"
+    return expert if expert in shipped_models() else model
+
+
 def shipped_models() -> list[str]:
     """Return the names of the models that the package brings."""
     return sorted(path.stem for path in _weights_folder().glob("*.safetensors"))
