@@ -47,6 +47,7 @@ ORDER = [
     "mzsr.learning.loop",
     "mzsr.learning.pretrain",
     "mzsr.learning.metatrain",
+    "mzsr.inference.compression",
     "mzsr.inference.spectra",
     "mzsr.inference.estimate",
     "mzsr.inference.adapt",

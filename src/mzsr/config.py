@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mzsr.errors import InputError
 
 Family = Literal["gaussian", "uniform", "disk", "box", "motion", "perturbed"]
+LossName = Literal["l1", "eu", "esu", "udl", "error-map", "gradient-map"]
 OptimiserName = Literal["adam", "muon"]
 
 FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
@@ -56,13 +57,34 @@ class Config(BaseModel):
 class NetworkConfig(Config):
     """Which network, and its size."""
 
-    name: Literal["paper", "unfolded"] = Field(
-        default="unfolded", description="paper: 8 x 64 of MZSR; unfolded: the flagship"
+    name: Literal["paper", "unfolded", "edsr-s", "edsr", "dpdnn"] = Field(
+        default="unfolded",
+        description="paper: 8 x 64 of MZSR; unfolded: the flagship; edsr-s: 16 x 64; edsr: 32 x 256; dpdnn: Dong et al.",
     )
-    channels: int = Field(default=64, ge=1, description="features of every hidden layer")
+    channels: int = Field(default=64, ge=1, description="not for edsr-s and edsr: features of every hidden layer")
     layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")
     stages: int = Field(default=3, ge=1, description="unfolded only: data-step/network stages")
     blocks: int = Field(default=1, ge=0, description="unfolded only: residual blocks of a stage")
+    scale: int = Field(default=0, description="edsr-s and edsr only, built for one: 2, 3 or 4; 0 where any is served")
+    log_var: bool = Field(default=False, description="a head for the log-variance: s, expected error in grey levels")
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> "NetworkConfig":
+        if self.one_scale and self.scale not in (2, 3, 4):
+            raise ValueError(f"{self.name} is built for one scale and scale is {self.scale}; set it to 2, 3 or 4")
+        if not self.one_scale and self.scale:
+            raise ValueError(f"{self.name} serves every scale and scale is {self.scale}; leave it out")
+        return self
+
+    @property
+    def one_scale(self) -> bool:
+        """Return whether the network is built for one scale."""
+        return self.name in ("edsr-s", "edsr")
+
+    @property
+    def told(self) -> bool:
+        """Return whether the network makes use of the degradation it is told; one that does not has learned its own."""
+        return self.name in ("unfolded", "dpdnn")
 
 
 class KernelLaw(Config):
@@ -113,6 +135,37 @@ class KernelLaw(Config):
         return self
 
 
+class LossConfig(Config):
+    """What large-scale training minimises; weights of udl, error-map and gradient-map are φ(how hard a pixel is)."""
+
+    name: LossName = Field(
+        default="l1",
+        description="eu, esu: result and log-variance together (step 1); udl: weighted by the log-variance of the frozen "
+        "step 1, error-map by its error, gradient-map by the gradient of the truth (step 2)",
+    )
+    scaling: Literal["linear", "log", "exponential", "sigmoid"] = Field(default="linear", description="φ of the weights")
+    offset: float = Field(
+        default=1.0, ge=0, description="added to the weights; 1: as the code of UDL, no pixel drops out; 0: as its paper"
+    )
+    normalise: bool = Field(default=False, description="divide the weights by their mean, so that they keep the rate")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, values: Any) -> Any:
+        """Let `loss: esu` stand for `loss: {name: esu}`."""
+        return {"name": values} if isinstance(values, str) else values
+
+    @property
+    def learns_log_var(self) -> bool:
+        """Return whether the log-variance is trained."""
+        return self.name in ("eu", "esu")
+
+    @property
+    def needs_step1(self) -> bool:
+        """Return whether the weights of the loss come from a network that was trained before."""
+        return self.name in ("udl", "error-map")
+
+
 class TrainConfig(Config):
     """What both stages of training share.
 
@@ -122,7 +175,6 @@ class TrainConfig(Config):
 
     network: NetworkConfig = NetworkConfig()
     law: KernelLaw = KernelLaw()
-    loss: Literal["l1"] = "l1"
     iterations: int = Field(default=20_000, ge=1)
     tasks: int = Field(
         default=1, ge=1, description="batches of an iteration on each process, each degraded its own way"
@@ -148,7 +200,12 @@ class TrainConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _patch_holds_blocks(self) -> "TrainConfig":
+    def _law_suits_network(self) -> "TrainConfig":
+        if self.network.one_scale and set(self.law.scales) != {self.network.scale}:
+            raise ValueError(
+                f"{self.network.name} is built for x{self.network.scale} and law.scales has {sorted(self.law.scales)}; "
+                "make them the same"
+            )
         for scale in self.law.scales:
             # The unfolded body works on 2x2 blocks, and a patch must hold whole low-resolution pixels
             side = self.patch - self.patch % scale
@@ -160,12 +217,23 @@ class TrainConfig(Config):
 class PretrainConfig(TrainConfig):
     """Large-scale training, θ_0 → θ_T."""
 
+    loss: LossConfig = LossConfig()
+    train: tuple[str, ...] = Field(
+        default=("*",), description="patterns of the tensors that are trained; variance.*: the head alone"
+    )
     compile: bool = Field(default=False, description="run the convolutions through torch.compile")
+
+    @model_validator(mode="after")
+    def _head_is_there(self) -> "PretrainConfig":
+        if self.loss.learns_log_var and not self.network.log_var:
+            raise ValueError(f"loss {self.loss.name} trains a log-variance; set network.log_var to true")
+        return self
 
 
 class MetaConfig(TrainConfig):
     """Meta-transfer training, θ_T → θ_M. The defaults are the flagship's; the preset `paper` is MZSR as published."""
 
+    loss: Literal["l1"] = "l1"
     iterations: int = Field(default=2000, ge=1)
     tasks: int = Field(default=4, ge=1, description="kernels of an iteration on each process")
     batch: int = Field(default=3, ge=1, description="patches of D_tr, and of D_te")
@@ -254,6 +322,14 @@ _PHOTOGRAPHS = KernelLaw(
 )  # fmt: skip
 """What happens to photographs: Gaussians above all, both grids, x2 above all."""
 
+_BICUBIC_X2 = KernelLaw(name="bicubic", scales={2: 1.0})
+
+_EDSR_S = PretrainConfig(
+    network=NetworkConfig(name="edsr-s", scale=2), law=_BICUBIC_X2, iterations=100_000, batch=64, patch=192,
+    learning_rate=1e-4, schedule="halving", halve_every=40_000, clip=1e6,
+)  # fmt: skip
+"""Step 2 of UDL; its step 1 has 30,000 iterations. Nothing is clipped: EU and ESU have gradients of another size."""
+
 PRETRAIN: dict[str, PretrainConfig] = {
     "flagship": PretrainConfig(law=_PHOTOGRAPHS, batch=8, optimiser="muon"),
     "paper": PretrainConfig(
@@ -267,8 +343,15 @@ PRETRAIN: dict[str, PretrainConfig] = {
     "smoke": PretrainConfig(
         network=NetworkConfig(channels=8, stages=1), iterations=20, batch=2, patch=32, warmup=2, save_every=5
     ),
+    "edsr-s": _EDSR_S,
+    "edsr": _EDSR_S.model_copy(update={"network": NetworkConfig(name="edsr", scale=2)}),
+    "dpdnn": _EDSR_S.model_copy(update={"network": NetworkConfig(name="dpdnn")}),
 }
-"""Named starting points of `mzsr train pretrain`; `paper` follows the repository of MZSR (batch 32, patch 96)."""
+"""Named starting points of `mzsr train pretrain`.
+
+`paper` follows the repository of MZSR (batch 32, patch 96); `edsr-s`, `edsr` and `dpdnn` that of UDL (batch 64, patch
+192, Adam 1e-4; its halving every 200 epochs, of a length it does not say, is taken as 40,000 iterations).
+"""
 
 META: dict[str, MetaConfig] = {
     "flagship": MetaConfig(

@@ -16,7 +16,7 @@ import torch
 from mzsr.benchmark.rows import cell_name
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels, random_kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, phase
+from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, informed, phase
 from mzsr.imaging.jpeg import tables
 from mzsr.shapes import Images, Kernel
 
@@ -98,7 +98,7 @@ class Case:
     Attributes:
         truth: (1, 3, H, W), cropped to a multiple of the scale.
         lr: (1, 3, H / s, W / s), rounded to 8 bits.
-        degradation: what happened, as far as it can be told to a method (it says nothing of JPEG).
+        degradation: what happened; of a JPEG the tables, as a file tells them, and an estimate of its error.
     """
 
     truth: Images
@@ -176,7 +176,7 @@ def make(source: Source, cell: Cell) -> Case:
     d = Degradation(kernel, cell.scale, cell.subsample, cell.noise, jpeg)
     generator = torch.Generator().manual_seed(source.index) if cell.noise else None
     lr = (degrade(truth, d, generator).clamp(0, 1) * 255).round() / 255
-    return Case(truth, lr, Degradation(kernel, cell.scale, cell.subsample, cell.noise))
+    return Case(truth, lr, informed(d, lr))  # a JPEG file says how it was compressed
 
 
 def kernel_of(source: Source, cell: Cell) -> Kernel:

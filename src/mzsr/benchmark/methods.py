@@ -182,7 +182,7 @@ def told(case: Case, options: Sequence[str]) -> Degradation:
     d = case.degradation
     if "blind" in options:
         found = estimate(case.lr, d.scale, grid="corner" if case.on_corner else "centre")
-        return replace(found.degradation, noise=float(found.noise))
+        return replace(found.degradation, noise=float(found.noise), jpeg=d.jpeg)
     if "wrong" in options:
         return replace(d, kernel=wrong_kernel(d.scale, case.on_corner), subsample="direct")
     return d

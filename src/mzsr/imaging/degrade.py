@@ -20,7 +20,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.borders import fold_symmetric, pad_symmetric
-from mzsr.imaging.jpeg import Subsampling, compress
+from mzsr.imaging.jpeg import Subsampling, compress, compression_error
 from mzsr.imaging.resize import resize, stretched_cubic
 from mzsr.shapes import Images, Kernels
 
@@ -36,11 +36,19 @@ class Jpeg:
         tables: quantisation of luma and chroma; see `jpeg.tables` for those of a quality.
         chroma: its subsampling.
         offset: (row, column) of the first pixel on the grid of blocks, for pictures that were cropped afterwards.
+        error: standard deviation of what it takes from a picture, [0, 1] units, one number or (b,): see
+            `jpeg.compression_error`. Networks are told of it; it changes nothing about the compression.
     """
 
     tables: Float[Tensor, "#b 2 8 8"]
     chroma: Subsampling = "4:2:0"
     offset: tuple[int, int] = (0, 0)
+    error: int | float | Float[Tensor, " b"] = 0.0
+
+    def to(self, device: torch.device | str) -> "Jpeg":
+        """Return the same compression with its tensors on another device."""
+        error = self.error.to(device) if isinstance(self.error, Tensor) else self.error
+        return replace(self, tables=self.tables.to(device), error=error)
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,7 @@ class Degradation:
     def to(self, device: torch.device | str) -> "Degradation":
         """Return the same degradation with its tensors on another device."""
         noise = self.noise.to(device) if isinstance(self.noise, Tensor) else self.noise
-        jpeg = None if self.jpeg is None else replace(self.jpeg, tables=self.jpeg.tables.to(device))
-        return replace(self, kernel=self.kernel.to(device), noise=noise, jpeg=jpeg)
+        return replace(self, kernel=self.kernel.to(device), noise=noise, jpeg=self.jpeg and self.jpeg.to(device))
 
 
 def effective_kernel(d: Degradation) -> Kernels:
@@ -198,6 +205,32 @@ def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None
 def noise_map(d: Degradation, images: Images) -> Float[Tensor, "#b 1 1 1"]:
     """Return the noise level as a tensor that broadcasts over images."""
     return torch.as_tensor(d.noise, device=images.device, dtype=images.dtype).reshape(-1, 1, 1, 1)
+
+
+def informed(d: Degradation, lr: Images) -> Degradation:
+    """Return a degradation with the error of its JPEG, if it has one, estimated from what came out of it.
+
+    Args:
+        d: the degradation.
+        lr: (B, C, h, w), low resolution as it was read from the file.
+    """
+    if d.jpeg is None:
+        return d
+    error = compression_error(lr, d.jpeg.tables, subsampling=d.jpeg.chroma, offset=d.jpeg.offset)
+    return replace(d, jpeg=replace(d.jpeg, error=error))
+
+
+def error_map(d: Degradation, images: Images) -> Float[Tensor, "#b 1 1 1"]:
+    """Return the standard deviation of all that is neither blur nor subsampling: noise, and what JPEG took.
+
+    >>> d = Degradation(kernels.delta(), noise=0.03, jpeg=Jpeg(torch.ones(1, 2, 8, 8), error=0.04))
+    >>> round(error_map(d, torch.zeros(1, 3, 8, 8)).item(), 6)
+    0.05
+    """
+    noise = noise_map(d, images)
+    if d.jpeg is None:
+        return noise
+    return torch.hypot(noise, torch.as_tensor(d.jpeg.error).to(images).reshape(-1, 1, 1, 1))
 
 
 def crop(hr: Images, scale: int) -> Images:

@@ -40,6 +40,7 @@ class Metadata:
         dpi: Horizontal and vertical resolution, pixels per inch.
         jpeg_tables: The quantisation tables of a JPEG, 64 numbers for every index; otherwise None.
         jpeg_sampling: The chroma of a JPEG: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 another; otherwise None.
+        orientation: That of the file, 1 to 8 as EXIF counts: how its pixels lay before they were turned upright.
     """
 
     format: str = ""
@@ -49,6 +50,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     jpeg_tables: dict[int, list[int]] | None = None
     jpeg_sampling: int | None = None
+    orientation: int = 1
 
 
 def metadata_of(image: Image.Image) -> Metadata:
@@ -63,6 +65,7 @@ def metadata_of(image: Image.Image) -> Metadata:
     xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
     if isinstance(xmp, str):
         xmp = xmp.encode()
+    orientation = image.getexif().get(_ORIENTATION)
     jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
     return Metadata(
         format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),  # MPO: a phone's JPEG with more behind it
@@ -72,6 +75,7 @@ def metadata_of(image: Image.Image) -> Metadata:
         dpi=_plausible(info.get("dpi")),
         jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
         jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
+        orientation=orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1,
     )
 
 

@@ -24,7 +24,7 @@ from torch.func import functional_call, vmap
 
 from mzsr.config import MetaConfig
 from mzsr.errors import InputError
-from mzsr.imaging.degrade import Degradation, phase
+from mzsr.imaging.degrade import Degradation, error_map, phase
 from mzsr.learning.cards import only_subsampling
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.inner import StepSize, descend
@@ -185,12 +185,11 @@ def step_weights(config: MetaConfig, step: int) -> list[float]:
 
 
 def _tensors(task: Task) -> tuple[Tensor, ...]:
-    d = task.query.degradation
-    noise = torch.as_tensor(d.noise, dtype=task.query.lr.dtype, device=task.query.lr.device)
-    return task.support.lr, task.support.hr, task.query.lr, task.query.hr, d.kernel, noise.reshape(-1)
+    d, lr = task.query.degradation, task.query.lr
+    return task.support.lr, task.support.hr, lr, task.query.hr, d.kernel, error_map(d, lr).flatten()
 
 
 def _task(tensors: tuple[Tensor, ...], rest: Degradation) -> Task:
-    son, father, lr, hr, kernel, noise = tensors
-    d = replace(rest, kernel=kernel, noise=noise, jpeg=None)  # the networks are not told of JPEG
+    son, father, lr, hr, kernel, error = tensors
+    d = replace(rest, kernel=kernel, noise=error, jpeg=None)  # the networks see one error, whatever it comes from
     return Task(Pair(son, father, d), Pair(lr, hr, d))

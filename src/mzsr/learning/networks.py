@@ -16,7 +16,7 @@ from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle, relu
 
 from mzsr.config import NetworkConfig
 from mzsr.imaging.data_step import data_step, data_steps
-from mzsr.imaging.degrade import Degradation, effective_kernel, noise_map, phase, upsample
+from mzsr.imaging.degrade import Degradation, effective_kernel, error_map, phase, upsample
 from mzsr.imaging.resize import resize
 from mzsr.shapes import Images
 
@@ -116,7 +116,7 @@ class Unfolded(Network):
     def forward(self, lr: Images, d: Degradation) -> Images:
         """Start from phase-correct bicubic and go through the stages."""
         hr = upsample(lr, d)
-        sigma = noise_map(d, lr)
+        sigma = error_map(d, lr)
         features, corner = None, _block_corner(d)
         for stage in self._chain:
             alpha = stage.trust(sigma)
@@ -136,8 +136,9 @@ class Unfolded(Network):
         return CUBIC_REACH + math.ceil(pixels / d.scale)
 
     def alphas(self, d: Degradation) -> list[float]:
-        """Return α' of every stage, and the last α, at the noise level of the degradation."""
-        sigma = torch.as_tensor(d.noise).to(self.last.log_alpha).max().reshape(1, 1, 1, 1)
+        """Return α' of every stage, and the last α, at the error of the degradation, noise and JPEG."""
+        image = self.last.log_alpha.reshape(1, 1, 1, 1).expand(torch.as_tensor(d.noise).numel(), -1, -1, -1)
+        sigma = error_map(d, image).max().reshape(1, 1, 1, 1)
         with torch.no_grad():
             return [float(stage.sharper(stage.trust(sigma))) for stage in self._chain] + [float(self.last(sigma))]
 

@@ -14,8 +14,8 @@ import torch
 
 from mzsr.config import KernelLaw
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade
-from mzsr.imaging.jpeg import tables
+from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, informed
+from mzsr.imaging.jpeg import Subsampling, tables
 from mzsr.imaging.random_kernels import RANDOM, misjudged
 from mzsr.learning.photographs import Photograph
 from mzsr.shapes import Images
@@ -122,7 +122,10 @@ def draw_degradations(
     jpeg = None
     if kind.compressed:
         lowest, highest = law.jpeg
-        jpeg = Jpeg(tables(torch.randint(lowest, highest + 1, (count,), generator=generator).float()))
+        quality = torch.randint(lowest, highest + 1, (count,), generator=generator).float()
+        # Most files halve chroma. Blocks begin anywhere, for pictures are cut into tiles and cropped
+        chroma: Subsampling = "4:2:0" if _draw(4, generator) else "4:4:4"
+        jpeg = Jpeg(tables(quality), chroma, (_draw(16, generator), _draw(16, generator)))
     phase = (kind.scale - 1) / 2 if kind.subsample == "bicubic" else kind.middle
     true = Degradation(drawn, kind.scale, kind.subsample, noise, jpeg, (phase, phase))
     if not kind.misjudged:
@@ -180,8 +183,8 @@ def _pair(
     generator: torch.Generator,
 ) -> Pair:
     hr = draw_patches(pictures, count, side, generator)
-    lr = degrade(hr, true.to(hr.device), generator)
-    return Pair((lr.clamp(0, 1) * 255).round() / 255, hr, told.to(hr.device))
+    lr = (degrade(hr, true.to(hr.device), generator).clamp(0, 1) * 255).round() / 255
+    return Pair(lr, hr, informed(told.to(hr.device), lr))
 
 
 def _single(d: Degradation) -> Degradation:

@@ -1,0 +1,126 @@
+"""How a picture was compressed: told by the file it came in, or, where there is none, by the traces in its pixels.
+
+A JPEG file brings its quantisation tables and chroma, so that a son can be compressed exactly as its father was. A
+JPEG that was decoded and saved as something else has left its coefficients on a lattice: multiples of the steps of its
+tables, on blocks that begin where they began then. Cropping moves the blocks and is found; resizing destroys the
+lattice, and nothing is found.
+
+Knows nothing of blur and noise. Takes a picture, gives `estimate` a Jpeg.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mzsr.imaging.degrade import Jpeg
+from mzsr.imaging.jpeg import BLOCK, Subsampling, dct_matrix, tables
+from mzsr.imaging.metadata import Metadata
+from mzsr.shapes import Images
+
+_SAMPLINGS: dict[int, Subsampling] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+MIRRORED_ROWS, MIRRORED_COLUMNS, TRANSPOSED = (3, 4, 7, 8), (2, 3, 6, 7), (5, 6, 7, 8)  # EXIF orientations
+LOWEST, HIGHEST = 30, 95  # qualities looked for: beyond them steps are 1 or 2, and colour rounding hides the lattice
+BLOCKS, LOOK = 1024, 300  # blocks looked at, at most, for the lattice and for where blocks begin; spread out
+FINEST = 4  # smallest step that rounding to RGB leaves visible
+SEEN = 0.3  # mean cosine above which a lattice is believed; without one it is 0 ± 0.03 for a thousand coefficients
+ENOUGH = 200  # coefficients beyond half a step that are needed to believe it
+
+
+def of_file(metadata: Metadata, height: int, width: int) -> Jpeg | None:
+    """Return the compression of a JPEG file, as it lies on the upright picture; None for another file.
+
+    Args:
+        metadata: of the picture, with the tables and the orientation of its file.
+        height: of the upright picture, pixels.
+        width: of the upright picture.
+
+    A picture that was turned upright has its tables transposed and its blocks begun at its far edge. 4:2:2 that lies on
+    its side, and rarer samplings, are taken for 4:2:0.
+    """
+    if not metadata.jpeg_tables:
+        return None
+    luma = metadata.jpeg_tables.get(0) or next(iter(metadata.jpeg_tables.values()))
+    pair = torch.tensor([luma, metadata.jpeg_tables.get(1, luma)], dtype=torch.float32).reshape(1, 2, BLOCK, BLOCK)
+    turned = metadata.orientation in TRANSPOSED
+    chroma = _SAMPLINGS.get(metadata.jpeg_sampling if metadata.jpeg_sampling is not None else 2, "4:2:0")
+    if turned and chroma == "4:2:2":
+        chroma = "4:2:0"
+    top = -height % (2 * BLOCK) if metadata.orientation in MIRRORED_ROWS else 0
+    left = -width % (2 * BLOCK) if metadata.orientation in MIRRORED_COLUMNS else 0
+    return Jpeg(pair.mT.contiguous() if turned else pair, chroma, (top, left))
+
+
+def of_pixels(images: Images) -> Jpeg | None:
+    """Look for the lattice that JPEG left in a picture which was not resized since.
+
+    For every quality of the standard tables, the mean over luma coefficients c of cos(2π c / step), those beyond half
+    a step, tells how well they lie on multiples of its steps. A lattice lies on all finer ones that divide it, so of
+    those that fit about as well as the best the coarsest is taken. Chroma is taken to be halved.
+
+    Args:
+        images: (1, C, h, w) in [0, 1].
+
+    Returns:
+        The compression, or None: never compressed, resized since, by unusual tables, or above quality HIGHEST.
+
+    >>> of_pixels(torch.full((1, 3, 64, 64), 0.5)) is None
+    True
+    """
+    luma = _luma(images[:1])
+    if min(luma.shape) < 3 * BLOCK:
+        return None
+    top, left = _block_corner(luma)
+    coefficients = _coefficients(luma[-top % BLOCK :, -left % BLOCK :])
+    scores = torch.stack([_on_lattice(coefficients, tables(quality)[0, 0]) for quality in range(LOWEST, HIGHEST + 1)])
+    highest = float(scores.max())
+    if highest < SEEN:
+        return None
+    quality = LOWEST + int((scores >= 0.97 * highest).nonzero()[0])
+    return Jpeg(tables(quality), "4:2:0", (top, left))
+
+
+def quality_of(jpeg: Jpeg) -> int:
+    """Return the quality of the standard whose luma table is nearest, which is that of most programs.
+
+    >>> quality_of(Jpeg(tables(83)))
+    83
+    """
+    distances = [float((tables(quality)[0, 0] - jpeg.tables[0, 0].cpu()).abs().sum()) for quality in range(1, 101)]
+    return 1 + min(range(100), key=distances.__getitem__)
+
+
+def _luma(images: Images) -> Float[Tensor, "rows columns"]:
+    """Return luma in 8-bit steps around 0, by the weights of JFIF."""
+    weights = images.new_tensor([0.299, 0.587, 0.114]) if images.shape[1] == 3 else images.new_ones(1)
+    return 255 * (images[0] * weights[:, None, None]).sum(0) - 128
+
+
+def _block_corner(luma: Float[Tensor, "rows columns"]) -> tuple[int, int]:
+    """Return how many rows and columns of the first block are missing: where most coefficients are gone."""
+    gone = [
+        ((_coefficients(luma[top:, left:], LOOK).abs() < 1).float().mean(), -top % BLOCK, -left % BLOCK)
+        for top in range(BLOCK)
+        for left in range(BLOCK)
+    ]
+    return max(gone)[1:]
+
+
+def _coefficients(luma: Float[Tensor, "rows columns"], count: int = BLOCKS) -> Float[Tensor, "_blocks 8 8"]:
+    """Return DCT coefficients of whole blocks, spread over the picture."""
+    rows, columns = (side // BLOCK for side in luma.shape)
+    blocks = luma[: rows * BLOCK, : columns * BLOCK].unflatten(1, (columns, BLOCK)).unflatten(0, (rows, BLOCK))
+    chosen = torch.linspace(0, rows * columns - 1, min(rows * columns, count)).round().long()
+    matrix = dct_matrix().to(luma)
+    return matrix @ blocks[chosen // columns, :, chosen % columns] @ matrix.T
+
+
+def _on_lattice(coefficients: Float[Tensor, "blocks 8 8"], steps: Float[Tensor, "8 8"]) -> Float[Tensor, ""]:
+    """Return the mean cosine of the coefficients on a lattice; 0 where too few are left to tell."""
+    ratio = coefficients / steps
+    telling = (ratio.abs() > 0.5) & (steps >= FINEST)
+    telling[:, 0, 0] = False  # of flat blocks, and many alike
+    if int(telling.sum()) < ENOUGH:
+        return coefficients.new_zeros(())
+    return torch.cos(2 * math.pi * ratio[telling]).mean()

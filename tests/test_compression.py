@@ -1,0 +1,78 @@
+"""compression: what a file says, and the lattice that a JPEG leaves in pixels."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mzsr.imaging.jpeg import compress, tables
+from mzsr.imaging.metadata import Metadata
+from mzsr.imaging.picture import from_pil
+from mzsr.inference.compression import of_file, of_pixels, quality_of
+
+
+def scene(height: int = 160, width: int = 200) -> Image.Image:
+    """A picture with edges, texture and colour."""
+    row, column = np.mgrid[:height, :width].astype(float)
+    noise = np.random.default_rng(0).normal(size=(height, width, 3)).cumsum(0).cumsum(1)
+    noise = noise / np.abs(noise).max()
+    waves = np.sin(row / 3 + column / 7)[..., None] * [0.2, 0.1, 0.15]
+    edges = ((row // 23 + column // 31) % 2)[..., None] * [0.3, 0.25, 0.1]
+    return Image.fromarray(((0.4 + 0.2 * noise + waves + edges).clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def as_jpeg(image: Image.Image, quality: int, orientation: int = 1, sampling: int = 2) -> Image.Image:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=sampling, exif=exif)
+    return Image.open(buffer)
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 90, 95])
+def test_the_tables_of_a_file_are_those_of_its_quality(quality: int) -> None:
+    picture = from_pil(as_jpeg(scene(), quality, sampling=0))
+    found = of_file(picture.metadata, *picture.pixels.shape[2:])
+    assert found is not None
+    assert torch.equal(found.tables, tables(quality))
+    assert (found.chroma, found.offset, quality_of(found)) == ("4:4:4", (0, 0), quality)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_turned_upright_stays_as_it_is_when_compressed_again_on_its_blocks(orientation: int) -> None:
+    """A second compression on the same blocks by the same tables changes next to nothing, on other ones much."""
+    picture = from_pil(as_jpeg(scene(157, 203), 40, orientation, sampling=0))
+    jpeg = of_file(picture.metadata, *picture.pixels.shape[2:])
+    assert jpeg is not None
+
+    def change(row: int, column: int) -> float:
+        offset = jpeg.offset[0] + row, jpeg.offset[1] + column
+        again = compress(picture.pixels, jpeg.tables, subsampling=jpeg.chroma, offset=offset)
+        return 255 * float((again - picture.pixels).square().mean().sqrt())
+
+    assert change(0, 0) < 0.8  # rounding to RGB, and clipped colours
+    assert min(change(4, 0), change(0, 4)) > 2
+
+
+def test_no_file_of_another_format_has_tables() -> None:
+    assert of_file(Metadata(format="PNG"), 10, 10) is None
+
+
+@pytest.mark.parametrize("quality", [35, 60, 80, 92])
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 6)])
+def test_traces_tell_quality_and_where_blocks_begin(quality: int, top: int, left: int) -> None:
+    image = as_jpeg(scene(), quality).convert("RGB")
+    found = of_pixels(from_pil(image.crop((left, top, image.width, image.height))).pixels)
+    assert found is not None
+    assert quality_of(found) == quality
+    assert found.offset == (top, left)
+
+
+def test_what_was_never_compressed_or_resized_since_has_no_traces() -> None:
+    image = scene()
+    assert of_pixels(from_pil(image).pixels) is None
+    resized = as_jpeg(image, 60).convert("RGB").resize((170, 140), Image.Resampling.BICUBIC)
+    assert of_pixels(from_pil(resized).pixels) is None
+    assert of_pixels(torch.rand(1, 1, 20, 200)) is None  # too small to tell
