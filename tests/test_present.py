@@ -22,7 +22,7 @@ D = Degradation(kernels.gaussian((4.0, 1.0), size=25), noise=5 / 255)
 TOLD = Estimate(D, 0.83, (4.0, 1.0), math.pi / 2, 5 / 255, False, "Gaussian blur")
 RESULT = Result(
     picture=Picture(torch.full((1, 3, 20, 32), 0.5)),
-    bicubic=torch.full((1, 3, 20, 32), 0.25),
+    lr=torch.full((1, 3, 10, 16), 0.25),
     degradation=D,
     estimate=None,
     losses=[0.02, 0.01, 0.03],
@@ -87,7 +87,7 @@ def test_the_report_of_a_grey_picture_with_warnings() -> None:
     grey = replace(
         RESULT,
         picture=Picture(torch.full((1, 1, 20, 32), 0.5), bits=16),
-        bicubic=torch.full((1, 1, 20, 32), 0.25),
+        lr=torch.full((1, 1, 10, 16), 0.25),
         estimate=TOLD,
         losses=[0.02, math.nan],
         facts={**RESULT.facts, "warnings": ["one", "two"], "peak_memory_mb": None, "steps": 0},

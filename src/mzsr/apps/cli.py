@@ -8,14 +8,15 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from mzsr.apps.batch import Records, each, fingerprint
 from mzsr.apps.bench import bench
-from mzsr.apps.jobs import claim, pair
+from mzsr.apps.jobs import claim, is_several, pair
 from mzsr.apps.training import train
 from mzsr.apps.usage import noise_level, usage
 from mzsr.errors import InputError
@@ -55,9 +56,16 @@ def upscale(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File, or folder for several. Default: NAME_x2.SUFFIX beside.")
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Folders within folders too; -o OUT gets the same ones.")
+    ] = False,
     scale: Annotated[float | None, typer.Option("-s", "--scale", help="1 to 8; 2 if nothing is said.")] = None,
     width: Annotated[int | None, typer.Option(metavar="PX", help="Width instead of a scale.")] = None,
     height: Annotated[int | None, typer.Option(metavar="PX", help="Height instead of a scale.")] = None,
+    fit: Annotated[
+        Literal["stretch", "inside", "outside"],
+        typer.Option(help="Where width and height are not in proportion: stretch to both, or fill or cover that box."),
+    ] = "stretch",
     kernel: Kernel = "auto",
     subsample: Subsample = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="auto, or like 5/255 or 0.02.")] = "auto",
@@ -70,13 +78,21 @@ def upscale(
     tile: Annotated[int | None, typer.Option("-t", "--tile", metavar="PX", help="Tile side; 0: no tiles.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the noise that a son gets.")] = 0,
-    quality: Annotated[int, typer.Option(help="1 to 100, of JPEG and WebP.")] = 95,
+    form: Annotated[
+        Literal["png", "jpg", "webp", "tif", "bmp", "avif"] | None,
+        typer.Option("--format", help="Of the results. Left out: that of the input, or the suffix of -o FILE."),
+    ] = None,
+    quality: Annotated[int, typer.Option(help="1 to 100, of JPEG, WebP and AVIF.")] = 95,
+    max_pixels: Annotated[
+        float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, whose results would fill the memory.")
+    ] = 100.0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Super-resolve pictures.
+    """Super-resolve pictures: JPEG, PNG, WebP, TIFF, BMP, AVIF, still GIF, and HEIC with the extra `heif`.
 
-    The blur and the noise of each picture are estimated, the network adapts to it, and enlarges it.
+    The blur and the noise of each picture are estimated, the network adapts to it, and enlarges it. Into a folder (-o),
+    what is done is not done again, however the last run ended: give the same command once more.
     """
     with usage():
         from mzsr.apps import present
@@ -90,19 +106,39 @@ def upscale(
         if not 1 <= quality <= 100:
             raise InputError(f"--quality is {quality}; it must lie between 1 and 100 — 95 is a good choice")
         level = "auto" if noise == "auto" else noise_level(noise)
-        if kernel != "auto":
-            kernel_files.parse(kernel)
-        jobs = pair(inputs, output, f"_x{scale or 2:g}" if size is None else "_large", overwrite, report)
+        taps = kernel if kernel in ("auto", "bicubic") else kernel_files.parse(kernel)
+        ending = f"_x{scale or 2:g}" if size is None else "_large"
+        suffix = None if form is None else f".{form}"
+        jobs = pair(inputs, output, ending, overwrite, report, recursive=recursive, suffix=suffix)
         upscaler = Upscaler(model, device=device, tile=tile)
+        options: dict[str, Any] = {
+            "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
+            "steps": steps, "x8": x8, "seed": seed,
+        }  # fmt: skip
+        records = None
+        if output is not None and is_several(inputs):
+            words = kernel if isinstance(taps, str) else taps.tolist()
+            settings = options | {"kernel": words, "quality": quality, "tile": tile, "device": upscaler.device.type}
+            made_by = {"version": __version__, "weights": upscaler.weights}
+            records = Records(output, fingerprint(settings | made_by), overwrite)
 
     def work(source: Path, target: Path) -> None:
-        with present.progress(source) as progress:
-            result = upscaler(
-                source, scale=scale, size=size, kernel=kernel, subsample=subsample, noise=level, steps=steps, x8=x8,
-                seed=seed, progress=progress,
-            )  # fmt: skip
-        result.save(target, quality=quality)
-        record = {"input": str(source), "output": str(target), "version": __version__, **result.record()}
+        task = None if records is None else records.task(source, target)
+        if task is not None and task.told is not None:
+            bar.skip()
+            if as_json:
+                typer.echo(json.dumps(task.told | {"input": str(source), "output": str(target), "skipped": True}))
+            return
+        result = upscaler(source, max_pixels=round(1e6 * max_pixels), progress=bar.stage(source), **options)
+
+        def save(path: Path) -> dict[str, Any]:
+            result.save(path, quality=quality)
+            return {"input": str(source), "output": str(target), "version": __version__, **result.record()}
+
+        if records is None or task is None:
+            record = save(target)
+        else:
+            record = records.finish(task, save)
         typer.echo(json.dumps(record) if as_json else present.one_line(source, target, result))
         for warning in result.facts["warnings"]:
             typer.echo(f"mzsr: {source}: mind: {warning}", err=True)
@@ -110,7 +146,15 @@ def upscale(
             command = shlex.join(["mzsr", *sys.argv[1:]])
             write_report(report, present.report_data(source, result, command, __version__))
 
-    _each(jobs, work)
+    name = jobs[0][0] if len(jobs) == 1 else f"{len(jobs)} pictures"
+    swept = nullcontext() if records is None else records.swept()
+    with usage(), swept, present.progress(name, len(jobs)) as tell:
+        bar = present.ListProgress(len(jobs), tell)
+        failed = each(jobs, work, lambda reason: typer.echo(f"mzsr: {reason}", err=True))
+    if len(jobs) > 1:
+        typer.echo(f"mzsr: {present.summary(len(jobs), bar.skipped, failed)}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -198,18 +242,3 @@ def models(as_json: Json = False) -> None:
 def main() -> None:
     """Run the command line."""
     app()
-
-
-def _each(jobs: list[tuple[Path, Path]], work: Callable[[Path, Path], None]) -> None:
-    """Do every job; one that fails is named and does not stop the others."""
-    failed = 0
-    for source, target in jobs:
-        try:
-            work(source, target)
-        except InputError as error:
-            failed += 1
-            typer.echo(f"mzsr: {error}" if str(source) in str(error) else f"mzsr: {source}: {error}", err=True)
-    if failed:
-        if len(jobs) > 1:
-            typer.echo(f"mzsr: {failed} of {len(jobs)} pictures failed, {len(jobs) - failed} are done", err=True)
-        raise typer.Exit(1)

@@ -1,51 +1,81 @@
 """Which picture goes where: inputs and outputs in pairs, and no output in a place that is taken.
 
-All of it is settled before any work begins, so that nobody waits an hour to hear of a folder that does not exist.
+All of it is settled before any work begins, so that nobody waits an hour to hear of a folder that cannot be written.
 """
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
+from mzsr.apps.batch import read_record
 from mzsr.errors import InputError
 
 
 def pair(
-    inputs: list[Path], output: Path | None, ending: str, overwrite: bool, report: Path | None
+    inputs: list[Path],
+    output: Path | None,
+    ending: str,
+    overwrite: bool,
+    report: Path | None,
+    *,
+    recursive: bool = False,
+    suffix: str | None = None,
 ) -> list[tuple[Path, Path]]:
     """Pair every input picture with its output.
 
     Args:
         inputs: pictures, and folders of pictures.
-        output: a file for one picture, a folder for several; None puts each beside its input.
+        output: a file for one picture, a folder for several, made when it is needed; None puts each beside its input.
         ending: what is added to the name of an input.
-        overwrite: whether outputs may replace what is there.
+        overwrite: whether outputs may replace what is there; those with a done-record may at any rate.
         report: a page about the one picture.
+        recursive: look into folders within folders, and make the same ones in the output.
+        suffix: of the outputs; None takes that of the input where it can be written, else .png.
 
     Raises:
         InputError: an output that would overwrite or collide, or that cannot be written.
     """
     from mzsr.imaging.files import SUFFIXES, check_writable  # loads PyTorch, and `--help` must answer at once
 
-    sources = [source for path in inputs for source in _pictures(path)]
-    several = len(sources) > 1 or os.path.isdir(inputs[0])
+    folders = [path for path in inputs if os.path.isdir(path)]
+    _check_folders(folders, output, recursive)
+    found = [each for path in inputs for each in _pictures(path, recursive, output)]
+    sources = [source for source, _ in found]
+    several = is_several(inputs)
     if report is not None and several:
         raise InputError(f"--report takes one picture, {len(sources)} are given; run it once for each")
-    if several and output is not None and not os.path.isdir(output):
-        raise InputError(f"{len(sources)} pictures go to {output}, which is no folder; create it, or give one picture")
+    if several and output is not None and (os.path.isfile(output) or output.suffix.lower() in SUFFIXES):
+        if not os.path.isdir(output):
+            raise InputError(
+                f"{len(sources)} pictures go to {output}, which is no folder; create it, or give one picture"
+            )
+    if not several and output is not None and suffix and output.suffix.lower() != suffix:
+        raise InputError(f"-o {output} and --format {suffix[1:]} differ; leave one of them out, or make them agree")
     taken = {os.path.realpath(source) for source in sources}
     jobs = []
-    for source in sources:
-        suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
-        name = f"{source.stem}{ending}{suffix}"
-        target = source.with_name(name) if output is None else output / name if several else output
-        check_writable(target)
-        claim(target, taken, overwrite)
+    for source, inside in found:
+        kept = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
+        name = f"{source.stem}{ending}{suffix or kept}"
+        target = source.with_name(name) if output is None else output / inside / name if several else output
+        own = several and output is not None
+        # A folder that does not exist will be made in the first one that does
+        place = target.parent if not own else next(f for f in (target.parent, *target.parents) if os.path.exists(f))
+        check_writable(place / target.name)
+        if own and place != target.parent:
+            _reserve(target, taken)
+        else:
+            claim(target, taken, overwrite or (own and read_record(output, target) is not None))
         jobs.append((source, target))
     if report is not None:
         if report.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"report {report} ends in '{report.suffix}'; it is a page — name it FILE.html")
         claim(report, taken, overwrite)
     return jobs
+
+
+def is_several(inputs: list[Path]) -> bool:
+    """Tell whether outputs go into a folder: several inputs, or a folder, however many pictures it holds."""
+    return len(inputs) > 1 or os.path.isdir(inputs[0])
 
 
 def claim(path: Path, taken: set[str], overwrite: bool) -> None:
@@ -59,28 +89,58 @@ def claim(path: Path, taken: set[str], overwrite: bool) -> None:
     Raises:
         InputError: a folder, a place in no folder, an input, another output, or a file that exists.
     """
-    real = os.path.realpath(path)
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder; a file is required — add a name")
-    if not os.path.isdir(os.path.dirname(real)):
+    if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
         raise InputError(f"{path} lies in no folder that exists; an existing one is required — create it")
-    if real in taken:
-        raise InputError(f"{path} is an input itself, or the output of another; choose another name or another folder")
+    _reserve(path, taken)
     if os.path.exists(path) and not overwrite:
         raise InputError(f"{path} exists; add --overwrite to replace it, or choose another output")
+
+
+def _reserve(path: Path, taken: set[str]) -> None:
+    real = os.path.realpath(path)
+    if real in taken:
+        raise InputError(f"{path} is an input itself, or the output of another; choose another name or another folder")
     taken.add(real)
 
 
-def _pictures(path: Path) -> list[Path]:
-    """Return a file as it is given, and of a folder the pictures in it, in the order of their names."""
-    from mzsr.imaging.files import SUFFIXES
+def _check_folders(folders: list[Path], output: Path | None, recursive: bool) -> None:
+    if recursive and not folders:
+        raise InputError("--recursive is given, but no folder among the inputs; name a folder, or leave it out")
+    if recursive and output is None:
+        raise InputError("--recursive needs a folder for the results; add -o FOLDER")
+    for folder in folders:
+        if output is not None and os.path.realpath(folder) == os.path.realpath(output):
+            raise InputError(
+                f"-o {output} is the folder of the inputs, and results would be inputs the next time; choose another"
+            )
+
+
+def _pictures(path: Path, recursive: bool, output: Path | None) -> list[tuple[Path, Path]]:
+    """Return (picture, its folder within `path`): a file as it is given, of a folder the pictures by their names.
+
+    Hidden files and folders are passed over, and the folder of the outputs.
+    """
+    from mzsr.imaging.files import READABLE
 
     if not os.path.isdir(path):
-        return [path]
-    try:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-    except OSError as error:
-        raise InputError(f"folder {path} cannot be read ({error.strerror}); read permission is required") from error
-    if not inside:
-        raise InputError(f"{path} is a folder without pictures; {', '.join(SUFFIXES)} are read — name another")
-    return inside
+        return [(path, Path())]
+
+    def refuse(error: OSError) -> NoReturn:
+        raise InputError(
+            f"folder {error.filename} cannot be read ({error.strerror}); read permission is required"
+        ) from error
+
+    skipped = None if output is None else os.path.realpath(output)
+    found = []
+    for here, folders, names in os.walk(path, onerror=refuse):
+        folders[:] = sorted(
+            name for name in folders if recursive and name[0] != "." and os.path.realpath(Path(here, name)) != skipped
+        )
+        pictures = sorted(name for name in names if name[0] != "." and Path(name).suffix.lower() in READABLE)
+        found += [(Path(here, name), Path(here).relative_to(path)) for name in pictures]
+    if not found:
+        remedy = "name another" if recursive else "name another, or add --recursive to look into folders inside"
+        raise InputError(f"{path} is a folder without pictures; {', '.join(READABLE)} are read — {remedy}")
+    return found

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -119,8 +119,55 @@ def model_lines(card: Card) -> list[str]:
     ]
 
 
+def summary(total: int, skipped: int, failed: Sequence[Path]) -> str:
+    """Say in one line what became of a list of pictures.
+
+    >>> summary(3, 1, [Path("in/b.jpg")])
+    '1 of 3 pictures failed, 2 are done, 1 of them before: in/b.jpg'
+    """
+    before = f", {skipped} of them before" if skipped else ""
+    if not failed:
+        return f"{total} pictures are done{before}"
+    done, names = total - len(failed), ", ".join(map(str, failed))
+    return f"{len(failed)} of {total} pictures failed, {done} {'is' if done == 1 else 'are'} done{before}: {names}"
+
+
+class ListProgress:
+    """Where a list of pictures stands; what was done before is left out of the share, and so of the time left.
+
+    >>> said = []
+    >>> bar = ListProgress(3, lambda stage, done: said.append((stage, done)))
+    >>> bar.skip()
+    >>> bar.stage(Path("in/b.png"))("enhance", 0.5)
+    >>> said
+    [('2 of 3, b.png, enhance', 0.25)]
+    """
+
+    def __init__(self, total: int, tell: Callable[[str, float], None]) -> None:
+        """Begin before the first of `total` pictures; `tell` is what `progress` yields."""
+        self.total, self.begun, self.skipped = total, 0, 0
+        self._tell = tell
+
+    def skip(self) -> None:
+        """Count a picture that was done before."""
+        self.skipped += 1
+
+    def stage(self, source: Path) -> Callable[[str, float], None]:
+        """Begin a picture, and return what its stages are told to."""
+        if self.total == 1:
+            return self._tell
+        self.begun += 1
+        place, before, left = f"{self.begun + self.skipped} of {self.total}", self.begun - 1, self.total - self.skipped
+
+        def tell(stage: str, done: float) -> None:
+            within = done if stage == "enhance" else 0.0  # the others take next to no time
+            self._tell(f"{place}, {source.name}, {stage}", (before + within) / left)
+
+        return tell
+
+
 @contextmanager
-def progress(name: Path, total: int = 100) -> Iterator[Callable[[str, float], None]]:
+def progress(name: str | Path, total: int = 100) -> Iterator[Callable[[str, float], None]]:
     """Show a bar with the time left on a terminal; elsewhere a line for every tenth of long work."""
     if not sys.stderr.isatty():
         told = -1
@@ -143,7 +190,9 @@ def progress(name: Path, total: int = 100) -> Iterator[Callable[[str, float], No
         TimeRemainingColumn(),
     )
     # The time left is judged by the last hour, since one piece of long work may take minutes
-    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=3600) as bars:
+    both = sys.stdout.isatty()  # else what is printed belongs into a file, and not above the bar
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=3600, redirect_stdout=both) as bars:
         task = bars.add_task("", total=1.0, name=str(name), stage="")
         yield lambda stage, done: bars.update(task, completed=done, stage=stage)
 

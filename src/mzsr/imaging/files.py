@@ -29,8 +29,11 @@ from mzsr.imaging.picture import Picture, from_array, from_pil
 MAX_PIXELS = 100_000_000  # read by default; ten thousand square is 1.2 GB of floats before any network runs
 SUFFIXES = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
+    ".avif": "AVIF",
 }  # fmt: skip
-_READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+READABLE = (*SUFFIXES, ".gif", ".heic", ".heif", ".jfif", ".mpo")
+_FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands at byte 8
 # What pillow's decoders and libvips raise on damaged bytes.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error, pyvips.Error)
 _quiet_lock = threading.Lock()
@@ -38,7 +41,7 @@ Image.init()  # registers every format; on its own, pillow does so only after th
 
 
 def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read one picture from a JPEG, PNG, WebP, TIFF, BMP or still GIF file.
+    """Read one picture from a JPEG, PNG, WebP, TIFF, BMP, AVIF, still GIF or, with pillow-heif, HEIC file.
 
     Args:
         path: The file.
@@ -52,7 +55,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
         try:
             return _decode(data, max_pixels)
         except UnidentifiedImageError as error:
-            known = "JPEG, PNG, WebP, TIFF, BMP or GIF of 8 or 16 bits"
+            known = "JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF or HEIC"
             raise InputError(f"{path} is no image that can be read; {known} is required — convert it first") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -142,7 +145,7 @@ def _bytes_of(path: Path) -> bytes:
 
 def _decode(data: bytes, max_pixels: int) -> Picture:
     try:
-        image = Image.open(io.BytesIO(data), formats=_READABLE)
+        image = Image.open(io.BytesIO(data), formats=_formats_of(data))
     except UnidentifiedImageError:
         # Pillow knows few kinds of 16-bit TIFF (none of grey with alpha), libvips nearly all.
         if not data.startswith((b"II*\0", b"MM\0*")) or (array := _sixteen_bits(data, max_pixels)) is None:
@@ -152,7 +155,11 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         # A phone's JPEG may hold previews and depth behind the photograph (MPO); elsewhere frames are an animation.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         _require_one_frame_within(max_pixels, *image.size, frames)
-        array = _sixteen_bits(data, max_pixels) if image.format in ("PNG", "TIFF") else None
+        array = None
+        if image.format in ("PNG", "TIFF", "AVIF"):
+            array = _sixteen_bits(data, max_pixels)
+        elif image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
+            array = _deep_heic(data, image.info["bit_depth"])
         if array is None:
             return from_pil(image)
         image.load()  # PNG may keep metadata behind the pixels
@@ -160,6 +167,20 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         if image.mode in ("CMYK", "LAB"):
             metadata = replace(metadata, icc=None)  # the pixels are sRGB now
         return from_array(array, metadata=metadata)
+
+
+def _formats_of(data: bytes) -> list[str]:
+    """Return what pillow may try; HEIC needs an extra, since its decoder has a licence of its own."""
+    if data[4:8] != b"ftyp" or data[8:12] not in _HEIC or b"avif" in data[12:32]:
+        return _FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise InputError(
+            "it is a HEIC picture, and pillow-heif is not installed; pip install 'mzsr[heif]', or convert it to JPEG"
+        ) from error
+    register_heif_opener(thumbnails=False)
+    return ["HEIF"]
 
 
 @contextmanager
@@ -199,4 +220,22 @@ def _sixteen_bits(data: bytes, max_pixels: int) -> np.ndarray | None:
         )
     elif image.interpretation not in ("rgb16", "grey16"):
         image = image.colourspace("rgb16")
-    return image.numpy()
+    array = image.numpy()
+    bits = image.get("bits-per-sample") if "bits-per-sample" in image.get_fields() else 16
+    return _spread(array, bits) if image.get("vips-loader").startswith("heifload") else array
+
+
+def _deep_heic(data: bytes, bits: int) -> np.ndarray:
+    """Decode a HEIC of 10 or 12 bits to 16, turned upright by its own decoder; pillow would drop the lower ones."""
+    from pillow_heif import open_heif
+
+    return _spread(np.asarray(open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)), bits)
+
+
+def _spread(array: np.ndarray, bits: int) -> np.ndarray:
+    """Spread 10 or 12 bits, which decoders leave in the upper ones of 16, over the whole range: white becomes 65535.
+
+    >>> _spread(np.array([1023 << 6], np.uint16), 10).item()
+    65535
+    """
+    return np.round((array >> (16 - bits)) * (65535 / (2**bits - 1))).astype(np.uint16)

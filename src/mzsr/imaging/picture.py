@@ -21,6 +21,7 @@ _PLAIN = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA",
     "RGBa": "RGBA", "YCbCr": "RGB", "HSV": "RGB", "CMYK": "RGB",
 }  # fmt: skip
+_BAND = 256  # rows that are rounded at a time: copies of a large picture would take gigabytes
 _FLOAT_SLACK = 1e-3  # a float array may leave [0, 1] by rounding, not by a factor of 255
 
 
@@ -93,14 +94,20 @@ def to_array(picture: Picture, *, like: np.ndarray | None = None) -> np.ndarray:
     Raises:
         InputError: If a value is not finite.
     """
-    tensor = picture.pixels if picture.alpha is None else torch.cat((picture.pixels, picture.alpha), dim=1)
-    if not torch.isfinite(tensor).all():
-        raise InputError("picture holds NaN or infinity; every value must be finite — fewer steps may keep it stable")
+    planes = [picture.pixels[0]] if picture.alpha is None else [picture.pixels[0], picture.alpha[0]]
     dtype = like.dtype if like is not None else np.dtype(np.uint8 if picture.bits == 8 else np.uint16)
-    planes = tensor[0].detach().cpu().clamp(0, 1)  # (C, H, W)
-    if np.issubdtype(dtype, np.integer):
-        planes = planes.mul(np.iinfo(dtype).max).round_()
-    array = np.ascontiguousarray(planes.permute(1, 2, 0).numpy().astype(dtype))  # (H, W, C)
+    height, width = picture.pixels.shape[2:]
+    array = np.empty((height, width, sum(plane.shape[0] for plane in planes)), dtype)
+    for top in range(0, height, _BAND):
+        band = torch.cat([plane[:, top : top + _BAND].detach().cpu() for plane in planes])  # (C, rows, W)
+        if not torch.isfinite(band).all():
+            raise InputError(
+                "picture holds NaN or infinity; every value must be finite — fewer steps may keep it stable"
+            )
+        band = band.clamp_(0, 1)
+        if np.issubdtype(dtype, np.integer):
+            band = band.mul_(np.iinfo(dtype).max).round_()
+        array[top : top + _BAND] = band.permute(1, 2, 0).numpy()
     keep_axis = like is not None and like.ndim == 3
     return array[..., 0] if array.shape[2] == 1 and not keep_axis else array
 

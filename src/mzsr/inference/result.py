@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from mzsr.imaging import files, kernels
-from mzsr.imaging.degrade import Degradation, phase
+from mzsr.imaging.degrade import Degradation, phase, upsample
 from mzsr.imaging.picture import Picture, to_array, to_pil
+from mzsr.imaging.resize import resize
 from mzsr.inference.estimate import Estimate
 from mzsr.shapes import Images
 
@@ -25,7 +27,7 @@ class Result:
 
     Attributes:
         picture: the result, clamped to [0, 1], with the alpha and the metadata of the input.
-        bicubic: the same enlargement by phase-correct bicubic, (1, C, H, W): what it has to beat.
+        lr: the pixels of the input.
         degradation: what the input is taken to have gone through.
         estimate: where the kernel comes from, or None where it was given.
         losses: adaptation loss after 0, 1, … steps; empty without adaptation.
@@ -36,7 +38,7 @@ class Result:
     """
 
     picture: Picture
-    bicubic: Images
+    lr: Images
     degradation: Degradation
     estimate: Estimate | None
     losses: list[float]
@@ -45,6 +47,12 @@ class Result:
     seconds: dict[str, float]
     facts: dict[str, Any]
     given: Input = field(repr=False)
+
+    @cached_property
+    def bicubic(self) -> Images:
+        """Return the same enlargement by phase-correct bicubic, (1, C, H, W): what the result has to beat."""
+        rows, columns = self.picture.pixels.shape[2:]
+        return enlarge(self.lr, self.degradation, (rows, columns))
 
     @property
     def image(self) -> np.ndarray | Image.Image | Tensor:
@@ -83,3 +91,19 @@ class Result:
             "reprojection_psnr_db": round(self.reprojection_psnr, 3) if self.reprojection_psnr < math.inf else None,
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
         }
+
+
+def enlarge(images: Images, d: Degradation, size: tuple[int, int]) -> Images:
+    """Enlarge by phase-correct bicubic to the size of a result, clamped to [0, 1].
+
+    Args:
+        images: (1, C, h, w), of the input.
+        d: its degradation, which knows the grid.
+        size: (height, width) of the result.
+    """
+    return resized(upsample(images, d), size).clamp_(0, 1)
+
+
+def resized(images: Images, size: tuple[int, int]) -> Images:
+    """Bring pictures to a size by antialiased bicubic; those that have it stay as they are."""
+    return images if tuple(images.shape[2:]) == size else resize(images, size=size)

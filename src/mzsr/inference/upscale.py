@@ -15,27 +15,27 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample, upsample
+from mzsr.imaging.alpha import bleed
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.imaging.picture import Picture, from_array, from_pil
-from mzsr.imaging.resize import resize
 from mzsr.inference.adapt import adapt, check_steps
 from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
-from mzsr.inference.result import Input, Result
+from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
-from mzsr.learning.checkpoint import load_weights, model_at
+from mzsr.learning.checkpoint import find_weights, load_weights, model_at, read_card
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images, Params
 
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
 MAX_TILE = 4096
+Fit = Literal["stretch", "inside", "outside"]
 KernelInput = str | Path | np.ndarray | Tensor
 Progress = Callable[[str, float], None]
 
@@ -73,6 +73,12 @@ class Upscaler:
         self.network.precision = best_precision(self.device)
         self.theta: Params = dict(self.network.named_parameters())
 
+    @property
+    def weights(self) -> list[str]:
+        """Return the sha256 of all weights that may do the work, at one scale or another."""
+        names = sorted({model_at(self.model, scale) for scale in range(1, MAX_SCALE + 1)})
+        return [read_card(find_weights(name).with_suffix(".json")).sha256 for name in names]
+
     def at(self, scale: int) -> "Upscaler":
         """Return what does the work at a scale; see `model_at`."""
         name = model_at(self.model, scale)
@@ -88,12 +94,14 @@ class Upscaler:
         *,
         scale: float | int | None = None,
         size: tuple[int | None, int | None] | None = None,
+        fit: Fit = "stretch",
         kernel: KernelInput = "auto",
         subsample: Subsample | None = None,
         noise: float | int | Literal["auto"] = "auto",
         steps: int = 1,
         x8: bool = False,
         seed: int = 0,
+        max_pixels: int = files.MAX_PIXELS,
         progress: Progress = lambda stage, done: None,
     ) -> Result:
         """Super-resolve one picture.
@@ -104,6 +112,8 @@ class Upscaler:
             scale: 1 to 8; 2 if size is not given either. What is no whole number is reached from the next one by
                 antialiased bicubic.
             size: (height, width) instead of a scale; one of them may be None, and follows in proportion.
+            fit: where both are given: `stretch` to them, or keep the proportions and take the largest size `inside`
+                that box, or the smallest `outside` it.
             kernel: `auto` estimates it from the picture; else a tensor or an array, or what `kernel_files.parse` reads.
             subsample: `direct` (every s-th pixel, the paper's grid) or `bicubic`. Left out: bicubic for the kernel
                 `bicubic`, direct for other kernels, and with `auto` a centre-aligned grid, as photographs have.
@@ -111,6 +121,7 @@ class Upscaler:
             steps: gradient steps of adaptation; 0 takes none.
             x8: enlarge in the eight positions of a square and take the mean; eight times the time, a little better.
             seed: of the noise of the son.
+            max_pixels: of a file; larger ones are refused before they are decoded.
             progress: told a stage and the share of it that is done.
 
         Raises:
@@ -119,10 +130,10 @@ class Upscaler:
         check_options(scale, size, steps)
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
-            picture = _picture(image)
-            rgb = picture.pixels.expand(-1, 3, -1, -1).to(self.device)
+            picture = _picture(image, max_pixels)
+            rgb = bleed(picture.pixels, picture.alpha).expand(-1, 3, -1, -1).to(self.device)
         height, width = rgb.shape[2:]
-        factor, target = _target(height, width, scale, size)
+        factor, target = _target(height, width, scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
         expert = self.at(whole)
         if not (isinstance(kernel, str) and kernel == "bicubic"):
@@ -142,22 +153,17 @@ class Upscaler:
                 told = (lambda done: None) if x8 else (lambda done: progress("enhance", done))
                 return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, progress=told)
 
-            hr = (ensemble(larger, rgb, d) if x8 else larger(rgb, d)).clamp(0, 1)
+            hr = (ensemble(larger, rgb, d) if x8 else larger(rgb, d)).clamp_(0, 1)
             agreement = reprojection_psnr(hr, rgb, d)
-            result, bicubic = (self._finish(pixels, picture, target) for pixels in (hr, upsample(rgb, d).clamp(0, 1)))
-            alpha = None if picture.alpha is None else _fit(upsample(picture.alpha, d.to("cpu")), target).clamp(0, 1)
+            hr = resized(hr, target).clamp_(0, 1).cpu()
+            hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
+            d = d.to("cpu")
+            alpha = None if picture.alpha is None else enlarge(picture.alpha, d, target)
         facts = expert._facts(picture, target, factor, d, steps, seed, told)
         return Result(
-            replace(picture, pixels=result, alpha=alpha), bicubic, d.to("cpu"), told,
+            replace(picture, pixels=hr, alpha=alpha), picture.pixels, d, told,
             adapted.losses, adapted.kept, agreement, seconds, facts, image,
         )  # fmt: skip
-
-    def _finish(
-        self, pixels: Images, picture: Picture, target: tuple[int, int]
-    ) -> Float[Tensor, "1 _colors _rows _columns"]:
-        """Bring a picture to its final size, its colours and the CPU."""
-        pixels = _fit(pixels, target).clamp(0, 1).cpu()
-        return pixels if picture.pixels.shape[1] == 3 else pixels.mean(1, keepdim=True)
 
     def _facts(
         self, picture: Picture, target: tuple[int, int], factor: float, d: Degradation, steps: int, seed: int,
@@ -195,9 +201,9 @@ def upscale(image: Input, *, model: str | Path = "mzsr", device: str = "auto", *
     return Upscaler(model, device=device)(image, **options)
 
 
-def _picture(image: Input) -> Picture:
+def _picture(image: Input, max_pixels: int) -> Picture:
     if isinstance(image, str | Path):
-        picture = files.read(image)
+        picture = files.read(image, max_pixels=max_pixels)
     elif isinstance(image, np.ndarray):
         picture = from_array(image)
     elif isinstance(image, Image.Image):
@@ -230,14 +236,17 @@ def check_options(scale: float | int | None, size: tuple[int | None, int | None]
 
 
 def _target(
-    height: int, width: int, scale: float | int | None, size: tuple[int | None, int | None] | None
-) -> tuple[float, tuple[int, int]]:
+    height: int, width: int, scale: float | int | None, size: tuple[int | None, int | None] | None, fit: Fit
+) -> tuple[float, tuple[int, int]]:  # fmt: skip
     """Return the scale and the size of the output from whichever was given."""
     sides = height, width
     if size is None:
         factor = float(2 if scale is None else scale)
         return factor, (round(height * factor), round(width * factor))
-    factor = max(asked / side for asked, side in zip(size, sides, strict=True) if asked is not None)
+    factors = [asked / side for asked, side in zip(size, sides, strict=True) if asked is not None]
+    factor = min(factors) if fit == "inside" else max(factors)
+    if fit != "stretch":
+        size = max(round(height * factor), 1), max(round(width * factor), 1)
     rows, columns = (round(side * factor) if asked is None else asked for asked, side in zip(size, sides, strict=True))
     if not 1 <= factor <= MAX_SCALE:
         raise InputError(
@@ -267,10 +276,6 @@ def _degradation(
             f"{rows}; give a smaller kernel or a larger picture"
         )
     return Degradation(taps, scale, sampling, level), None
-
-
-def _fit(images: Images, size: tuple[int, int]) -> Images:
-    return images if tuple(images.shape[2:]) == size else resize(images, size=size)
 
 
 def _peak_memory(device: torch.device) -> int | None:

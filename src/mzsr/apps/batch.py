@@ -1,0 +1,209 @@
+"""A work list with done-records: whatever stops a run, the same command goes on where it was.
+
+In OUT/.mzsr/ lies a small JSON file for every output: the hashes of the input's bytes, of the settings and of the
+output's own bytes. A picture is finished in three steps, each whole or not at all:
+
+    1  the output is written to OUT/.mzsr/parts/    2  its record is written    3  the output is renamed into its place
+
+Killed before 3, a record names an output that is not there, and the picture is done again; after 3 it is done. A file
+whose bytes no record names is not ours, and stays. Knows nothing of pictures or models; `jobs` says what goes where.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mzsr.atomic import write_atomically
+from mzsr.errors import InputError
+
+HIDDEN = ".mzsr"  # in the folder of the outputs; folders with a dot are passed over where pictures are looked for
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of an output.
+
+    Attributes:
+        source: sha256 of the bytes it was made of.
+        settings: sha256 of all that its bytes depend on beside them.
+        output: sha256 of its bytes.
+        before: sha256 of what it replaced, for a run that was killed between steps 2 and 3.
+        told: what was said about it, the record of `--json`.
+    """
+
+    source: str
+    settings: str
+    output: str
+    before: str | None = None
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture of the list, looked at.
+
+    Attributes:
+        source: the picture.
+        target: where its result goes.
+        content: sha256 of the picture, as it was before any work.
+        present: sha256 of what lies at the target, None for nothing.
+        told: what was said about the result, if it is done; else None.
+    """
+
+    source: Path
+    target: Path
+    content: str | None
+    present: str | None
+    told: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Records:
+    """The done-records of one folder of outputs under one set of settings.
+
+    Attributes:
+        folder: OUT.
+        settings: their `fingerprint`.
+        overwrite: whether files that no record names may be replaced.
+    """
+
+    folder: Path
+    settings: str
+    overwrite: bool = False
+
+    def task(self, source: Path, target: Path) -> Task:
+        """Look whether a picture is done: the same bytes, the same settings, and the very output that they gave.
+
+        Raises:
+            InputError: the output is there, and is not what mzsr wrote.
+        """
+        content, present, record = sha256_of(source), sha256_of(target), read_record(self.folder, target)
+        ours = record is not None and present in (record.output, record.before)
+        if present is not None and not ours and not self.overwrite:
+            raise InputError(
+                f"{target} exists, and is not what mzsr wrote there; add --overwrite to replace it, or move it away"
+            )
+        asked = (content, self.settings, present)
+        done = record is not None and None not in asked and (record.source, record.settings, record.output) == asked
+        return Task(source, target, content, present, record.told if record and done else None)
+
+    def finish(self, task: Task, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """Put a result in its place, with its record.
+
+        Args:
+            task: as it was before the work.
+            write: is given a path with the suffix of the target, writes there and returns what is to be told.
+
+        Returns:
+            What is to be told.
+
+        Raises:
+            InputError: a folder cannot be made or written to.
+        """
+        parts, place = self.folder / HIDDEN / "parts", _place(self.folder, task.target)
+        part = parts / (secrets.token_hex(8) + task.target.suffix)
+        try:
+            for folder in (parts, place.parent, task.target.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            told = write(part)
+            record = Record(str(task.content), self.settings, str(sha256_of(part)), task.present, told)
+            text = json.dumps(asdict(record))
+            write_atomically(place, lambda path: path.write_text(text, "utf-8"))
+            os.replace(part, task.target)
+            return told
+        except OSError as error:
+            raise InputError(
+                f"{task.target} cannot be written ({error.strerror or error}); its folder must have room and be "
+                "writable — choose another place"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextmanager
+    def swept(self) -> Iterator[None]:
+        """Clear away what killed runs have left half-written, unless another run is at work in the same folder.
+
+        Raises:
+            InputError: the folder cannot be made or written to.
+        """
+        hidden = self.folder / HIDDEN
+        try:
+            hidden.mkdir(parents=True, exist_ok=True)
+            lock = (hidden / "lock").open("w")
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} is not writable ({error.strerror}); write permission is required — choose another place"
+            ) from error
+        with lock:
+            if sys.platform != "win32":  # which has no locks of this kind; there leftovers stay, and do no harm
+                import fcntl
+
+                with suppress(OSError):  # others are at work, or the disk knows no locks
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed run has lost its lock with its life
+                    shutil.rmtree(hidden / "parts", ignore_errors=True)
+                    for left in hidden.rglob(".*.part"):  # of a record
+                        left.unlink(missing_ok=True)
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+
+def read_record(folder: Path, target: Path) -> Record | None:
+    """Return the record of an output; None if there is none, or none of this form."""
+    try:
+        return Record(**json.loads(_place(folder, target).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def fingerprint(settings: Mapping[str, object]) -> str:
+    """Return the sha256 of settings, whatever their order.
+
+    >>> fingerprint({"scale": 2, "steps": 1}) == fingerprint({"steps": 1, "scale": 2})
+    True
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str | None:
+    """Return the sha256 of a file's bytes, None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def each(
+    jobs: Iterable[tuple[Path, Path]], work: Callable[[Path, Path], None], complain: Callable[[str], None]
+) -> list[Path]:
+    """Do every job; one that fails is named and never stops the others.
+
+    Returns:
+        The sources that failed.
+    """
+    failed = []
+    for source, target in jobs:
+        try:
+            work(source, target)
+        except InputError as error:
+            reason = str(error)
+        except Exception as error:  # a fault of ours, or memory; it must not cost the others
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}; please report this with the picture"
+        else:
+            continue
+        failed.append(source)
+        complain(reason if str(source) in reason else f"{source}: {reason}")
+    return failed
+
+
+def _place(folder: Path, target: Path) -> Path:
+    return folder / HIDDEN / "done" / f"{target.relative_to(folder)}.json"

@@ -1,0 +1,271 @@
+"""Tests of long lists: structure, what is done and what is not, what is ours, and runs that are killed."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from torch import Tensor
+from typer.testing import CliRunner, Result
+
+from mzsr.apps.batch import HIDDEN, Records, Task, each, read_record
+from mzsr.apps.cli import app
+from mzsr.errors import InputError
+from mzsr.inference.upscale import Upscaler
+
+FAST = ["--kernel", "bicubic", "--noise", "0", "--steps", "0", "--device", "cpu"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Return all that a person sees."""
+    visible = (p for p in folder.rglob("*") if p.is_file() and HIDDEN not in p.parts)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in visible}
+
+
+@pytest.fixture
+def album(tmp_path: Path, photo: Tensor, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four pictures in three folders, one of them broken, and things that are none."""
+    monkeypatch.chdir(tmp_path)
+    whole = Image.fromarray((photo[0].permute(1, 2, 0) * 255).round().byte().numpy())
+    for index, name in enumerate(("a.png", "one/b.jpg", "one/two/c.webp", "one/two/d.png")):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole.crop((index, 0, index + 40, 32)).save(path)
+    broken = tmp_path / "in/one/two/d.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    for name in (".hidden.png", ".cache/e.png", "notes.txt", "one/._b.jpg"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"no picture")
+    return tmp_path
+
+
+@pytest.fixture
+def worked_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the names of the pictures that are worked on."""
+    names: list[str] = []
+    original = Upscaler.__call__
+
+    def noted(self: Upscaler, image: Any, **options: Any) -> Any:
+        names.append(Path(image).name)
+        return original(self, image, **options)
+
+    monkeypatch.setattr(Upscaler, "__call__", noted)
+    return names
+
+
+def test_structure_is_kept_and_nothing_is_done_twice(album: Path, tiny_weights: Path, worked_on: list[str]) -> None:
+    command = ["upscale", "in", "-o", "made/out", "--recursive", "-n", tiny_weights, *FAST]
+    first = run(*command)
+    assert first.exit_code == 1
+    found = outputs(album / "made/out")
+    assert sorted(found) == ["a_x2.png", "one/b_x2.jpg", "one/two/c_x2.webp"]
+    assert first.stderr.splitlines()[-1] == "mzsr: 1 of 4 pictures failed, 3 are done: in/one/two/d.png"
+    assert worked_on == ["a.png", "b.jpg", "c.webp", "d.png"]
+    worked_on.clear()
+    again = run(*command)
+    assert worked_on == ["d.png"]
+    assert again.stderr.splitlines()[-1].endswith("failed, 3 are done, 3 of them before: in/one/two/d.png")
+    assert outputs(album / "made/out") == found
+
+
+def test_json_speaks_of_every_picture_also_of_those_done_before(album: Path, tiny_weights: Path) -> None:
+    command = ["upscale", "in", "-o", "out", "-r", "-n", tiny_weights, "--json", *FAST]
+    first, again = ([json.loads(line) for line in run(*command).stdout.splitlines()] for _ in range(2))
+    assert [record["input"] for record in first] == ["in/a.png", "in/one/b.jpg", "in/one/two/c.webp"]
+    assert [record | {"skipped": True} for record in first] == again
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda: None, []),
+        (lambda: os.utime("in/a.png"), []),  # only the clock has moved
+        (lambda: shutil.copy("in/one/b.jpg", "in/a.png"), ["a.png"]),
+        (lambda: Path("out/one/b_x2.jpg").unlink(), ["b.jpg"]),
+        (lambda: Path("out/.mzsr/done/a_x2.png.json").write_text("{"), []),  # not ours any more: see below
+        (lambda: shutil.rmtree("in/one"), []),
+    ],
+    ids=["nothing", "time", "input", "output", "record", "inputs gone"],
+)
+def test_what_has_changed_is_done_again(
+    album: Path, tiny_weights: Path, worked_on: list[str], change: Any, expected: list[str]
+) -> None:
+    (album / "in/one/two/d.png").unlink()
+    command = ["upscale", "in", "-o", "out", "-r", "-n", tiny_weights, *FAST]
+    assert run(*command).exit_code == 0
+    before = outputs(album / "out")
+    worked_on.clear()
+    change()
+    run(*command)
+    assert worked_on == expected
+    assert outputs(album / "out").keys() == before.keys()
+
+
+@pytest.mark.parametrize("options", [["--steps", "1"], ["--quality", "50"], ["--kernel", "gauss:1.0"], ["--seed", "1"]])
+def test_other_settings_are_other_work(
+    album: Path, tiny_weights: Path, worked_on: list[str], options: list[str]
+) -> None:
+    command = ["upscale", "in", "-o", "out", "-n", tiny_weights, *FAST]
+    assert run(*command).exit_code == 0
+    worked_on.clear()
+    assert run(*command, *options).exit_code == 0  # our own output is replaced without --overwrite
+    assert run(*command, *options).exit_code == 0
+    assert worked_on == ["a.png"]
+
+
+def test_what_mzsr_did_not_write_stays(album: Path, tiny_weights: Path) -> None:
+    command = ["upscale", "in", "-o", "out", "-r", "-n", tiny_weights, *FAST]
+    run(*command)
+    made = outputs(album / "out")
+    retouched = album / "out/a_x2.png"
+    retouched.write_bytes(b"hours of work")
+    (album / "out/one/b_x2.jpg").unlink()
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "out/a_x2.png exists, and is not what mzsr wrote there; add --overwrite to replace it" in result.stderr
+    assert outputs(album / "out") == made | {"a_x2.png": b"hours of work"}
+    run(*command, "--overwrite")
+    assert outputs(album / "out") == made
+    shutil.rmtree(album / "out" / HIDDEN)  # without records nothing is ours
+    refused = run(*command)
+    assert refused.exit_code == 2
+    assert "out/a_x2.png exists; add --overwrite" in refused.stderr
+
+
+def test_the_folder_of_the_outputs_is_no_input(album: Path, tiny_weights: Path, worked_on: list[str]) -> None:
+    for _ in range(2):
+        run("upscale", "in", "-o", "in/out", "-r", "-n", tiny_weights, *FAST)
+    assert worked_on == ["a.png", "b.jpg", "c.webp", "d.png", "d.png"]
+
+
+def test_format_of_the_results(album: Path, tiny_weights: Path) -> None:
+    run("upscale", "in", "-o", "out", "-r", "--format", "avif", "-n", tiny_weights, *FAST)
+    assert sorted(outputs(album / "out")) == ["a_x2.avif", "one/b_x2.avif", "one/two/c_x2.avif"]
+
+
+def test_a_fault_in_one_picture_does_not_stop_the_others() -> None:
+    def work(source: Path, target: Path) -> None:
+        if source.name == "b.png":
+            raise InputError("too small")
+        if source.name == "c.png":
+            raise ZeroDivisionError("division\nby zero")
+
+    said: list[str] = []
+    assert each([(Path(name), Path()) for name in ("a.png", "b.png", "c.png", "d.png")], work, said.append) == [
+        Path("b.png"),
+        Path("c.png"),
+    ]
+    assert said[0] == "b.png: too small"
+    assert said[1].startswith("c.png: ZeroDivisionError: division by zero; please report")
+
+
+class Killed(BaseException):
+    """What kill -9 is to a process: nothing is caught, nothing is said."""
+
+
+def write(text: str) -> Any:
+    def put(path: Path) -> dict[str, Any]:
+        path.write_text(text)
+        return {"said": text}
+
+    return put
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_killed_between_any_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Renames are the steps: of the record, then of the output; an older output of ours is there, of other settings."""
+    (tmp_path / "a").write_text("input")
+    source, target = tmp_path / "a", tmp_path / "out/a_x2"
+    older, records = (Records(tmp_path / "out", settings) for settings in ("older", "newer"))
+    older.finish(older.task(source, target), write("old"))
+    original, calls = os.replace, []
+
+    def replace(this: Any, that: Any) -> None:
+        if len(calls) == at:
+            raise Killed
+        calls.append(this)
+        original(this, that)
+
+    task = records.task(source, target)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        if at < 2:
+            with pytest.raises(Killed):
+                records.finish(task, write("new"))
+        else:
+            records.finish(task, write("new"))
+    assert target.read_text() == ("new" if at == 2 else "old")
+    task = records.task(source, target)  # it is ours: nothing is refused
+    assert task.told == ({"said": "new"} if at == 2 else None)
+    records.finish(task, write("new"))
+    assert records.task(source, target).told == {"said": "new"}
+    assert older.task(source, target).told is None
+
+
+def test_leftovers_are_cleared_away_unless_others_are_at_work(tmp_path: Path) -> None:
+    records = Records(tmp_path / "out", "")
+    left = [tmp_path / "out" / HIDDEN / name for name in ("parts/x.png", "done/sub/.0123456789abcdef.part")]
+
+    def leave() -> None:
+        for path in left:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"half")
+
+    leave()
+    with records.swept():
+        assert not any(path.exists() for path in left)
+        leave()
+        with records.swept():
+            assert all(path.exists() for path in left)
+    with records.swept():
+        assert not any(path.exists() for path in left)
+
+
+def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    records, target = Records(tmp_path, ""), tmp_path / "a"
+    records.finish(Task(tmp_path / "s", target, "0", None, None), write("x"))
+    place = tmp_path / HIDDEN / "done/a.json"
+    assert read_record(tmp_path, target) is not None
+    for text in ("", "[]", "{}", '{"source": 1}', '{"unknown": 1}'):
+        place.write_text(text)
+        assert read_record(tmp_path, target) is None
+
+
+def test_killed_at_random_moments(album: Path, tiny_weights: Path) -> None:
+    """The short form of runs/kill_batch.py: twelve pictures, three kills, and the bytes of a run left in peace."""
+    folder = album / "many"
+    folder.mkdir()
+    for index in range(12):
+        Image.open("in/a.png").rotate(30 * index).save(folder / f"{index}.png")
+    (folder / "6.png").write_bytes(b"broken")
+    words = ["upscale", "many", "-n", str(tiny_weights), *FAST, "-o"]
+    assert run(*words, "peace").exit_code == 1
+    shuffled = random.Random(0)
+    for kill in range(3):
+        process = subprocess.Popen([sys.executable, "-m", "mzsr", *words, "war"], stderr=subprocess.DEVNULL)
+        # Kill after so many results that it is in the middle of the work, and a little later
+        while process.poll() is None and len(outputs(album / "war")) < 3 * (kill + 1):
+            time.sleep(0.001)
+        time.sleep(shuffled.uniform(0, 0.02))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        done = outputs(album / "war")
+        assert done.items() <= outputs(album / "peace").items()
+    last = run(*words, "war", "--json")
+    assert last.exit_code == 1
+    assert outputs(album / "war") == outputs(album / "peace")
+    assert sum("skipped" in json.loads(line) for line in last.stdout.splitlines()) >= 9
+    assert not list((album / "war" / HIDDEN / "parts").glob("*"))
