@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mzsr.config import META, PRETRAIN, Card, MetaConfig, PretrainConfig, TrainConfig
+from mzsr.config import Card, MetaConfig, PretrainConfig, TrainConfig
 from mzsr.learning import cards, loop
 from mzsr.learning.cards import as_earlier, make_card
 from mzsr.learning.checkpoint import load_weights
@@ -17,6 +17,7 @@ from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import FolderSummary, Photographs
 from mzsr.learning.pretrain import Pretraining
+from mzsr.presets import META, PRETRAIN
 
 ALONE = World(torch.device("cpu"))
 ABOUT: dict[str, Any] = {"summary": "s", "step_sizes": (0.01,), "crops": 1}

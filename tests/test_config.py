@@ -11,19 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mzsr.config import (
-    META,
-    PRETRAIN,
-    Card,
-    Config,
-    KernelLaw,
-    MetaConfig,
-    NetworkConfig,
-    PretrainConfig,
-    TrainConfig,
-    field_paths,
-)
+from mzsr.config import Card, Config, KernelLaw, MetaConfig, NetworkConfig, PretrainConfig, TrainConfig, field_paths
 from mzsr.errors import InputError
+from mzsr.presets import META, PRETRAIN
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = {f"pretrain {name}": config for name, config in PRETRAIN.items()} | {

@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mzsr.config import META, PRETRAIN, PretrainConfig, TrainConfig
+from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.checkpoint import load_state, load_weights
 from mzsr.learning.loop import train
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World, join
 from mzsr.learning.pretrain import Pretraining
+from mzsr.presets import META, PRETRAIN
 from mzsr.shapes import Params
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"

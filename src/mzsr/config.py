@@ -1,4 +1,4 @@
-"""Every frozen configuration and named preset. Imports no torch, so that the command line can answer at once.
+"""Every frozen configuration. Imports no torch, so that the command line can answer at once. See also `presets`.
 
 Unknown keys are errors that name the nearest valid one; a configuration is written into the card of every weight
 trained with it, and reads back from there unchanged.
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mzsr.errors import InputError
 
 Family = Literal["gaussian", "uniform", "disk", "box", "motion", "perturbed"]
+LossName = Literal["l1", "eu", "esu", "udl", "error-map", "gradient-map"]
 OptimiserName = Literal["adam", "muon"]
 
 FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
@@ -56,13 +57,34 @@ class Config(BaseModel):
 class NetworkConfig(Config):
     """Which network, and its size."""
 
-    name: Literal["paper", "unfolded"] = Field(
-        default="unfolded", description="paper: 8 x 64 of MZSR; unfolded: the flagship"
+    name: Literal["paper", "unfolded", "edsr-s", "edsr", "dpdnn"] = Field(
+        default="unfolded",
+        description="paper: 8 x 64 of MZSR; unfolded: the flagship; edsr-s: 16 x 64; edsr: 32 x 256; dpdnn: six U-Nets",
     )
-    channels: int = Field(default=64, ge=1, description="features of every hidden layer")
+    channels: int = Field(default=64, ge=1, description="not for edsr-s and edsr: features of every hidden layer")
     layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")
     stages: int = Field(default=3, ge=1, description="unfolded only: data-step/network stages")
     blocks: int = Field(default=1, ge=0, description="unfolded only: residual blocks of a stage")
+    scale: int = Field(default=0, description="edsr-s and edsr only, built for one: 2, 3 or 4; 0 where any is served")
+    log_var: bool = Field(default=False, description="a head for the log-variance: s, expected error in grey levels")
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> "NetworkConfig":
+        if self.one_scale and self.scale not in (2, 3, 4):
+            raise ValueError(f"{self.name} is built for one scale and scale is {self.scale}; set it to 2, 3 or 4")
+        if not self.one_scale and self.scale:
+            raise ValueError(f"{self.name} serves every scale and scale is {self.scale}; leave it out")
+        return self
+
+    @property
+    def one_scale(self) -> bool:
+        """Return whether the network is built for one scale."""
+        return self.name in ("edsr-s", "edsr")
+
+    @property
+    def told(self) -> bool:
+        """Return whether the network makes use of the degradation it is told; one that does not has learned its own."""
+        return self.name in ("unfolded", "dpdnn")
 
 
 class KernelLaw(Config):
@@ -113,6 +135,41 @@ class KernelLaw(Config):
         return self
 
 
+class LossConfig(Config):
+    """What large-scale training minimises; weights of udl, error-map and gradient-map are φ(how hard a pixel is)."""
+
+    name: LossName = Field(
+        default="l1",
+        description="eu, esu: result and log-variance together (step 1); udl: weighted by the log-variance of step 1, "
+        "error-map by its error, gradient-map by the gradient of the truth (step 2)",
+    )
+    scaling: Literal["linear", "log", "exponential", "sigmoid"] = Field(
+        default="linear", description="φ of the weights"
+    )
+    offset: float = Field(
+        default=1.0,
+        ge=0,
+        description="added to the weights; 1: as the code of UDL, no pixel drops out; 0: as its paper",
+    )
+    normalise: bool = Field(default=False, description="divide the weights by their mean, so that they keep the rate")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, values: Any) -> Any:
+        """Let `loss: esu` stand for `loss: {name: esu}`."""
+        return {"name": values} if isinstance(values, str) else values
+
+    @property
+    def learns_log_var(self) -> bool:
+        """Return whether the log-variance is trained."""
+        return self.name in ("eu", "esu")
+
+    @property
+    def needs_step1(self) -> bool:
+        """Return whether the weights of the loss come from a network that was trained before."""
+        return self.name in ("udl", "error-map")
+
+
 class TrainConfig(Config):
     """What both stages of training share.
 
@@ -122,7 +179,6 @@ class TrainConfig(Config):
 
     network: NetworkConfig = NetworkConfig()
     law: KernelLaw = KernelLaw()
-    loss: Literal["l1"] = "l1"
     iterations: int = Field(default=20_000, ge=1)
     tasks: int = Field(
         default=1, ge=1, description="batches of an iteration on each process, each degraded its own way"
@@ -148,7 +204,12 @@ class TrainConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _patch_holds_blocks(self) -> "TrainConfig":
+    def _law_suits_network(self) -> "TrainConfig":
+        if self.network.one_scale and set(self.law.scales) != {self.network.scale}:
+            raise ValueError(
+                f"{self.network.name} is built for x{self.network.scale} and law.scales has {sorted(self.law.scales)}; "
+                "make them the same"
+            )
         for scale in self.law.scales:
             # The unfolded body works on 2x2 blocks, and a patch must hold whole low-resolution pixels
             side = self.patch - self.patch % scale
@@ -160,12 +221,23 @@ class TrainConfig(Config):
 class PretrainConfig(TrainConfig):
     """Large-scale training, θ_0 → θ_T."""
 
+    loss: LossConfig = LossConfig()
+    train: tuple[str, ...] = Field(
+        default=("*",), description="patterns of the tensors that are trained; variance.*: the head alone"
+    )
     compile: bool = Field(default=False, description="run the convolutions through torch.compile")
+
+    @model_validator(mode="after")
+    def _head_is_there(self) -> "PretrainConfig":
+        if self.loss.learns_log_var and not self.network.log_var:
+            raise ValueError(f"loss {self.loss.name} trains a log-variance; set network.log_var to true")
+        return self
 
 
 class MetaConfig(TrainConfig):
     """Meta-transfer training, θ_T → θ_M. The defaults are the flagship's; the preset `paper` is MZSR as published."""
 
+    loss: Literal["l1"] = "l1"
     iterations: int = Field(default=2000, ge=1)
     tasks: int = Field(default=4, ge=1, description="kernels of an iteration on each process")
     batch: int = Field(default=3, ge=1, description="patches of D_tr, and of D_te")
@@ -241,64 +313,6 @@ class Card(Config):
     )
     score: dict[str, str] = Field(default_factory=dict, description="protocol and set → PSNR in dB")
     sha256: str = Field(description="of the weight file")
-
-
-_UNIFORM = KernelLaw(
-    families={"uniform": 1.0}, scales={2: 1.0}, variance=(1.0, 2.5), bicubic_share=0, centred_share=0, noise_share=0
-)
-"""Kernels as MZSR draws them, direct x2."""
-
-_PHOTOGRAPHS = KernelLaw(
-    families={"gaussian": 0.8, "perturbed": 0.1, "motion": 0.04, "disk": 0.03, "box": 0.03},
-    scales={1: 0.02, 2: 0.84, 3: 0.04, 4: 0.1}, bicubic_share=0.3, centred_share=0.15, noise_share=0.15,
-)  # fmt: skip
-"""What happens to photographs: Gaussians above all, both grids, x2 above all."""
-
-PRETRAIN: dict[str, PretrainConfig] = {
-    "flagship": PretrainConfig(law=_PHOTOGRAPHS, batch=8, optimiser="muon"),
-    "paper": PretrainConfig(
-        network=NetworkConfig(name="paper"),
-        law=KernelLaw(name="bicubic"),
-        iterations=800_000,
-        batch=32,
-        learning_rate=4e-4,
-        schedule="halving",
-    ),
-    "smoke": PretrainConfig(
-        network=NetworkConfig(channels=8, stages=1), iterations=20, batch=2, patch=32, warmup=2, save_every=5
-    ),
-}
-"""Named starting points of `mzsr train pretrain`; `paper` follows the repository of MZSR (batch 32, patch 96)."""
-
-META: dict[str, MetaConfig] = {
-    "flagship": MetaConfig(
-        law=KernelLaw(
-            families={"gaussian": 0.45, "perturbed": 0.3, "motion": 0.1, "disk": 0.08, "box": 0.07},
-            scales={2: 0.75, 3: 0.05, 4: 0.2}, noise_share=0.15, error_share=0.3,
-        ),
-        tasks=3, batch=2, patch=128, optimiser="muon", learning_rate=2e-4, alpha=0.1, zero_weight=0.25, ema=0.99,
-    ),
-    "paper": MetaConfig(
-        network=NetworkConfig(name="paper"),
-        law=_UNIFORM,
-        iterations=100_000,
-        tasks=5,
-        batch=8,
-        patch=64,
-        schedule="constant",
-        warmup=0,
-        steps=5,
-        learn_alpha=False,
-        weighting="annealed",
-        episodes="published",
-        test_alphas=(2e-2, 1e-2, 1e-2, 1e-2, 5e-3),
-    ),
-    "smoke": MetaConfig(
-        network=NetworkConfig(channels=8, stages=1), law=KernelLaw(scales={2: 1.0}), iterations=5, tasks=2, batch=2,
-        patch=32, warmup=2, save_every=5,
-    ),
-}  # fmt: skip
-"""Named starting points of `mzsr train meta`; `paper` is the direct x2 model as published."""
 
 
 def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -64,7 +64,7 @@ def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None
     It has learned the shift of that grid; the flagship is told the grid and knows all.
     """
     law = config.law
-    if config.network.name != "paper" or not (law.name == "bicubic" or law.bicubic_share in (0, 1)):
+    if config.network.told or not (law.name == "bicubic" or law.bicubic_share in (0, 1)):
         return None
     return "bicubic" if law.name == "bicubic" or law.bicubic_share == 1 else "direct"
 
