@@ -7,6 +7,8 @@ parameters and everything around the convolutions stay in float32. `layout` is t
 no result depends on it.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -86,9 +88,9 @@ class Network(nn.Module):
         """Return the parts that are nothing but convolutions, which `torch.compile` is good at."""
         raise NotImplementedError
 
-    def autocast(self, device: torch.device) -> torch.autocast:
+    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """Return the context in which convolutions run in `precision`."""
-        return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
+        return nullcontext() if self.precision == torch.float32 else torch.autocast(device.type, self.precision)
 
 
 class Variance(nn.Sequential):

@@ -187,6 +187,7 @@ class Pretraining(Objective):
         log_var = self.step1.with_log_var(pair.lr, pair.degradation)[1]
         return uncertainty(log_var), {"log_var": log_var}
 
+    @torch.no_grad()
     def _freeze(self, theta: Params) -> None:
         """Build step 1 with these parameters, of which a head that nobody asks for is left out."""
         with torch.random.fork_rng(devices=[]):
