@@ -116,8 +116,9 @@ def test_earlier_runs_come_first() -> None:
     second = card().model_copy(update={"command": "two", "earlier": as_earlier(first)})
     assert [run["command"] for run in as_earlier(second)] == ["one", "two"]
     assert as_earlier(second)[1]["hours"] == second.hours
-    # What a file is, and what it scores, is said of it alone
-    assert set(as_earlier(second)[1]) == {"recipe", "command", "commit", "iterations", "hours", "machine"}
+    # What a file is, and what it scores, is said of it alone; how it adapts goes on with a body that is left alone
+    kept = {"recipe", "command", "commit", "iterations", "hours", "machine", "step_sizes", "crops"}
+    assert set(as_earlier(second)[1]) == kept
 
 
 def test_licences() -> None:

@@ -217,6 +217,21 @@ def test_a_head_is_trained_on_a_body_that_had_none(
     assert load_state(out / "state.safetensors")[0]["theta"].keys() == begin.keys()
 
 
+def test_a_body_that_is_left_alone_adapts_as_it_did(folder: Path, tmp_path: Path) -> None:
+    """A head for meta-trained weights: their learned step sizes are on the new card, after a stop too."""
+    network, card = load_weights(go(configured(iterations=1), folder, tmp_path / "body"))
+    learned = {"body.0.weight": (0.5, 0.25)}
+    theta: Params = {name: tensor.detach() for name, tensor in network.named_parameters()}
+    save_weights(tmp_path / "meta.safetensors", theta, card.model_copy(update={"step_sizes": learned, "crops": 2}))
+    config = configured("eu", train=["variance.*"])
+    go(config, folder, tmp_path / "head", start_from=tmp_path / "meta.safetensors", time_limit=0)
+    told = load_weights(go(config, folder, tmp_path / "head", resume=True))[1]
+    assert (told.step_sizes, told.crops) == (learned, 2)
+    assert told.summary == "paper network as it was, with a head for the log-variance trained by eu"
+    whole = load_weights(go(configured("eu"), folder, tmp_path / "all", start_from=tmp_path / "meta.safetensors"))[1]
+    assert (whole.step_sizes, whole.crops) == ((0.01,), 0)
+
+
 def test_log_variance_that_is_no_number_stops(folder: Path, tmp_path: Path, step1: Path) -> None:
     """It says where, and leaves the state of the iteration before."""
     network, card = load_weights(step1)

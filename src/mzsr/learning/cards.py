@@ -54,7 +54,8 @@ def make_card(
 
 def as_earlier(card: Card) -> tuple[dict[str, Any], ...]:
     """Return the runs that led to a weight file, its own last, for the card of a run that starts from it."""
-    own = card.model_dump(mode="json", include={"recipe", "command", "commit", "iterations", "hours", "machine"})
+    kept = {"recipe", "command", "commit", "iterations", "hours", "machine", "step_sizes", "crops"}
+    own = card.model_dump(mode="json", include=kept)
     return (*card.earlier, own)
 
 

@@ -57,8 +57,8 @@ class Objective:
         """Return what nothing moves and a state has to hold all the same, in groups; of these `still` is published."""
         return {}
 
-    def recall(self, groups: dict[str, Params]) -> None:
-        """Take back the groups of `fixed`.
+    def recall(self, groups: dict[str, Params], earlier: tuple[dict[str, Any], ...]) -> None:
+        """Take back the groups of `fixed`, and what `begin_from` returned.
 
         Raises:
             KeyError: something is missing.

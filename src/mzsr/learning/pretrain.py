@@ -62,6 +62,7 @@ class Pretraining(Objective):
         self.step1: Network | None = None
         self._as_given: Params = {}
         self._notes: dict[str, Scalar] = {}
+        self._before: dict[str, Any] = {}
         own, self.theta = self.theta, {}
         for name, tensor in own.items():
             if any(fnmatch.fnmatch(name, wanted) for wanted in config.train):
@@ -70,7 +71,8 @@ class Pretraining(Objective):
             raise InputError(
                 f"train is {list(config.train)}, which matches no tensor of the network; it has {', '.join(own)}"
             )
-        if all(name.startswith(HEAD) for name in self.theta) and not config.loss.learns_log_var:
+        self._head_alone = all(name.startswith(HEAD) for name in self.theta)
+        if self._head_alone and not config.loss.learns_log_var:
             raise InputError(
                 f"train is {list(config.train)}, the log-variance head alone, which loss {config.loss.name} does not "
                 "move; take --loss eu or esu"
@@ -103,6 +105,7 @@ class Pretraining(Objective):
                     "train step 1 at the same scales"
                 )
             self._freeze(dict(network.named_parameters()))
+        self._before = earlier[-1]
         return earlier
 
     def fixed(self) -> dict[str, Params]:
@@ -118,8 +121,9 @@ class Pretraining(Objective):
             raise RuntimeError(f"step 1 is frozen, and {moved[0]} has changed")
         return {"still": self.still, "step1": frozen}
 
-    def recall(self, groups: dict[str, Params]) -> None:
+    def recall(self, groups: dict[str, Params], earlier: tuple[dict[str, Any], ...]) -> None:
         """Take back what is not trained, and step 1."""
+        self._before = earlier[-1] if earlier else {}
         with torch.no_grad():
             for name, tensor in self.still.items():
                 tensor.copy_(like(groups["still"][name], tensor))
@@ -147,13 +151,18 @@ class Pretraining(Objective):
     def about(self, theta: Params) -> dict[str, Any]:
         """Return what the card says of weights after this stage."""
         name, loss = self.config.network.name, self.config.loss.name
-        return {
-            "summary": f"{name} network after large-scale training{'' if loss == 'l1' else f' by {loss}'}, "
-            "not meta-trained",
+        summary = f"{name} network after large-scale training{'' if loss == 'l1' else f' by {loss}'}, not meta-trained"
+        crops = 0 if name == "paper" else CROPS
+        told = {
+            "summary": summary,
             "step_sizes": STEP_SIZES,
             "subsample": only_subsampling(self.config),
-            "crops": 0 if name == "paper" else CROPS,
+            "crops": crops,
         }
+        if self._head_alone and "step_sizes" in self._before:  # the body adapts as it did
+            told |= {key: self._before[key] for key in ("step_sizes", "crops")}
+            told["summary"] = f"{name} network as it was, with a head for the log-variance trained by {loss}"
+        return told
 
     def show(self, theta: Params, step: int) -> dict[str, Images]:
         """Return a batch that the run does not see: low resolution, result and truth."""

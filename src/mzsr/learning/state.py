@@ -79,7 +79,7 @@ def restore(run: Run, config: TrainConfig, path: Path) -> None:
     if any(_shapes(groups.get(group, {})) != _shapes(theta) for group in ("theta", "ema")):
         raise InputError(strange)
     try:
-        run.objective.recall(groups)
+        run.objective.recall(groups, run.earlier)
         if run.step:
             run.optimiser.recall(groups, run.step)
     except (KeyError, ValueError) as error:
