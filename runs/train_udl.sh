@@ -6,7 +6,7 @@
 #
 # command: bash runs/train_udl.sh ../shared/data [OUT]
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   HOURS for three seeds at x2, by the rate of 20 iterations; not run to its end yet
+# hours:   6 for three seeds at x2, by the CPU time of 20 iterations of each run; not run to its end yet
 # score:   not run yet
 set -euo pipefail
 data=${1:?give the folder that holds train/}
