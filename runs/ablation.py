@@ -21,10 +21,11 @@ from mzsr.benchmark.cells import Cell, read_set
 from mzsr.benchmark.measure import Unit, run
 from mzsr.benchmark.methods import parse
 from mzsr.benchmark.rows import mean
-from mzsr.config import META, MetaConfig
+from mzsr.config import MetaConfig
 from mzsr.learning.loop import train
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World
+from mzsr.presets import META
 from mzsr.settings import load_config
 
 STEPS = [0, 1, 10]

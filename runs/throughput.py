@@ -20,10 +20,11 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mzsr.config import META, MetaConfig
+from mzsr.config import MetaConfig
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.photographs import load_photographs
+from mzsr.presets import META
 
 
 def matrix_rate(device: torch.device, precision: torch.dtype, side: int = 2048) -> float:

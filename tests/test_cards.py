@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mzsr.config import META, PRETRAIN, Card, MetaConfig, PretrainConfig, TrainConfig
+from mzsr.config import Card, MetaConfig, PretrainConfig, TrainConfig
 from mzsr.learning import cards, loop
 from mzsr.learning.cards import as_earlier, make_card
 from mzsr.learning.checkpoint import load_weights
@@ -17,6 +17,7 @@ from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import FolderSummary, Photographs
 from mzsr.learning.pretrain import Pretraining
+from mzsr.presets import META, PRETRAIN
 
 ALONE = World(torch.device("cpu"))
 ABOUT: dict[str, Any] = {"summary": "s", "step_sizes": (0.01,), "crops": 1}
@@ -115,8 +116,9 @@ def test_earlier_runs_come_first() -> None:
     second = card().model_copy(update={"command": "two", "earlier": as_earlier(first)})
     assert [run["command"] for run in as_earlier(second)] == ["one", "two"]
     assert as_earlier(second)[1]["hours"] == second.hours
-    # What a file is, and what it scores, is said of it alone
-    assert set(as_earlier(second)[1]) == {"recipe", "command", "commit", "iterations", "hours", "machine"}
+    # What a file is, and what it scores, is said of it alone; how it adapts goes on with a body that is left alone
+    kept = {"recipe", "command", "commit", "iterations", "hours", "machine", "step_sizes", "crops"}
+    assert set(as_earlier(second)[1]) == kept
 
 
 def test_licences() -> None:

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mzsr.config import (
-    META,
-    PRETRAIN,
     Card,
     Config,
     KernelLaw,
+    LossConfig,
     MetaConfig,
     NetworkConfig,
     PretrainConfig,
@@ -24,6 +23,7 @@ from mzsr.config import (
     field_paths,
 )
 from mzsr.errors import InputError
+from mzsr.presets import META, PRETRAIN
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = {f"pretrain {name}": config for name, config in PRETRAIN.items()} | {
@@ -109,7 +109,14 @@ EITHER: list[tuple[dict[str, Any], str]] = [
     ({"ema": 1}, "ema"),
     ({"iterations": 0}, "iterations"),
     ({"tasks": 0}, "tasks"),
-    ({"network": {"name": "edsr"}}, "network.name"),
+    ({"network": {"name": "edsr-m"}}, "network.name"),
+    ({"network": {"name": "edsr"}}, "edsr is built for one scale and scale is 0; set it to 2, 3 or 4"),
+    ({"network": {"name": "edsr-s", "scale": 8}}, "edsr-s is built for one scale and scale is 8"),
+    ({"network": {"name": "paper", "scale": 2}}, "paper serves every scale and scale is 2; leave it out"),
+    (
+        {"network": {"name": "edsr", "scale": 3}},
+        "edsr is built for x3 and law.scales has [2, 3, 4]; make them the same",
+    ),
     ({"network": {"layers": 1}}, "network.layers"),
     ({"law": 5}, "law"),
     ({"batch": "many"}, "received 'many'"),
@@ -237,7 +244,56 @@ def test_pretrain_paper_is_as_published() -> None:
     config = PRETRAIN["paper"]
     assert (config.network.name, config.law.name) == ("paper", "bicubic")
     assert (config.iterations, config.tasks, config.batch, config.patch) == (800_000, 1, 32, 96)
-    assert (config.learning_rate, config.schedule, config.halve_every, config.loss) == (4e-4, "halving", 100_000, "l1")
+    assert (config.learning_rate, config.schedule, config.halve_every) == (4e-4, "halving", 100_000)
+    assert config.loss.name == "l1"
+
+
+@pytest.mark.parametrize("name", ["edsr-s", "edsr", "dpdnn"])
+def test_presets_of_udl_are_as_its_repository(name: str) -> None:
+    """Patch 192, batch 64, Adam 1e-4 halved, plain bicubic pairs at x2, 100,000 iterations in step 2; no clipping."""
+    config = PRETRAIN[name]
+    assert (config.network.name, config.network.log_var, config.optimiser, config.loss.name) == (
+        name,
+        False,
+        "adam",
+        "l1",
+    )
+    assert (config.law.name, config.law.scales, config.patch, config.batch) == ("bicubic", {2: 1}, 192, 64)
+    assert (config.learning_rate, config.schedule, config.iterations) == (1e-4, "halving", 100_000)
+    assert config.clip >= 1e6
+
+
+def test_a_loss_is_named_or_spelt_out() -> None:
+    """`loss: l1` is what states and cards of earlier versions say."""
+    short, long = (PretrainConfig.parse({"loss": value}) for value in ("udl", {"name": "udl", "offset": 1}))
+    assert short == long
+    assert short.loss == LossConfig(name="udl", scaling="linear", offset=1, normalise=False)
+    names = ("l1", "eu", "esu", "udl", "error-map", "gradient-map")
+    assert [LossConfig.parse({"name": name}).needs_step1 for name in names] == [
+        False, False, False, True, True, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["eu", "esu"])
+def test_a_likelihood_needs_a_head(name: str) -> None:
+    why = f"loss {name} trains a log-variance; set network.log_var to true"
+    assert why in refusal(PretrainConfig, {"loss": {"name": name}})
+    assert PretrainConfig.parse({"loss": name, "network": {"log_var": True}}).loss.learns_log_var
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"loss": {"scaling": "cubic"}}, "loss.scaling: Input should be 'linear', 'log', 'exponential' or 'sigmoid'"),
+        ({"loss": {"offset": -1}}, "loss.offset"),
+        ({"loss": {"weight": 1}}, "unknown key 'loss.weight'"),
+        ({"loss": "mse"}, "'gradient-map', received 'mse'"),
+        ({"train": "variance.*"}, "train"),
+    ],
+    ids=str,
+)
+def test_contradiction_of_large_scale_training_is_named(values: dict[str, Any], why: str) -> None:
+    assert why in refusal(PretrainConfig, values)
 
 
 @pytest.mark.parametrize("preset", ["flagship", "paper", "smoke"])

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mzsr.config import META, PRETRAIN, PretrainConfig, TrainConfig
+from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import loop
 from mzsr.learning.checkpoint import load_state, load_weights
@@ -32,6 +32,7 @@ from mzsr.learning.objective import Objective
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import load_photographs
 from mzsr.learning.pretrain import Pretraining
+from mzsr.presets import META, PRETRAIN
 from mzsr.shapes import Params, Scalar
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"

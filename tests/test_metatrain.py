@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mzsr.config import META, MetaConfig
+from mzsr.config import MetaConfig
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation
@@ -29,6 +29,7 @@ from mzsr.learning.networks import Network
 from mzsr.learning.parallel import World
 from mzsr.learning.patches import Pair, Task
 from mzsr.learning.photographs import Photographs
+from mzsr.presets import META
 from mzsr.shapes import Images, Params, Scalar
 
 CPU = torch.device("cpu")

@@ -1,6 +1,7 @@
 """Tests of the networks: what they are untrained, what they see of their input, that a batch is its images."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from mzsr.imaging.data_step import data_step
 from mzsr.imaging.degrade import Degradation, Subsample, adjoint, degrade, linear, upsample
 from mzsr.imaging.resize import resize
 from mzsr.learning import networks
+from mzsr.learning.backbones import Dpdnn, Edsr
 from mzsr.learning.devices import best_precision
 from mzsr.learning.networks import NETWORKS, Network, Paper, Stage, Trust, Unfolded, build
 from mzsr.shapes import Images
@@ -22,12 +24,19 @@ from mzsr.shapes import Images
 NARROW = kernels.gaussian((0.8, 1.6), 0.4, size=7)
 
 
-def tiny(name: str, *, tail: float | int = 0, seed: int = 0, stages: int = 2, channels: int = 8) -> Network:
-    """Build a small network; `tail` is the standard deviation of the flagship's last convolutions, 0 untrained."""
+def tiny(
+    name: str, *, tail: float | int = 0, seed: int = 0, stages: int = 2, channels: int = 8, scale: int = 2,
+    log_var: bool = False,
+) -> Network:  # fmt: skip
+    """Build a small network; `tail` is the standard deviation of last convolutions that are 0 untrained."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        if name.startswith("edsr"):  # the size is in the name
+            return Edsr(scale=scale, blocks=2, channels=channels, log_var=log_var).requires_grad_(False)
         shape = {"layers": 3} if name == "paper" else {"stages": stages, "blocks": 1}
-        network = build(NetworkConfig.parse({"name": name, "channels": channels, **shape}))
+        network = build(NetworkConfig.parse({"name": name, "channels": channels, "log_var": log_var, **shape}))
+        if isinstance(network, Dpdnn):
+            nn.init.normal_(network.denoiser.last.weight, std=tail)
         if isinstance(network, Unfolded):
             for stage in network.stages:
                 assert isinstance(stage, networks.Stage)
@@ -144,7 +153,7 @@ def test_paper_has_no_alpha() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("scale", [2, 3])
 def test_one_kernel_for_all_equals_one_for_each(name: str, scale: int) -> None:
-    network, lr = tiny(name, tail=0.1), picture(5, 6, batch=3)
+    network, lr = tiny(name, tail=0.1, scale=scale), picture(5, 6, batch=3)
     one = network(lr, Degradation(NARROW, scale, noise=0.05))
     each = network(lr, Degradation(NARROW.expand(3, -1, -1), scale, noise=torch.full((3,), 0.05)))
     torch.testing.assert_close(each, one, atol=1e-6, rtol=0)
@@ -172,7 +181,7 @@ def test_flagship_reads_the_noise_level() -> None:
     assert float((clean - noisy).abs().max()) > 1e-2
 
 
-def seen(network: Network, d: Degradation, at: int) -> int:
+def seen(network: Callable[[Tensor, Degradation], Tensor], d: Degradation, at: int) -> int:
     """Return how many low-resolution pixels from (at, at) an output still depends on it, along the farther axis."""
     lr = picture(2 * at + 1, 2 * at + 1).double()
     other = lr.clone()
@@ -229,7 +238,7 @@ def test_flagship_sees_no_further_than_its_reach(
 @pytest.mark.parametrize("scale", [2, 3])
 def test_bfloat16_agrees_with_float32(photo: Tensor, name: str, scale: int) -> None:
     """Below a tenth of an 8-bit step (59 dB) where the residual is of the size that training finds; float32 outside."""
-    network = tiny(name, tail=0.02)
+    network = tiny(name, tail=0.02, scale=scale)
     lr, d = photo[:, :, :21, :23], Degradation(NARROW, scale)
     exact = network(lr, d)
     network.precision = torch.bfloat16

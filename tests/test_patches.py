@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mzsr.config import META, PRETRAIN, KernelLaw
+from mzsr.config import KernelLaw
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, crop, degrade, phase
 from mzsr.imaging.jpeg import tables
@@ -30,6 +30,7 @@ from mzsr.learning.patches import (
     draw_task,
     step_generator,
 )
+from mzsr.presets import META, PRETRAIN
 
 LAW = KernelLaw(
     families={"gaussian": 0.3, "uniform": 0.1, "disk": 0.1, "box": 0.2, "motion": 0.1, "perturbed": 0.2},

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.func import functional_call
 
-from mzsr.config import PRETRAIN, Card, PretrainConfig
+from mzsr.config import Card, PretrainConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import upsample
 from mzsr.learning.checkpoint import load_weights, save_weights
@@ -19,6 +19,7 @@ from mzsr.learning.parallel import World
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs, load_photographs
 from mzsr.learning.pretrain import Pretraining
+from mzsr.presets import PRETRAIN
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from mzsr.config import META, PRETRAIN, MetaConfig, PretrainConfig, TrainConfig, field_paths
+from mzsr.config import MetaConfig, PretrainConfig, TrainConfig, field_paths
 from mzsr.errors import InputError
+from mzsr.presets import META, PRETRAIN
 from mzsr.settings import json_schema, load_config
 
 ROOT = Path(__file__).resolve().parent.parent

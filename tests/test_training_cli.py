@@ -142,6 +142,40 @@ def test_before_it_trains_it_says_on_what(here: Path) -> None:
     assert result.stderr.splitlines()[:-1] == told.stdout.splitlines()
 
 
+def test_two_steps_of_udl_and_a_larger_picture(here: Path) -> None:
+    """EDSR-S: each step is one command; its weights enlarge a picture by their own scale, and say so of another."""
+    small = ["--preset", "edsr-s", "--set", "batch=1", "--set", "patch=24", "--set", "iterations=2", "--device", "cpu"]
+    edsr = ["train", "pretrain", "--data", "data", *small]
+    refused(run(*edsr, "--loss", "udl", "--out", "two"), "weighs by the log-variance of step 1; give --from", 2)
+    _, _, first = trained(*edsr, "--loss", "esu", "--out", "one")
+    _, theta, card = trained(*edsr, "--loss", "udl", "--out", "two", "--from", "one/weights.safetensors")
+    assert (first.network.log_var, card.network.log_var, card.network.scale) == (True, False, 2)
+    assert sum(tensor.numel() for tensor in theta.values()) == 1_369_859
+    assert card.subsample == "bicubic"
+    said, _, _ = trained(*edsr, "--loss", "udl", "--out", "two", "--resume")
+    assert said.startswith("iteration 2 of 2")
+    for weights, steps in (("one", 0), ("two", 1)):
+        result = run(
+            "upscale", "data/c.png", "-o", f"{weights}.png", "-n", f"{weights}/weights.safetensors", "--steps", steps
+        )
+        assert result.exit_code == 0, result.stderr
+        with Image.open(f"{weights}.png") as image:
+            assert image.size == (72, 72)
+    result = run("upscale", "data/c.png", "-o", "three.png", "-n", "two/weights.safetensors", "-s", "3")
+    assert result.exit_code == 1
+    assert "network is built for x2, this is x3; take weights of that scale" in result.stderr
+
+
+def test_a_head_for_weights_that_have_none(here: Path, tiny_weights: Path) -> None:
+    """As it is done for the flagship: the body is the bits it was."""
+    changes = ["--set", "network.log_var=true", "--set", 'train=["variance.*"]', "--loss", "eu"]
+    _, theta, card = trained(*PRETRAIN, *changes, "--from", tiny_weights, "--out", "run")
+    body = {name: tensor for name, tensor in load_weights(tiny_weights)[0].named_parameters()}
+    assert all(torch.equal(theta[name], tensor) for name, tensor in body.items())
+    assert theta.keys() - body.keys() == {f"variance.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")}
+    assert card.network.log_var
+
+
 @pytest.mark.parametrize(("stage", "config"), [("pretrain", PretrainConfig), ("meta", MetaConfig)])
 def test_schema_is_that_of_the_stage(stage: str, config: type[PretrainConfig | MetaConfig]) -> None:
     result = run("train", "schema", stage)
@@ -168,6 +202,11 @@ REFUSED = [
     ("pretrain", ["--data", "bare"], "no usable picture in bare", 1),
     ("pretrain", ["--data", "./data/../data"], "are the same; a picture must be given once", 1),
     ("pretrain", ["--preset", "big"], "preset is 'big'; it must be one of flagship, paper, smoke", 2),
+    ("pretrain", ["--loss", "mse"], "--set loss.name=mse: loss.name: Input should be 'l1', 'eu', 'esu', 'udl'", 2),
+    ("pretrain", ["--loss", "error-map"], "weighs by a network trained before; give --from FILE.safetensors", 2),
+    ("pretrain", ["--loss", "udl", "--resume"], "give --from FILE.safetensors, trained with --loss esu", 2),
+    ("pretrain", ["--set", "loss.scale=log"], "did you mean 'loss.scaling'?", 2),
+    ("pretrain", ["--set", "loss=esu"], "loss esu trains a log-variance; set network.log_var to true", 2),
     ("pretrain", ["--set", "law.nois=1"], "did you mean 'law.noise'?", 2),
     ("pretrain", ["--set", "seed"], "--set received 'seed'", 2),
     ("pretrain", ["--set", "steps=3"], "unknown key 'steps'", 2),

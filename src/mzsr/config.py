@@ -1,4 +1,4 @@
-"""Every frozen configuration and named preset. Imports no torch, so that the command line can answer at once.
+"""Every frozen configuration. Imports no torch, so that the command line can answer at once. See also `presets`.
 
 Unknown keys are errors that name the nearest valid one; a configuration is written into the card of every weight
 trained with it, and reads back from there unchanged.
@@ -59,7 +59,7 @@ class NetworkConfig(Config):
 
     name: Literal["paper", "unfolded", "edsr-s", "edsr", "dpdnn"] = Field(
         default="unfolded",
-        description="paper: 8 x 64 of MZSR; unfolded: the flagship; edsr-s: 16 x 64; edsr: 32 x 256; dpdnn: Dong et al.",
+        description="paper: 8 x 64 of MZSR; unfolded: the flagship; edsr-s: 16 x 64; edsr: 32 x 256; dpdnn: six U-Nets",
     )
     channels: int = Field(default=64, ge=1, description="not for edsr-s and edsr: features of every hidden layer")
     layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")
@@ -140,12 +140,16 @@ class LossConfig(Config):
 
     name: LossName = Field(
         default="l1",
-        description="eu, esu: result and log-variance together (step 1); udl: weighted by the log-variance of the frozen "
-        "step 1, error-map by its error, gradient-map by the gradient of the truth (step 2)",
+        description="eu, esu: result and log-variance together (step 1); udl: weighted by the log-variance of step 1, "
+        "error-map by its error, gradient-map by the gradient of the truth (step 2)",
     )
-    scaling: Literal["linear", "log", "exponential", "sigmoid"] = Field(default="linear", description="φ of the weights")
+    scaling: Literal["linear", "log", "exponential", "sigmoid"] = Field(
+        default="linear", description="φ of the weights"
+    )
     offset: float = Field(
-        default=1.0, ge=0, description="added to the weights; 1: as the code of UDL, no pixel drops out; 0: as its paper"
+        default=1.0,
+        ge=0,
+        description="added to the weights; 1: as the code of UDL, no pixel drops out; 0: as its paper",
     )
     normalise: bool = Field(default=False, description="divide the weights by their mean, so that they keep the rate")
 
@@ -309,79 +313,6 @@ class Card(Config):
     )
     score: dict[str, str] = Field(default_factory=dict, description="protocol and set → PSNR in dB")
     sha256: str = Field(description="of the weight file")
-
-
-_UNIFORM = KernelLaw(
-    families={"uniform": 1.0}, scales={2: 1.0}, variance=(1.0, 2.5), bicubic_share=0, centred_share=0, noise_share=0
-)
-"""Kernels as MZSR draws them, direct x2."""
-
-_PHOTOGRAPHS = KernelLaw(
-    families={"gaussian": 0.8, "perturbed": 0.1, "motion": 0.04, "disk": 0.03, "box": 0.03},
-    scales={1: 0.02, 2: 0.84, 3: 0.04, 4: 0.1}, bicubic_share=0.3, centred_share=0.15, noise_share=0.15,
-)  # fmt: skip
-"""What happens to photographs: Gaussians above all, both grids, x2 above all."""
-
-_BICUBIC_X2 = KernelLaw(name="bicubic", scales={2: 1.0})
-
-_EDSR_S = PretrainConfig(
-    network=NetworkConfig(name="edsr-s", scale=2), law=_BICUBIC_X2, iterations=100_000, batch=64, patch=192,
-    learning_rate=1e-4, schedule="halving", halve_every=40_000, clip=1e6,
-)  # fmt: skip
-"""Step 2 of UDL; its step 1 has 30,000 iterations. Nothing is clipped: EU and ESU have gradients of another size."""
-
-PRETRAIN: dict[str, PretrainConfig] = {
-    "flagship": PretrainConfig(law=_PHOTOGRAPHS, batch=8, optimiser="muon"),
-    "paper": PretrainConfig(
-        network=NetworkConfig(name="paper"),
-        law=KernelLaw(name="bicubic"),
-        iterations=800_000,
-        batch=32,
-        learning_rate=4e-4,
-        schedule="halving",
-    ),
-    "smoke": PretrainConfig(
-        network=NetworkConfig(channels=8, stages=1), iterations=20, batch=2, patch=32, warmup=2, save_every=5
-    ),
-    "edsr-s": _EDSR_S,
-    "edsr": _EDSR_S.model_copy(update={"network": NetworkConfig(name="edsr", scale=2)}),
-    "dpdnn": _EDSR_S.model_copy(update={"network": NetworkConfig(name="dpdnn")}),
-}
-"""Named starting points of `mzsr train pretrain`.
-
-`paper` follows the repository of MZSR (batch 32, patch 96); `edsr-s`, `edsr` and `dpdnn` that of UDL (batch 64, patch
-192, Adam 1e-4; its halving every 200 epochs, of a length it does not say, is taken as 40,000 iterations).
-"""
-
-META: dict[str, MetaConfig] = {
-    "flagship": MetaConfig(
-        law=KernelLaw(
-            families={"gaussian": 0.45, "perturbed": 0.3, "motion": 0.1, "disk": 0.08, "box": 0.07},
-            scales={2: 0.75, 3: 0.05, 4: 0.2}, noise_share=0.15, error_share=0.3,
-        ),
-        tasks=3, batch=2, patch=128, optimiser="muon", learning_rate=2e-4, alpha=0.1, zero_weight=0.25, ema=0.99,
-    ),
-    "paper": MetaConfig(
-        network=NetworkConfig(name="paper"),
-        law=_UNIFORM,
-        iterations=100_000,
-        tasks=5,
-        batch=8,
-        patch=64,
-        schedule="constant",
-        warmup=0,
-        steps=5,
-        learn_alpha=False,
-        weighting="annealed",
-        episodes="published",
-        test_alphas=(2e-2, 1e-2, 1e-2, 1e-2, 5e-3),
-    ),
-    "smoke": MetaConfig(
-        network=NetworkConfig(channels=8, stages=1), law=KernelLaw(scales={2: 1.0}), iterations=5, tasks=2, batch=2,
-        patch=32, warmup=2, save_every=5,
-    ),
-}  # fmt: skip
-"""Named starting points of `mzsr train meta`; `paper` is the direct x2 model as published."""
 
 
 def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:

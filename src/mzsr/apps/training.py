@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mzsr.apps.usage import seconds, usage
+from mzsr.errors import InputError
 
 if TYPE_CHECKING:
     from mzsr.config import TrainConfig
@@ -18,7 +19,10 @@ train = typer.Typer(no_args_is_help=True, help="Train a network on folders of ph
 Data = Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of photographs; may be given several times.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.")]
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="What differs from the preset.")]
-Preset = Annotated[str, typer.Option(help="flagship, paper or smoke.")]
+Preset = Annotated[str, typer.Option(help="flagship, paper or smoke; pretrain also edsr-s, edsr, dpdnn.")]
+LossName = Annotated[
+    str, typer.Option(metavar="NAME", help="l1, eu, esu, udl, error-map or gradient-map; eu and esu add a head.")
+]
 Change = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Change one value.")]
 From = Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Weights to start from: a file or a name.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
@@ -29,18 +33,24 @@ TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write OUT/tens
 
 @train.command()
 def pretrain(
-    data: Data, out: Out, config: ConfigFile = None, preset: Preset = "flagship", change: Change = [],  # noqa: B006
-    start_from: From = None, resume: Resume = False, time_limit: TimeLimit = "", device: Device = "auto",
-    tensorboard: TensorBoard = False,
+    data: Data, out: Out, config: ConfigFile = None, preset: Preset = "flagship", loss: LossName = "",
+    change: Change = [], start_from: From = None, resume: Resume = False, time_limit: TimeLimit = "",  # noqa: B006
+    device: Device = "auto", tensorboard: TensorBoard = False,
 ) -> None:  # fmt: skip
-    """Large-scale training: one network over a law of degradations, θ_0 → θ_T."""
+    """Large-scale training: one network over a law of degradations, θ_0 → θ_T.
+
+    With the losses of UDL in two steps: --loss esu, then --loss udl --from the weights of the first.
+    """
     with usage():
-        from mzsr.config import PRETRAIN
-        from mzsr.learning.pretrain import Pretraining
+        from mzsr.learning.pretrain import Pretraining, step1_missing
+        from mzsr.presets import PRETRAIN
         from mzsr.settings import load_config
 
-        settings = load_config(PRETRAIN, preset, config, change)
+        head = ["network.log_var=true"] if loss in ("eu", "esu") else []
+        settings = load_config(PRETRAIN, preset, config, [*([f"loss.name={loss}"] if loss else []), *head, *change])
         limit = seconds(time_limit)
+        if settings.loss.needs_step1:
+            _require_start(start_from, resume, out, step1_missing(settings.loss))
     _run(Pretraining, settings, data, out, device, start_from, resume, limit, tensorboard)
 
 
@@ -52,17 +62,14 @@ def meta(
 ) -> None:  # fmt: skip
     """Meta-transfer training: weights that a few gradient steps make good for any picture, θ_T → θ_M."""
     with usage():
-        from mzsr.config import META
-        from mzsr.errors import InputError
         from mzsr.learning.metatrain import MetaTraining
+        from mzsr.presets import META
         from mzsr.settings import load_config
 
         settings = load_config(META, preset, config, change)
         limit = seconds(time_limit)
-        if start_from is None and not (resume and (out / "state.safetensors").exists()):
-            raise InputError(
-                "meta-transfer training starts from trained weights; give --from MODEL or FILE.safetensors"
-            )
+        missing = "meta-transfer training starts from trained weights; give --from MODEL or FILE.safetensors"
+        _require_start(start_from, resume, out, missing)
     _run(MetaTraining, settings, data, out, device, start_from, resume, limit, tensorboard)
 
 
@@ -83,6 +90,12 @@ def schema(stage: Annotated[Literal["pretrain", "meta"], typer.Argument(help="pr
     from mzsr.settings import json_schema
 
     typer.echo(json_schema(PretrainConfig if stage == "pretrain" else MetaConfig))
+
+
+def _require_start(start_from: str | None, resume: bool, out: Path, missing: str) -> None:
+    """Raise InputError where a run that cannot begin at random is given neither weights nor a state."""
+    if start_from is None and not (resume and (out / "state.safetensors").exists()):
+        raise InputError(missing)
 
 
 def _run(

@@ -116,7 +116,7 @@ class Method:
         if not self.adapts:
             return ""
         card = _card(self.name, cell.scale)
-        if card.network.name == "paper" and cell.scale not in card.scales:
+        if not card.network.told and cell.scale not in card.scales:
             return f"it was trained at {', '.join(f'x{scale}' for scale in card.scales)} alone"
         if card.subsample not in (None, cell.subsample):
             return f"it knows {card.subsample} subsampling alone"

@@ -1,50 +1,24 @@
 """Networks to compare with, for their *cost* alone: weights do not change it, so theirs are random.
 
-They are no members of NETWORKS.
+EDSR-S is one of ours, untrained; RRDBNet is called as ours are, and no member of NETWORKS.
 """
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import interpolate, leaky_relu, pixel_unshuffle
 
+from mzsr.config import NetworkConfig
+from mzsr.imaging.degrade import Degradation
+from mzsr.learning.contract import Features, Network
+from mzsr.learning.networks import build
 from mzsr.shapes import Images
 
 SCALE = 2
 
-Features = Float[Tensor, "b features rows columns"]
 
-
-class EdsrS(nn.Module):
-    """EDSR's baseline, EDSR-S: 16 residual blocks of 64 channels at low resolution, pixel shuffle at the end.
-
-    1,369,859 parameters at x2. The subtraction of a mean colour is left out.
-
-    Source: Lim et al., "Enhanced deep residual networks for single image super-resolution", CVPRW 2017, table 1;
-    residual scaling 0.1 as in UDL.
-    """
-
-    def __init__(self, *, blocks: int = 16, channels: int = 64) -> None:
-        """Build it with PyTorch's initialisation."""
-        super().__init__()
-        self.head = _conv(3, channels)
-        self.blocks = nn.ModuleList(
-            [nn.Sequential(_conv(channels, channels), nn.ReLU(), _conv(channels, channels)) for _ in range(blocks)]
-        )
-        self.last = _conv(channels, channels)
-        self.tail = nn.Sequential(_conv(channels, channels * SCALE**2), nn.PixelShuffle(SCALE), _conv(channels, 3))
-
-    def forward(self, lr: Images) -> Images:
-        """Enlarge (B, 3, h, w) to (B, 3, 2 h, 2 w)."""
-        head = hidden = self.head(lr)
-        for block in self.blocks:
-            hidden = hidden + 0.1 * block(hidden)
-        return self.tail(head + self.last(hidden))
-
-
-class RrdbNet(nn.Module):
+class RrdbNet(Network):
     """ESRGAN's generator: 23 residual-in-residual dense blocks, two nearest-neighbour enlargements by 2.
 
     16,697,987 parameters at x4. At x2 it is what Real-ESRGAN made of it: the input goes through a 2x2 space-to-depth
@@ -66,18 +40,20 @@ class RrdbNet(nn.Module):
         self.larger = nn.ModuleList([_conv(channels, channels) for _ in range(2)])
         self.tail = nn.Sequential(_conv(channels, channels), nn.LeakyReLU(0.2), _conv(channels, 3))
 
-    def forward(self, lr: Images) -> Images:
-        """Enlarge; at x2 the sides must be even."""
-        head = hidden = self.head(pixel_unshuffle(lr, self.fold))
-        for block in self.blocks:
-            inner = hidden
-            for dense in block.children():
-                inner = dense(inner)
-            hidden = hidden + 0.2 * inner
-        hidden = head + self.last(hidden)
-        for conv in self.larger:
-            hidden = leaky_relu(conv(interpolate(hidden, scale_factor=2.0)), 0.2)
-        return self.tail(hidden)
+    def mean(self, lr: Images, d: Degradation) -> tuple[Images, Features]:
+        """Return the picture and the features at its size; at x2 the sides must be even, and d is not looked at."""
+        with self.autocast(lr.device):
+            folded = pixel_unshuffle(lr, self.fold).contiguous(memory_format=self.layout)
+            head = hidden = self.head(folded)
+            for block in self.blocks:
+                inner = hidden
+                for dense in block.children():
+                    inner = dense(inner)
+                hidden = hidden + 0.2 * inner
+            hidden = head + self.last(hidden)
+            for conv in self.larger:
+                hidden = leaky_relu(conv(interpolate(hidden, scale_factor=2.0)), 0.2)
+            return self.tail(hidden).to(lr.dtype), hidden
 
 
 class _DenseBlock(nn.Module):
@@ -99,4 +75,7 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
-REFERENCES: dict[str, Callable[[], nn.Module]] = {"edsr-s": EdsrS, "rrdbnet": RrdbNet}
+REFERENCES: dict[str, Callable[[], Network]] = {
+    "edsr-s": lambda: build(NetworkConfig(name="edsr-s", scale=SCALE)),
+    "rrdbnet": RrdbNet,
+}

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mzsr.benchmark.references import REFERENCES, SCALE
@@ -26,6 +25,7 @@ from mzsr.inference.tiles import TILE
 from mzsr.inference.upscale import Upscaler
 from mzsr.inference.zssr import zssr
 from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
+from mzsr.learning.contract import Network
 from mzsr.learning.devices import best_precision
 
 KERNEL_VARIANCE = 2.0  # pixels², of the blur that is given where none is estimated: the paper's g2.0
@@ -113,8 +113,8 @@ Run = Callable[[Path, Path, Meter], None]
 def runner(network: str, device: torch.device, *, steps: int = 1) -> Run:
     """Load a network and return what enlarges a file by 2 with it.
 
-    Models go through `Upscaler` as `mzsr upscale` does. A model with the paper's network is given the kernel, as
-    published; others estimate it. `steps` are theirs; ZSSR has a schedule of its own, references do not adapt.
+    Models go through `Upscaler` as `mzsr upscale` does. A model whose network makes no use of the kernel is given it,
+    as published; others estimate it. `steps` are theirs; ZSSR has a schedule of its own, references do not adapt.
 
     Raises:
         InputError: an unknown network, or weights that cannot be read.
@@ -128,6 +128,7 @@ def runner(network: str, device: torch.device, *, steps: int = 1) -> Run:
         torch.manual_seed(0)
         built = REFERENCES[network]().requires_grad_(False)
     built.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    built.precision = best_precision(device)
     return partial(_reference, built, device)
 
 
@@ -146,7 +147,7 @@ def full_schedule(marks: Sequence[tuple[float, float]], schedule: float | int) -
 
 
 def _model(upscaler: Upscaler, steps: int, source: Path, target: Path, meter: Meter) -> None:
-    published = upscaler.card.network.name == "paper"
+    published = not upscaler.card.network.told
     kernel, noise = (f"gauss:{KERNEL_VARIANCE}", 0.0) if published else ("auto", "auto")
     result = upscaler(source, scale=SCALE, kernel=kernel, noise=noise, steps=steps, progress=meter.told)
     if published:
@@ -155,18 +156,17 @@ def _model(upscaler: Upscaler, steps: int, source: Path, target: Path, meter: Me
         result.save(target)
 
 
-def _reference(network: nn.Module, device: torch.device, source: Path, target: Path, meter: Meter) -> None:
+def _reference(network: Network, device: torch.device, source: Path, target: Path, meter: Meter) -> None:
     with meter.stage("read"):
         lr = files.read(source).pixels.to(device)
-    precision = best_precision(device)
+    d = Degradation(kernels.delta(), SCALE)
     with meter.stage("enhance"), torch.no_grad():
         hr = lr.new_empty(1, 3, SCALE * lr.shape[2], SCALE * lr.shape[3])
         for top in range(0, lr.shape[2], TILE):
             for left in range(0, lr.shape[3], TILE):
-                part = lr[:, :, top : top + TILE, left : left + TILE].contiguous(memory_format=torch.channels_last)
+                part = lr[:, :, top : top + TILE, left : left + TILE]
                 rows, columns = (slice(SCALE * first, SCALE * (first + TILE)) for first in (top, left))
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    hr[:, :, rows, columns] = network(part).to(hr.dtype)
+                hr[:, :, rows, columns] = network(part, d)
         hr = hr.clamp(0, 1).cpu()
     # Random weights make no photograph, and one takes longer to compress: the bicubic enlargement is written
     shown = Picture(resize(lr.cpu(), scale=float(SCALE)).clamp(0, 1))

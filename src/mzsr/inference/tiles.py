@@ -64,9 +64,9 @@ def enhance(
 
 
 def halo(network: Network, d: Degradation) -> int:
-    """Return how many low-resolution pixels around a tile its result depends on; even, for the 2x2 blocks' sake."""
+    """Return how many low-resolution pixels around a tile its result depends on, a multiple of the network's grain."""
     pixels = network.reach(d) + sum(filter_reach(d, alpha) for alpha in network.alphas(d))
-    return pixels + pixels % 2
+    return pixels + -pixels % network.grain
 
 
 def filter_reach(d: Degradation, alpha: float, tail: float = TAIL) -> int:
@@ -90,7 +90,7 @@ def _enhance(
     network: Network, theta: Params, lr: Images, d: Degradation, tile: int, progress: Callable[[float], None]
 ) -> Images:
     height, width = lr.shape[2:]
-    tile += tile % 2
+    tile += -tile % network.grain
     margin = 0 if tile >= max(height, width) else halo(network, d)
     result = lr.new_empty((lr.shape[0], lr.shape[1], height * d.scale, width * d.scale))
     boxes = list(_boxes(height, width, tile))

@@ -54,7 +54,8 @@ def make_card(
 
 def as_earlier(card: Card) -> tuple[dict[str, Any], ...]:
     """Return the runs that led to a weight file, its own last, for the card of a run that starts from it."""
-    own = card.model_dump(mode="json", include={"recipe", "command", "commit", "iterations", "hours", "machine"})
+    kept = {"recipe", "command", "commit", "iterations", "hours", "machine", "step_sizes", "crops"}
+    own = card.model_dump(mode="json", include=kept)
     return (*card.earlier, own)
 
 
@@ -64,7 +65,7 @@ def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None
     It has learned the shift of that grid; the flagship is told the grid and knows all.
     """
     law = config.law
-    if config.network.name != "paper" or not (law.name == "bicubic" or law.bicubic_share in (0, 1)):
+    if config.network.told or not (law.name == "bicubic" or law.bicubic_share in (0, 1)):
         return None
     return "bicubic" if law.name == "bicubic" or law.bicubic_share == 1 else "direct"
 

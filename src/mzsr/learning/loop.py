@@ -81,7 +81,7 @@ def train(
 
     Raises:
         InputError: unusable data, a run in `out` that is not resumed or is of another configuration, a full disk, a
-            loss that is no number (the last good state is saved first).
+            loss or log-variance that is no number (the last good state is saved first).
     """
     start = time.monotonic()
     state_file = out / "state.safetensors"
@@ -120,21 +120,22 @@ def train(
                 ) from error
 
     while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
-        loss, gradient = _gradient(run.objective, run.step, world, config.tasks)
-        norm = _norm(gradient)
-        if not math.isfinite(loss) or not math.isfinite(norm):
+        facts, gradient = _gradient(run.objective, run.step, world, config.tasks)
+        loss, norm = facts["loss"], _norm(gradient)
+        if not all(map(math.isfinite, (norm, *facts.values()))):
             save()
+            beside = {"gradient norm": norm, **{name: value for name, value in facts.items() if name != "loss"}}
+            found = ", ".join(f"{name} {value}" for name, value in beside.items())
             raise InputError(
-                f"loss is {loss}, gradient norm {norm} at iteration {run.step + 1}; both must be finite — the last "
-                f"good state, of iteration {run.step}, is saved: start anew from its weights "
-                "with a smaller learning_rate"
+                f"loss is {loss}, {found} at iteration {run.step + 1}; all must be finite — the last good state, of "
+                f"iteration {run.step}, is saved: start anew from its weights with a smaller learning_rate"
             )
         _update(run, config, gradient)
         run.seconds = before + time.monotonic() - start
         progress(run.step, loss)
         if journal is not None and run.step % LOG_EVERY == 0:
             rate = (run.step - first) / (time.monotonic() - start)
-            facts = {"loss": loss, "norm": norm, "seconds": round(run.seconds, 1), "rate": round(rate, 3)}
+            facts |= {"norm": norm, "seconds": round(run.seconds, 1), "rate": round(rate, 3)}
             journal.record(run.step, facts, gradient)
         if run.step % config.save_every == 0:
             save()
@@ -167,14 +168,16 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _gradient(objective: Objective, step: int, world: World, tasks: int) -> tuple[float, Params]:
-    """Return loss and gradient over the tasks of all processes."""
+def _gradient(objective: Objective, step: int, world: World, tasks: int) -> tuple[dict[str, float], Params]:
+    """Return the loss with what is noted beside it, and the gradient, over the tasks of all processes."""
     loss, gradient = objective.gradient(step, world.share(tasks))
-    if world.size == 1:
-        return float(loss), gradient
-    flat = torch.cat([*(tensor.reshape(-1) for tensor in gradient.values()), loss.detach().reshape(1)])
-    *parts, loss = world.mean_(flat).split([*(tensor.numel() for tensor in gradient.values()), 1])
-    return float(loss), {n: part.view_as(old) for (n, old), part in zip(gradient.items(), parts, strict=True)}
+    facts = {"loss": loss.detach(), **objective.notes()}
+    if world.size > 1:
+        flat = torch.cat([tensor.reshape(-1) for tensor in (*gradient.values(), *facts.values())])
+        parts = iter(world.mean_(flat).split([tensor.numel() for tensor in (*gradient.values(), *facts.values())]))
+        gradient = {name: next(parts).view_as(old) for name, old in gradient.items()}
+        facts = {name: next(parts) for name in facts}
+    return {name: float(value) for name, value in facts.items()}, gradient
 
 
 def _norm(gradient: Params) -> float:
@@ -197,6 +200,7 @@ def _publish(run: state.Run, config: TrainConfig, photographs: Photographs, worl
         config, photographs, world, about=about, iterations=run.step, hours=run.seconds / 3600, earlier=run.earlier
     )
     weights = {name: tensor for name, tensor in run.ema.items() if "/" not in name}
+    weights |= run.objective.fixed().get("still", {})
     save_weights(out / "weights.safetensors", weights, card)
 
 

@@ -1,12 +1,10 @@
-"""The networks: low-resolution picture and degradation in, high-resolution picture out.
+"""The networks of MZSR, the paper's and the flagship, and `build`, which builds these and those of `backbones` by name.
 
-One contract for all: `network(lr, degradation)` takes (B, 3, h, w) in [0, 1] and returns (B, 3, s h, s w), not clamped;
-`reach(d)` says how many low-resolution pixels around a pixel its convolutions can see. `precision` is what the
-convolutions run in; parameters and everything around the convolutions stay in float32. `layout` is that of what they
-are given in memory; no result depends on it.
+All enlarge by the contract of `contract`.
 """
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -18,39 +16,9 @@ from mzsr.config import NetworkConfig
 from mzsr.imaging.data_step import data_step, data_steps
 from mzsr.imaging.degrade import Degradation, effective_kernel, error_map, phase, upsample
 from mzsr.imaging.resize import resize
+from mzsr.learning.backbones import Dpdnn, Edsr
+from mzsr.learning.contract import CUBIC_REACH, Features, Network, Variance
 from mzsr.shapes import Images
-
-CUBIC_REACH = 3  # low-resolution pixels on either side that bicubic enlargement looks at, any phase
-
-Features = Float[Tensor, "b features rows columns"]
-"""What a stage of `Unfolded` computes on the 2x2 space-to-depth, and hands on."""
-
-
-class Network(nn.Module):
-    """What every network shares."""
-
-    precision: torch.dtype = torch.float32
-    layout: torch.memory_format = torch.channels_last
-
-    def forward(self, lr: Images, d: Degradation) -> Images:
-        """Enlarge; see the contract at the head of this file."""
-        raise NotImplementedError
-
-    def reach(self, d: Degradation) -> int:
-        """Return how far, in low-resolution pixels, the finite parts of the network look."""
-        raise NotImplementedError
-
-    def alphas(self, d: Degradation) -> list[float]:
-        """Return the trust in the prior of every data step; none for a network without one."""
-        return []
-
-    def bodies(self) -> list[nn.Module]:
-        """Return the parts that are nothing but convolutions, which `torch.compile` is good at."""
-        raise NotImplementedError
-
-    def autocast(self, device: torch.device) -> torch.autocast:
-        """Return the context in which convolutions run in `precision`."""
-        return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
 
 
 class Paper(Network):
@@ -62,22 +30,29 @@ class Paper(Network):
     Source: MZSR, section 5.1.
     """
 
-    def __init__(self, *, layers: int = 8, channels: int = 64) -> None:
+    def __init__(self, *, layers: int = 8, channels: int = 64, log_var: bool = False) -> None:
         """Build it with PyTorch's initialisation."""
         super().__init__()
         widths = [3] + [channels] * (layers - 1) + [3]
         body: list[nn.Module] = []
         for before, after in pairwise(widths):
             body += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
-        self.body = nn.Sequential(*body[:-1])
+        self.body = _Chain(*body[:-1])
         self.layers = layers
+        if log_var:
+            self.variance = Variance(channels)
 
-    def forward(self, lr: Images, d: Degradation) -> Images:
-        """Enlarge by bicubic and add the residual."""
+    def mean(self, lr: Images, d: Degradation) -> tuple[Images, Features]:
+        """Enlarge by bicubic and add the residual; the features are those before the last convolution."""
         start = resize(lr, scale=float(d.scale))
         with self.autocast(lr.device):
-            residual = self.body(start.contiguous(memory_format=self.layout))
-        return start + residual.to(start.dtype)
+            residual, features = self.body(start.contiguous(memory_format=self.layout))
+        return start + residual.to(start.dtype), features
+
+    def log_var(self, features: Features, hr: Images, d: Degradation) -> Images:
+        """Apply the head to every output pixel."""
+        assert self.variance is not None
+        return self.variance(features)
 
     def bodies(self) -> list[nn.Module]:
         """Return the one body."""
@@ -85,7 +60,18 @@ class Paper(Network):
 
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic and of the convolutions."""
-        return CUBIC_REACH + math.ceil(self.layers / d.scale)
+        depth = self.layers + (2 if self.variance else 0)  # a head has two more than the last one
+        return CUBIC_REACH + math.ceil(depth / d.scale)
+
+
+class _Chain(nn.Sequential):
+    """Layers one after the other, which also return what the last of them was given."""
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        *layers, last = self
+        for layer in layers:
+            features = layer(features)
+        return last(features), features
 
 
 class Unfolded(Network):
@@ -104,17 +90,20 @@ class Unfolded(Network):
     it that what they changed still explains lr.
 
     Source: data step and unfolding after USRNet (CVPR 2020) and DPDNN (TPAMI 2019); the sharper solution beside it, the
-    features carried from stage to stage and the two-term α are ours.
+    features carried from stage to stage, the two-term α and the head, two convolutions on the 2x2 space-to-depth, are
+    ours.
     """
 
-    def __init__(self, *, stages: int = 3, blocks: int = 1, channels: int = 64) -> None:
+    def __init__(self, *, stages: int = 3, blocks: int = 1, channels: int = 64, log_var: bool = False) -> None:
         """Build it so that, untrained, it returns the data-consistent solution."""
         super().__init__()
         self.stages = nn.ModuleList([Stage(blocks, channels) for _ in range(stages)])
         self.last = Trust()
+        if log_var:
+            self.variance = Variance(channels, outputs=12, layers=2)
 
-    def forward(self, lr: Images, d: Degradation) -> Images:
-        """Start from phase-correct bicubic and go through the stages."""
+    def mean(self, lr: Images, d: Degradation) -> tuple[Images, Features]:
+        """Start from phase-correct bicubic and go through the stages; the features are those of the last."""
         hr = upsample(lr, d)
         sigma = error_map(d, lr)
         features, corner = None, _block_corner(d)
@@ -123,7 +112,14 @@ class Unfolded(Network):
             hr, sharp = data_steps(lr, hr, d, [alpha, stage.sharper(alpha)])
             residual, features = self._refine(stage, hr, sharp - hr, sigma, features, corner)
             hr = hr + residual
-        return data_step(lr, hr, d, self.last(sigma))
+        assert features is not None
+        return data_step(lr, hr, d, self.last(sigma)), features
+
+    def log_var(self, features: Features, hr: Images, d: Degradation) -> Images:
+        """Apply the head to the 2x2 blocks, and lay them where the stages have them."""
+        assert self.variance is not None
+        (top, left), (height, width) = _block_corner(d), hr.shape[2:]
+        return pixel_shuffle(self.variance(features), 2)[:, :, top : top + height, left : left + width]
 
     def bodies(self) -> list[nn.Module]:
         """Return the networks of the stages."""
@@ -132,7 +128,8 @@ class Unfolded(Network):
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic, of all kernels and of all convolutions; the data step's filter comes on top."""
         kernel = effective_kernel(d).shape[-1] // 2
-        pixels = sum(2 * kernel + 2 * stage.depth for stage in self._chain) + 2 * kernel
+        # After the last stage comes a data step; a head reaches one convolution further than the tail
+        pixels = sum(2 * kernel + 2 * stage.depth for stage in self._chain) + max(2 * kernel, 2 if self.variance else 0)
         return CUBIC_REACH + math.ceil(pixels / d.scale)
 
     def alphas(self, d: Degradation) -> list[float]:
@@ -244,7 +241,10 @@ def build(config: NetworkConfig) -> Network:
     return NETWORKS[config.name](config)
 
 
-NETWORKS = {
-    "paper": lambda config: Paper(layers=config.layers, channels=config.channels),
-    "unfolded": lambda config: Unfolded(stages=config.stages, blocks=config.blocks, channels=config.channels),
+NETWORKS: dict[str, Callable[[NetworkConfig], Network]] = {
+    "paper": lambda c: Paper(layers=c.layers, channels=c.channels, log_var=c.log_var),
+    "unfolded": lambda c: Unfolded(stages=c.stages, blocks=c.blocks, channels=c.channels, log_var=c.log_var),
+    "edsr-s": lambda c: Edsr(scale=c.scale, blocks=16, channels=64, log_var=c.log_var),
+    "edsr": lambda c: Edsr(scale=c.scale, blocks=32, channels=256, log_var=c.log_var),
+    "dpdnn": lambda c: Dpdnn(channels=c.channels, log_var=c.log_var),
 }

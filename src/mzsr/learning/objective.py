@@ -9,8 +9,9 @@ from mzsr.config import TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.cards import as_earlier
 from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import best_precision
-from mzsr.learning.networks import Network, build
+from mzsr.learning.networks import build
 from mzsr.learning.photographs import Photographs
 from mzsr.shapes import Images, Params, Scalar
 
@@ -33,17 +34,40 @@ class Objective:
         self.pictures = photographs.pictures
 
     def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
-        """Copy the parameters of a weight file; return the runs that led to it."""
+        """Copy the parameters of a weight file; return the runs that led to it.
+
+        Of the log-variance head, what only the file has is left out, and what only the run has begins anew.
+
+        Raises:
+            InputError: the file is of another network, or scale.
+        """
         network, card = load_weights(path)
         # Not the configurations: those of one network may differ in what only the other one uses
-        found, needed = ({name: p.shape for name, p in net.named_parameters()} for net in (network, self.network))
-        if found != needed:
+        found, needed = (dict(net.named_parameters()) for net in (network, self.network))
+        bodies = [{n: p.shape for n, p in net.items() if not n.startswith(HEAD)} for net in (found, needed)]
+        if bodies[0] != bodies[1] or card.network.scale != self.config.network.scale:
             wanted = self.config.network
             raise InputError(f"{path} is of network {card.network}; this run trains {wanted} — make them the same")
         with torch.no_grad():
-            for name, parameter in network.named_parameters():
-                self.theta[name].copy_(parameter)
+            for name in found.keys() & needed.keys():
+                needed[name].copy_(found[name])
         return as_earlier(card)
+
+    def fixed(self) -> dict[str, Params]:
+        """Return what nothing moves and a state has to hold all the same, in groups; of these `still` is published."""
+        return {}
+
+    def recall(self, groups: dict[str, Params], earlier: tuple[dict[str, Any], ...]) -> None:
+        """Take back the groups of `fixed`, and what `begin_from` returned.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: something has another shape.
+        """
+
+    def notes(self) -> dict[str, Scalar]:
+        """Return what to log of the last gradient beside its loss: its mean over the tasks."""
+        return {}
 
     @property
     def config(self) -> TrainConfig:

@@ -2,20 +2,30 @@
 
     minimise L(f(lr; θ), hr)
 
-Everything around this line — optimiser, schedule, checkpoints, several processes — is in `loop`.
+L is L1, or one of the losses of UDL in two steps. Step 1 (`eu`, `esu`) trains result and log-variance s together. Step
+2 (`udl`) starts from its weights and weighs every pixel by s of the *frozen* step 1, which a state holds too, so that
+nothing but the state is needed to go on. Its ablations weigh by the error of the frozen network or by the gradient of
+the truth. Everything around this — optimiser, schedule, checkpoints, several processes — is in `loop`.
 
-Source: MZSR, section 4.1; the law of random kernels and the flagship's recipe are ours (LOG.md).
+Source: MZSR, section 4.1; UDL for the two steps; the law of random kernels and the flagship's recipe are ours (LOG.md).
 """
 
+import fnmatch
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.func import functional_call
 
-from mzsr.config import PretrainConfig
+from mzsr.config import LossConfig, PretrainConfig
+from mzsr.errors import InputError
 from mzsr.learning.cards import only_subsampling
-from mzsr.learning.losses import LOSSES
+from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.contract import HEAD, Network
+from mzsr.learning.losses import LIKELIHOODS, LOSSES, gradient_map, relative, udl, uncertainty, weights
+from mzsr.learning.networks import build
 from mzsr.learning.objective import Objective
+from mzsr.learning.optimiser import like
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs
 from mzsr.shapes import Images, Params, Scalar
@@ -26,13 +36,48 @@ CROPS = 1
 """Crops on the card of the flagship: before meta-training more of them gained nothing to speak of (LOG.md)."""
 
 
+def step1_missing(loss: LossConfig) -> str:
+    """Return what to say of a step 2 without its step 1.
+
+    >>> step1_missing(LossConfig(name="error-map"))
+    'loss error-map weighs by a network trained before; give --from FILE.safetensors'
+    """
+    if loss.name == "udl":
+        return "loss udl weighs by the log-variance of step 1; give --from FILE.safetensors, trained with --loss esu"
+    return f"loss {loss.name} weighs by a network trained before; give --from FILE.safetensors"
+
+
 class Pretraining(Objective):
-    """The loss of a network on batches of the law."""
+    """The loss of a network on batches of the law.
+
+    Attributes:
+        step1: the frozen network that the weights of the loss come from; None where there is none.
+        still: parameters of the network that are not trained, by name.
+    """
 
     def __init__(self, config: PretrainConfig, photographs: Photographs, device: torch.device) -> None:
         """Build the network of a configuration, from its seed alone."""
         self._config = config
         super().__init__(config, photographs, device)
+        self.step1: Network | None = None
+        self._as_given: Params = {}
+        self._notes: dict[str, Scalar] = {}
+        self._before: dict[str, Any] = {}
+        own, self.theta = self.theta, {}
+        for name, tensor in own.items():
+            if any(fnmatch.fnmatch(name, wanted) for wanted in config.train):
+                self.theta[name] = tensor
+        if not self.theta:
+            raise InputError(
+                f"train is {list(config.train)}, which matches no tensor of the network; it has {', '.join(own)}"
+            )
+        self._head_alone = all(name.startswith(HEAD) for name in self.theta)
+        if self._head_alone and not config.loss.learns_log_var:
+            raise InputError(
+                f"train is {list(config.train)}, the log-variance head alone, which loss {config.loss.name} does not "
+                "move; take --loss eu or esu"
+            )
+        self.still: Params = {name: t.requires_grad_(False) for name, t in own.items() if name not in self.theta}
         if config.compile:  # data steps have complex numbers, and a Fourier transform is one call already
             for body in self.network.bodies():
                 body.compile()
@@ -42,25 +87,82 @@ class Pretraining(Objective):
         """Return the configuration."""
         return self._config
 
+    def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
+        """Copy the parameters of a weight file, and keep it as step 1 where the loss has one.
+
+        Raises:
+            InputError: another network or scale, or a step 1 without log-variance.
+        """
+        earlier = super().begin_from(path)
+        if self.config.loss.needs_step1:
+            network, card = load_weights(path)
+            if self.config.loss.name == "udl" and network.variance is None:
+                raise InputError(f"{path} has no log-variance head; train step 1 with --loss esu")
+            if strange := set(self.config.law.scales) - set(card.scales):
+                raise InputError(
+                    f"{path} was trained at {', '.join(f'x{s}' for s in card.scales)}, this run needs its "
+                    f"{'log-variance' if self.config.loss.name == 'udl' else 'error'} at x{min(strange)} too; "
+                    "train step 1 at the same scales"
+                )
+            self._freeze(dict(network.named_parameters()))
+        self._before = earlier[-1]
+        return earlier
+
+    def fixed(self) -> dict[str, Params]:
+        """Return what is not trained, and step 1, after a look whether it is still what was given.
+
+        Raises:
+            RuntimeError: somebody moved step 1.
+        """
+        if self.step1 is None:
+            return {"still": self.still}
+        frozen: Params = dict(self.step1.named_parameters())
+        if moved := [name for name, tensor in frozen.items() if not torch.equal(tensor, self._as_given[name])]:
+            raise RuntimeError(f"step 1 is frozen, and {moved[0]} has changed")
+        return {"still": self.still, "step1": frozen}
+
+    def recall(self, groups: dict[str, Params], earlier: tuple[dict[str, Any], ...]) -> None:
+        """Take back what is not trained, and step 1."""
+        self._before = earlier[-1] if earlier else {}
+        with torch.no_grad():
+            for name, tensor in self.still.items():
+                tensor.copy_(like(groups["still"][name], tensor))
+        if self.config.loss.needs_step1:
+            self._freeze(groups["step1"])
+
+    def notes(self) -> dict[str, Scalar]:
+        """Return the mean log-variance, and the mean weight, by which the loss rescales the learning rate."""
+        return self._notes
+
     def gradient(self, step: int, tasks: range) -> tuple[Scalar, Params]:
         """Return the mean loss of some batches and its gradient."""
         total, sums = torch.zeros((), device=next(iter(self.theta.values())).device), []
+        self._notes = {}
         for index in tasks:
-            pair = self._draw(step, index)
-            loss = LOSSES[self.config.loss](self.network(pair.lr, pair.degradation), pair.hr) / len(tasks)
-            gradient = torch.autograd.grad(loss, list(self.theta.values()))
+            loss, notes = self._loss(self._draw(step, index))
+            loss = loss / len(tasks)
+            gradient = torch.autograd.grad(loss, list(self.theta.values()), allow_unused=True, materialize_grads=True)
             sums = [a + b for a, b in zip(sums, gradient, strict=True)] if sums else list(gradient)
             total += loss.detach()
+            for name, value in notes.items():
+                self._notes[name] = self._notes.get(name, 0.0) + value.detach().mean() / len(tasks)
         return total, dict(zip(self.theta, sums, strict=True))
 
     def about(self, theta: Params) -> dict[str, Any]:
         """Return what the card says of weights after this stage."""
-        return {
-            "summary": f"{self.config.network.name} network after large-scale training, not meta-trained",
+        name, loss = self.config.network.name, self.config.loss.name
+        summary = f"{name} network after large-scale training{'' if loss == 'l1' else f' by {loss}'}, not meta-trained"
+        crops = 0 if name == "paper" else CROPS
+        told = {
+            "summary": summary,
             "step_sizes": STEP_SIZES,
             "subsample": only_subsampling(self.config),
-            "crops": 0 if self.config.network.name == "paper" else CROPS,
+            "crops": crops,
         }
+        if self._head_alone and "step_sizes" in self._before:  # the body adapts as it did
+            told |= {key: self._before[key] for key in ("step_sizes", "crops")}
+            told["summary"] = f"{name} network as it was, with a head for the log-variance trained by {loss}"
+        return told
 
     def show(self, theta: Params, step: int) -> dict[str, Images]:
         """Return a batch that the run does not see: low resolution, result and truth."""
@@ -68,6 +170,43 @@ class Pretraining(Objective):
         with torch.no_grad():
             result = functional_call(self.network, theta, (pair.lr, pair.degradation))
         return {"1 low resolution": pair.lr, "2 result": result, "3 truth": pair.hr}
+
+    def _loss(self, pair: Pair) -> tuple[Scalar, dict[str, Images]]:
+        """Return L of a batch, and the maps whose means are noted."""
+        loss, lr, d = self.config.loss, pair.lr, pair.degradation
+        if loss.learns_log_var:
+            result, log_var = self.network.with_log_var(lr, d)
+            return LIKELIHOODS[loss.name](result, pair.hr, log_var), {"log_var": log_var}
+        result = self.network(lr, d)
+        if loss.name == "l1":
+            return LOSSES["l1"](result, pair.hr), {}
+        hardness, notes = self._hardness(pair)
+        weight = weights(hardness, scaling=loss.scaling, offset=loss.offset, normalise=loss.normalise)
+        return udl(result, pair.hr, weight), {**notes, "weight": weight}
+
+    @torch.no_grad()
+    def _hardness(self, pair: Pair) -> tuple[Images, dict[str, Images]]:
+        """Return how hard every pixel is, by step 1 or by the truth."""
+        if self.config.loss.name == "gradient-map":
+            return relative(gradient_map(pair.hr)), {}
+        if self.step1 is None:
+            raise InputError(step1_missing(self.config.loss))
+        if self.config.loss.name == "error-map":
+            return relative((self.step1(pair.lr, pair.degradation) - pair.hr).abs()), {}
+        log_var = self.step1.with_log_var(pair.lr, pair.degradation)[1]
+        return uncertainty(log_var), {"log_var": log_var}
+
+    @torch.no_grad()
+    def _freeze(self, theta: Params) -> None:
+        """Build step 1 with these parameters, of which a head that nobody asks for is left out."""
+        with torch.random.fork_rng(devices=[]):
+            step1 = build(self.config.network.model_copy(update={"log_var": self.config.loss.name == "udl"}))
+        step1.requires_grad_(False).to(next(self.network.parameters()).device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        for name, parameter in step1.named_parameters():
+            parameter.copy_(like(theta[name], parameter))
+        step1.precision = self.network.precision
+        self.step1 = step1
+        self._as_given = {name: parameter.clone() for name, parameter in step1.named_parameters()}
 
     def _draw(self, step: int, index: int) -> Pair:
         generator = step_generator(self.config.seed, step, index)

@@ -40,6 +40,7 @@ def save(run: Run, config: TrainConfig, path: Path) -> None:
     """Write the state of a run, whole or not at all."""
     theta = run.objective.theta
     groups: dict[str, Params] = {"theta": theta, "ema": run.ema, **run.optimiser.memory()}
+    groups |= run.objective.fixed()
     facts = {"step": str(run.step), "seconds": repr(run.seconds), "config": config.model_dump_json()}
     facts |= {
         "format": str(FORMAT),
@@ -77,11 +78,12 @@ def restore(run: Run, config: TrainConfig, path: Path) -> None:
     strange = f"{path} is of another version of the network; finish the run with the version that began it"
     if any(_shapes(groups.get(group, {})) != _shapes(theta) for group in ("theta", "ema")):
         raise InputError(strange)
-    if run.step:
-        try:
+    try:
+        run.objective.recall(groups, run.earlier)
+        if run.step:
             run.optimiser.recall(groups, run.step)
-        except (KeyError, ValueError) as error:
-            raise InputError(strange) from error
+    except (KeyError, ValueError) as error:
+        raise InputError(strange) from error
     run.ema = {name: like(groups["ema"][name], tensor) for name, tensor in theta.items()}
     with torch.no_grad():
         for name, parameter in theta.items():

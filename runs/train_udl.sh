@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What the loss is worth: EDSR-S at x2 or x4 by L1, EU, ESU, UDL with s of ESU, UDL with s of EU, and by weights of an
+# error map and of a gradient map. Every run has two legs of the same lengths on the same patches, so that the loss is all
+# that differs: L1, EU and ESU go on by themselves, the others from ESU (UDL also from EU). Stop it at any time, run it
+# again, and it goes on where it was. SEEDS="0 1 2", SCALE, STEP1, STEP2 (iterations of the legs) and PATCH change it.
+#
+# command: bash runs/train_udl.sh ../shared/data [OUT]
+# machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
+# hours:   6 for three seeds at x2, by the CPU time of 20 iterations of each run; not run to its end yet
+# score:   not run yet
+set -euo pipefail
+data=${1:?give the folder that holds train/}
+out=${2:-out/udl}
+scale=${SCALE:-2}
+photographs=(--data "$data/train/cid22" --data "$data/train/clic2025" --data "$data/train/gb82")
+train() { # run, loss, iterations, seed, options
+    python -m mzsr train pretrain --preset edsr-s --config runs/udl.yaml --out "$folder/$1" --loss "$2" --resume \
+        --set "iterations=$3" --set "seed=$4" --set "network.scale=$scale" --set "law.scales={$scale: 1}" \
+        --set "patch=${PATCH:-48}" "${photographs[@]}" "${@:5}"
+}
+step1() { train "$1-step1" "$1" "${STEP1:-500}" "$seed"; }
+step2() { # run, loss, whose step 1
+    train "$1" "$2" "${STEP2:-1500}" $((seed + 100)) --from "$folder/$3-step1/weights.safetensors"
+    echo "x$scale, seed $seed, $1: $folder/$1/weights.safetensors"
+}
+for seed in ${SEEDS:-0 1 2}; do
+    folder=$out/x$scale-$seed
+    step1 l1
+    step1 eu
+    step1 esu
+    step2 l1 l1 l1
+    step2 eu eu eu
+    step2 esu esu esu
+    step2 udl udl esu
+    step2 udl-of-eu udl eu
+    step2 error-map error-map esu
+    step2 gradient-map gradient-map esu
+done
