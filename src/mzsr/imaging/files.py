@@ -220,9 +220,8 @@ def _sixteen_bits(data: bytes, max_pixels: int) -> np.ndarray | None:
         )
     elif image.interpretation not in ("rgb16", "grey16"):
         image = image.colourspace("rgb16")
-    array = image.numpy()
-    bits = image.get("bits-per-sample") if "bits-per-sample" in image.get_fields() else 16
-    return _spread(array, bits) if image.get("vips-loader").startswith("heifload") else array
+    avif = str(image.get("vips-loader")).startswith("heifload")
+    return _spread(image.numpy(), int(str(image.get("bits-per-sample")))) if avif else image.numpy()
 
 
 def _deep_heic(data: bytes, bits: int) -> np.ndarray:

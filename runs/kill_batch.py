@@ -1,0 +1,96 @@
+"""Kill a long list of pictures at random moments, again and again, and see whether anything is lost.
+
+A folder of small pictures, one in twenty of them broken, is enlarged twice: once in peace, once killed (SIGKILL) at
+random moments and started again with the same command. After every kill each file that a person sees must be, byte for
+byte, that of the run in peace; at the end all of them must be there, and no more work may have been begun than there
+are pictures and kills.
+
+command: python runs/kill_batch.py
+machine: 1 core of an Intel Xeon, float32, torch 2.13
+hours:   TODO
+score:   TODO
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".bmp")
+
+
+def make(folder: Path, count: int, broken: int, drawn: random.Random) -> None:
+    """Write small pictures in all formats, in folders within folders, and break some of them in one of five ways."""
+    bad = set(drawn.sample(range(count), broken))
+    for index in range(count):
+        path = folder / f"{index // 100}" / f"{index % 7}" / f"{index:04}{SUFFIXES[index % len(SUFFIXES)]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(index).integers(0, 256, (drawn.randint(4, 6), drawn.randint(4, 7), 3), np.uint8)
+        Image.fromarray(noise).resize((drawn.randint(16, 40), drawn.randint(16, 40)), Image.Resampling.BICUBIC).save(
+            path
+        )
+        if index in bad:
+            data = path.read_bytes()
+            ways = (b"", data[: len(data) // 2], b"this is no picture\n" * 9, data[:20], bytes(len(data)))
+            path.write_bytes(ways[index % len(ways)])
+
+
+def seen(folder: Path) -> dict[str, bytes]:
+    """Return all files of a folder that are not hidden."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and ".mzsr" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def main() -> int:
+    """Run in peace, run and kill, compare; returns 1 if anything is lost, changed or half-written."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--broken", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    drawn = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make(folder / "in", arguments.count, arguments.broken, drawn)
+        words = [sys.executable, "-m", "mzsr", "upscale", str(folder / "in"), "--recursive", "--kernel", "bicubic"]
+        words += ["--noise", "0", "--steps", "0", "--json", "-o"]
+
+        def run(out: str) -> subprocess.Popen[bytes]:
+            return subprocess.Popen([*words, str(folder / out)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+        start = time.perf_counter()
+        told, _ = (peaceful := run("peace")).communicate()
+        whole, expected = time.perf_counter() - start, seen(folder / "peace")
+        print(f"in peace: {whole:.0f} s, exit code {peaceful.returncode}, {len(expected)} results", flush=True)
+        fine = peaceful.returncode == 1 and len(expected) == arguments.count - arguments.broken
+        begun = 0
+        for kill in range(arguments.kills + 1):
+            process = run("war")
+            if kill < arguments.kills:
+                time.sleep(drawn.uniform(0, 6 + 1.6 * whole / arguments.kills))  # the first seconds load PyTorch
+                os.kill(process.pid, signal.SIGKILL)
+            told, _ = process.communicate()
+            lines = [json.loads(line) for line in told.splitlines() if line.endswith(b"}")]
+            begun += sum("skipped" not in line for line in lines)
+            found = seen(folder / "war")
+            fine &= found.items() <= expected.items()
+            print(f"run {kill + 1}: {len(found)} results, all as in peace: {fine}", flush=True)
+        left = [path for path in (folder / "war").rglob("*") if path.is_file() and "part" in path.name]
+        fine &= found == expected and process.returncode == 1 and not left and begun <= len(expected)
+        print(f"{len(found)} of {len(expected)} results, {begun} worked on; {len(left)} files left over")
+        print("nothing lost" if fine else "FAILED")
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
