@@ -44,10 +44,14 @@ def make(folder: Path, count: int, broken: int, drawn: random.Random) -> None:
             path.write_bytes(ways[index % len(ways)])
 
 
+def visible(folder: Path) -> list[Path]:
+    """List all files of a folder that are not hidden."""
+    return [path for path in folder.rglob("*.*") if ".mzsr" not in path.parts]
+
+
 def seen(folder: Path) -> dict[str, bytes]:
-    """Return all files of a folder that are not hidden."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and ".mzsr" not in path.parts)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    """Return their bytes by their names."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in visible(folder)}
 
 
 def main() -> int:
@@ -73,11 +77,15 @@ def main() -> int:
         whole, expected = time.perf_counter() - start, seen(folder / "peace")
         print(f"in peace: {whole:.0f} s, exit code {peaceful.returncode}, {len(expected)} results", flush=True)
         fine = peaceful.returncode == 1 and len(expected) == arguments.count - arguments.broken
-        begun = 0
+        begun, found = 0, dict[str, bytes]()
         for kill in range(arguments.kills + 1):
             process = run("war")
             if kill < arguments.kills:
-                time.sleep(drawn.uniform(0, 6 + 1.6 * whole / arguments.kills))  # the first seconds load PyTorch
+                # After a random number of new results, and then a random part of the time that two of them take
+                wanted = len(found) + drawn.randint(0, 2 * (len(expected) - len(found)) // (arguments.kills - kill))
+                while process.poll() is None and len(visible(folder / "war")) < wanted:
+                    time.sleep(0.1)
+                time.sleep(drawn.uniform(0, 2 * whole / len(expected)))
                 os.kill(process.pid, signal.SIGKILL)
             told, _ = process.communicate()
             lines = [json.loads(line) for line in told.splitlines() if line.endswith(b"}")]
