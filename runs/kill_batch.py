@@ -45,8 +45,12 @@ def make(folder: Path, count: int, broken: int, drawn: random.Random) -> None:
 
 
 def visible(folder: Path) -> list[Path]:
-    """List all files of a folder that are not hidden."""
-    return [path for path in folder.rglob("*.*") if ".mzsr" not in path.parts]
+    """List all files of a folder that are not hidden, while others may be at work in it."""
+    found = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != ".mzsr"]
+        found += [Path(here, name) for name in names]
+    return found
 
 
 def seen(folder: Path) -> dict[str, bytes]:
@@ -70,13 +74,14 @@ def main() -> int:
         words += ["--noise", "0", "--steps", "0", "--json", "-o"]
 
         def run(out: str) -> subprocess.Popen[bytes]:
-            return subprocess.Popen([*words, str(folder / out)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            with (folder / "told").open("wb") as told:  # a pipe that nobody reads would fill up and stop it
+                return subprocess.Popen([*words, str(folder / out)], stdout=told, stderr=subprocess.DEVNULL)
 
         start = time.perf_counter()
-        told, _ = (peaceful := run("peace")).communicate()
+        code = run("peace").wait()
         whole, expected = time.perf_counter() - start, seen(folder / "peace")
-        print(f"in peace: {whole:.0f} s, exit code {peaceful.returncode}, {len(expected)} results", flush=True)
-        fine = peaceful.returncode == 1 and len(expected) == arguments.count - arguments.broken
+        print(f"in peace: {whole:.0f} s, exit code {code}, {len(expected)} results", flush=True)
+        fine = code == 1 and len(expected) == arguments.count - arguments.broken
         begun, found = 0, dict[str, bytes]()
         for kill in range(arguments.kills + 1):
             process = run("war")
@@ -87,8 +92,8 @@ def main() -> int:
                     time.sleep(0.1)
                 time.sleep(drawn.uniform(0, 2 * whole / len(expected)))
                 os.kill(process.pid, signal.SIGKILL)
-            told, _ = process.communicate()
-            lines = [json.loads(line) for line in told.splitlines() if line.endswith(b"}")]
+            process.wait()
+            lines = [json.loads(line) for line in (folder / "told").read_bytes().split(b"\n")[:-1]]
             begun += sum("skipped" not in line for line in lines)
             found = seen(folder / "war")
             fine &= found.items() <= expected.items() and (kill < arguments.kills or process.returncode == 1)

@@ -202,7 +202,7 @@ def _require_one_frame_within(max_pixels: int, width: int, height: int, frames: 
     if width * height > max_pixels:
         raise InputError(
             f"it has {width} x {height} pixels, {width * height / 1e6:.1f} million; the limit is "
-            f"{max_pixels / 1e6:g} million — crop it, or raise max_pixels"
+            f"{max_pixels / 1e6:g} million — crop it, or raise max_pixels (--max-pixels)"
         )
     if frames > 1:
         raise InputError(f"it is animated or has pages ({frames} frames); one is required — extract the one you want")
