@@ -29,8 +29,10 @@ def run(*arguments: object) -> Result:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Return all that a person sees."""
-    visible = (p for p in folder.rglob("*") if p.is_file() and HIDDEN not in p.parts)
+    """Return all that a person sees, while others may be at work in it."""
+    visible = [
+        Path(here, name) for here, _, names in os.walk(folder) for name in names if HIDDEN not in Path(here).parts
+    ]
     return {str(p.relative_to(folder)): p.read_bytes() for p in visible}
 
 

@@ -183,6 +183,7 @@ BAD_INPUT = [
     (["a.png", "-r", "-o", "bare"], "--recursive is given, but no folder among the inputs", 2),
     (["several", "a.png", "-o", "a.png"], "a.png, which is no folder", 2),
     (["a.png", "-o", "b.png", "--format", "jpg"], "-o b.png and --format jpg differ", 2),
+    (["a.png", "--max-pixels", "nan"], "--max-pixels is nan; it must be a number of millions above 0", 2),
     (["a.png", "--max-pixels", "0.001"], "a.png: it has 76 x 60 pixels, 0.0 million; the limit is 0.001 million", 1),
     (["a.png", "--report", "bare"], "report bare ends in ''; it is a page — name it FILE.html", 2),
     (["a.png", "--report", "a.png"], "report a.png ends in '.png'", 2),

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,44 @@ def test_tiff_is_what_others_read(tmp_path: Path, bits: int, channels: int) -> N
         np.testing.assert_array_equal(tiff.asarray(), array)
 
 
+@pytest.mark.parametrize("shape", [(64, 48), (64, 48, 3), (64, 48, 4)])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_avif_is_close_in_either_depth(tmp_path: Path, shape: tuple[int, ...], bits: int) -> None:
+    """A smooth picture with more than 256 levels; both ends of the range are kept."""
+    ramp = np.linspace(0, 2**bits - 1, 64 * 48).reshape(64, 48)
+    array = (
+        np.stack([ramp] * (shape[2] if len(shape) == 3 else 1), -1).round().astype(np.uint8 if bits == 8 else np.uint16)
+    )
+    write(tmp_path / "a.avif", from_array(array), quality=95)
+    back = read(tmp_path / "a.avif")
+    assert back.bits == bits
+    assert (back.alpha is not None) == (shape[2:] == (4,))
+    got = to_array(back).reshape(64, 48, -1)
+    np.testing.assert_allclose(got[..., 0] / (2**bits - 1), ramp / (2**bits - 1), atol=0.012)
+    if bits == 16:
+        assert len(np.unique(got[..., 0])) > 300
+
+
+def test_heic_is_read_upright_and_in_its_depth(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
+    ramp = np.ascontiguousarray(np.linspace(0, 65535, 64 * 48).reshape(64, 48, 1).repeat(3, 2).astype(np.uint16))
+    heif.encode("RGB;16", (48, 64), ramp.tobytes(), tmp_path / "deep.heic", quality=95)
+    heif.encode("RGB", (48, 64), (ramp >> 8).astype(np.uint8).tobytes(), tmp_path / "a.heic", quality=95, exif=exif(6))
+    for name, bits, expected in (("deep.heic", 16, ramp), ("a.heic", 8, np.rot90(ramp, -1))):
+        picture = read(tmp_path / name)
+        assert picture.bits == bits
+        peak = 2**bits - 1
+        np.testing.assert_allclose(to_array(picture) / peak, expected / 65535, atol=0.02)
+        assert picture.metadata.format == "HEIF"
+
+
+def test_heic_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(100))
+    with pytest.raises(InputError, match=r"a.heic: it is a HEIC picture, .* pip install 'mzsr\[heif\]'"):
+        read(tmp_path / "a.heic")
+
+
 def test_jpeg_is_close_and_flattened_on_white(tmp_path: Path) -> None:
     array = np.zeros((16, 16, 4), np.uint8)
     array[:8, :, 0], array[:8, :, 3] = 200, 255  # opaque red above, transparent black below
@@ -100,7 +139,7 @@ def test_jpeg_is_close_and_flattened_on_white(tmp_path: Path) -> None:
 
 def test_quality_matters(tmp_path: Path) -> None:
     picture = from_array(noise(8, 64, 64, 3))
-    for name in ("a.jpg", "a.webp"):
+    for name in ("a.jpg", "a.webp", "a.avif"):
         write(tmp_path / name, picture, quality=20)
         small = (tmp_path / name).stat().st_size
         write(tmp_path / name, picture, quality=95)
@@ -108,7 +147,7 @@ def test_quality_matters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif"])
 def test_orientation_is_applied(tmp_path: Path, name: str, orientation: int) -> None:
     image = Image.fromarray(noise(8, 16, 24, 3))
     image.save(tmp_path / name, exif=exif(orientation))
@@ -146,7 +185,7 @@ def test_orientation_of_16_bits(tmp_path: Path, name: str, orientation: int) -> 
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif"])
 def test_metadata_survives(tmp_path: Path, name: str, bits: int) -> None:
     Image.fromarray(noise(8, 6, 9, 3)).save(
         tmp_path / "in.jpg", exif=exif(), icc_profile=SRGB, xmp=XMP, dpi=(300, 150), subsampling=2, quality=80
@@ -161,7 +200,7 @@ def test_metadata_survives(tmp_path: Path, name: str, bits: int) -> None:
     kept = read(tmp_path / name).metadata
     assert kept.icc == SRGB
     assert kept.xmp == XMP
-    if name != "a.webp":
+    if name not in ("a.webp", "a.avif"):
         assert kept.dpi == pytest.approx((300, 150), abs=0.02)
     tags = tags_of(kept.exif)
     assert tags[0x010F] == "Maker"
@@ -171,7 +210,7 @@ def test_metadata_survives(tmp_path: Path, name: str, bits: int) -> None:
     assert tags.get_ifd(GPS_IFD)[2] == (47.0, 30.0, 0.0)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif"])
 def test_nothing_is_invented(tmp_path: Path, name: str) -> None:
     for bits in (8, 16):
         write(tmp_path / name, from_array(noise(bits, 4, 4, 3)))
@@ -234,7 +273,7 @@ def save_all(path: Path, frames: int) -> None:
     first.save(path, save_all=True, append_images=others)
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif", "a.avif"])
 def test_animation_is_refused(tmp_path: Path, name: str) -> None:
     save_all(tmp_path / name, 3)
     with pytest.raises(InputError, match="3 frames"):
@@ -248,7 +287,7 @@ def test_still_gif_and_mpo_are_read(tmp_path: Path) -> None:
     assert read(tmp_path / "a.mpo").metadata.format == "JPEG"
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.gif"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.gif", "a.avif"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
 def test_truncated_files(tmp_path: Path, name: str, share: float) -> None:
     Image.fromarray(noise(8, 64, 64, 3)).save(tmp_path / name)
@@ -269,7 +308,7 @@ def test_truncated_16_bits(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.gif", "a.bmp"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.gif", "a.bmp", "a.avif"])
 def test_damaged_files_raise_nothing_else(tmp_path: Path, name: str) -> None:
     buffer = io.BytesIO()
     options = {} if name in ("a.gif", "a.bmp") else {"exif": exif(6), "icc_profile": SRGB}

@@ -27,6 +27,7 @@ ORDER = [
     "mzsr.imaging.borders",
     "mzsr.imaging.resize",
     "mzsr.imaging.kernels",
+    "mzsr.imaging.mat",
     "mzsr.imaging.kernel_files",
     "mzsr.imaging.random_kernels",
     "mzsr.imaging.jpeg",

@@ -9,7 +9,9 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from mzsr.errors import InputError
-from mzsr.imaging.metrics import PROTOCOLS, psnr, ssim
+from mzsr.imaging import kernels, metrics
+from mzsr.imaging.degrade import Degradation, linear
+from mzsr.imaging.metrics import PROTOCOLS, psnr, reprojection_psnr, ssim
 
 
 def pair(b: int = 2, h: int = 37, w: int = 41) -> tuple[Tensor, Tensor]:
@@ -132,3 +134,17 @@ def test_bad_input() -> None:
         psnr(image * math.nan, image, scale=2)
     with pytest.raises(InputError, match="1x4x20x20; batch"):
         psnr(torch.zeros(1, 4, 20, 20), torch.zeros(1, 4, 20, 20), scale=2)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [kernels.delta(), kernels.gaussian((9.0, 2.0), 0.4, size=31)], ids=["delta", "wide"])
+def test_reprojection_in_bands_is_that_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, generator: torch.Generator, kernel: Tensor, scale: int
+) -> None:
+    """Bands of 4 rows, shorter than the kernel, and a last one of a single row."""
+    monkeypatch.setattr(metrics, "_BAND", 4)
+    d = Degradation(kernel, scale)
+    hr, lr = (torch.rand(1, 3, 21 * side, 16 * side, generator=generator) for side in (scale, 1))
+    expected = -10 * math.log10(float((linear(hr, d) - lr).double().square().mean()))
+    assert reprojection_psnr(hr, lr, d) == pytest.approx(expected, abs=1e-5)
+    assert reprojection_psnr(hr, linear(hr, d), d) > 120  # bands may differ from the whole in the last bit

@@ -97,3 +97,12 @@ def test_bad_pictures() -> None:
         to_array(Picture(torch.full((1, 1, 2, 2), float("nan"))))
     with pytest.raises(InputError, match="mode is F"):
         from_pil(Image.new("F", (2, 2)))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_rounding_in_bands_loses_no_row(bits: int, channels: int) -> None:
+    """Two bands and a third of one row; every whole number comes back."""
+    peak = 2**bits - 1
+    rows = (np.arange(513 * 3 * channels).reshape(513, 3, channels) * 97 % (peak + 1)).astype(f"u{bits // 8}")
+    np.testing.assert_array_equal(to_array(from_array(rows)).reshape(rows.shape), rows)

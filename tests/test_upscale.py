@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, degrade, linear, phase
 from mzsr.imaging.picture import Picture
+from mzsr.imaging.resize import resize
 from mzsr.inference.upscale import Input, Upscaler, upscale
 from mzsr.learning.checkpoint import load_weights, save_weights
 from mzsr.learning.devices import pick_device
@@ -146,10 +147,37 @@ def test_a_size_instead_of_a_scale(
     assert result.facts["scale"] == pytest.approx(max(expected[0] / 17, expected[1] / 23), abs=0.03)
 
 
+@pytest.mark.parametrize(("fit", "expected"), [("stretch", (60, 40)), ("inside", (30, 40)), ("outside", (60, 80))])
+def test_a_box_is_stretched_to_filled_or_covered(
+    tiny: Upscaler, photo: Tensor, fit: Literal["stretch", "inside", "outside"], expected: tuple[int, int]
+) -> None:
+    result = tiny(photo[:, :, :24, :32], size=(60, 40), fit=fit, kernel="bicubic", steps=0)
+    assert tuple(result.picture.pixels.shape[2:]) == expected
+
+
+def test_bicubic_is_what_it_was_enlarged_from(tiny: Upscaler, photo: Tensor) -> None:
+    result = tiny(photo[:, :1], scale=1.5, kernel="bicubic", steps=0)
+    expected = resize(resize(photo[:, :1], scale=2.0), size=(90, 114)).clamp(0, 1)
+    assert torch.allclose(result.bicubic, expected, atol=1e-6)
+
+
 def test_a_constant_picture_stays_constant(tiny: Upscaler) -> None:
     for kernel in ("auto", "bicubic", "gauss:2.0"):
         result = tiny(torch.full((1, 3, 24, 20), 0.25), scale=2, kernel=kernel, noise=0.0, steps=0)
         assert torch.allclose(result.picture.pixels, torch.tensor(0.25), atol=1e-4), kernel
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_what_alpha_hides_is_not_seen(tiny: Upscaler, photo: Tensor, steps: int) -> None:
+    """The same picture with black, white or green where it is transparent gives the same bytes: there is no halo."""
+    colours = rgb8(photo)
+    alpha = np.where(np.indices((40, 48))[1] > 20, 255, 0).astype(np.uint8)[..., None]
+    results = []
+    for hidden in ((0, 0, 0), (255, 255, 255), (0, 255, 0)):
+        given = np.concatenate([np.where(alpha > 0, colours, np.array(hidden, np.uint8)), alpha], 2)
+        results.append(tiny(given, scale=2, kernel="bicubic", steps=steps).image)
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
 
 
 def test_alpha_goes_the_way_of_the_picture(tiny: Upscaler, photo: Tensor) -> None:

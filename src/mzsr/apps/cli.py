@@ -112,6 +112,8 @@ def upscale(
         check_options(scale, size, steps)
         if not 1 <= quality <= 100:
             raise InputError(f"--quality is {quality}; it must lie between 1 and 100 — 95 is a good choice")
+        if not 0 < max_pixels < float("inf"):
+            raise InputError(f"--max-pixels is {max_pixels:g}; it must be a number of millions above 0, like 100")
         level = "auto" if noise == "auto" else noise_level(noise)
         taps = kernel if kernel in ("auto", "bicubic") else kernel_files.parse(kernel)
         ending = f"_x{scale or 2:g}" if size is None else "_large"

@@ -35,36 +35,27 @@ def pair(
     Raises:
         InputError: an output that would overwrite or collide, or that cannot be written.
     """
-    from mzsr.imaging.files import SUFFIXES, check_writable  # loads PyTorch, and `--help` must answer at once
+    from mzsr.imaging.files import SUFFIXES  # loads PyTorch, and `--help` must answer at once
 
     folders = [path for path in inputs if os.path.isdir(path)]
     _check_folders(folders, output, recursive)
     found = [each for path in inputs for each in _pictures(path, recursive, output)]
     sources = [source for source, _ in found]
     several = is_several(inputs)
+    out = output if several else None
     if report is not None and several:
         raise InputError(f"--report takes one picture, {len(sources)} are given; run it once for each")
-    if several and output is not None and (os.path.isfile(output) or output.suffix.lower() in SUFFIXES):
-        if not os.path.isdir(output):
-            raise InputError(
-                f"{len(sources)} pictures go to {output}, which is no folder; create it, or give one picture"
-            )
-    if not several and output is not None and suffix and output.suffix.lower() != suffix:
+    if out is not None and not os.path.isdir(out) and (os.path.exists(out) or out.suffix.lower() in SUFFIXES):
+        raise InputError(f"{len(sources)} pictures go to {out}, which is no folder; create it, or give one picture")
+    if output is not None and not several and suffix and SUFFIXES.get(output.suffix.lower()) != SUFFIXES[suffix]:
         raise InputError(f"-o {output} and --format {suffix[1:]} differ; leave one of them out, or make them agree")
     taken = {os.path.realpath(source) for source in sources}
     jobs = []
     for source, inside in found:
         kept = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
         name = f"{source.stem}{ending}{suffix or kept}"
-        target = source.with_name(name) if output is None else output / inside / name if several else output
-        own = several and output is not None
-        # A folder that does not exist will be made in the first one that does
-        place = target.parent if not own else next(f for f in (target.parent, *target.parents) if os.path.exists(f))
-        check_writable(place / target.name)
-        if own and place != target.parent:
-            _reserve(target, taken)
-        else:
-            claim(target, taken, overwrite or (own and read_record(output, target) is not None))
+        target = out / inside / name if out is not None else output or source.with_name(name)
+        _settle(target, out, taken, overwrite)
         jobs.append((source, target))
     if report is not None:
         if report.suffix.lower() not in (".html", ".htm"):
@@ -96,6 +87,21 @@ def claim(path: Path, taken: set[str], overwrite: bool) -> None:
     _reserve(path, taken)
     if os.path.exists(path) and not overwrite:
         raise InputError(f"{path} exists; add --overwrite to replace it, or choose another output")
+
+
+def _settle(target: Path, out: Path | None, taken: set[str], overwrite: bool) -> None:
+    """Check the place of one output and reserve it; folders that are missing in `out` will be made there."""
+    from mzsr.imaging.files import check_writable
+
+    folder = target.parent
+    if out is not None:
+        folder = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+        overwrite = overwrite or read_record(out, target) is not None
+    check_writable(folder / target.name)
+    if folder == target.parent:
+        claim(target, taken, overwrite)
+    else:
+        _reserve(target, taken)
 
 
 def _reserve(path: Path, taken: set[str]) -> None:

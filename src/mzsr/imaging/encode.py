@@ -1,4 +1,4 @@
-"""A picture → the bytes of a PNG, JPEG, WebP, TIFF or BMP file, with the metadata that the format holds.
+"""A picture → the bytes of a PNG, JPEG, WebP, TIFF, BMP or AVIF file, with the metadata that the format holds.
 
 It writes nothing: files.py puts the bytes on the disk. Depth, alpha and profile are fitted to the format here.
 """
@@ -27,8 +27,8 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
 
     Args:
         picture: What to encode, rounded here to its 8 or 16 bits.
-        kind: "PNG", "TIFF" (both 8 or 16 bits), "JPEG", "WEBP" or "BMP" (8 bits).
-        quality: 1 … 100 for JPEG and WebP; at 100 WebP is lossless.
+        kind: "PNG", "TIFF" (both 8 or 16 bits), "AVIF" (8, or 12 of 16), "JPEG", "WEBP" or "BMP" (8 bits).
+        quality: 1 … 100 for JPEG, WebP and AVIF; at 100 WebP is lossless.
 
     Raises:
         InputError: If a value of the picture is not finite.
@@ -48,13 +48,15 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
     picture = replace(picture, metadata=kept)
     if kind == "TIFF":
         return _tiff(picture)
-    if kind == "PNG" and picture.bits == 16:
-        return _deep_png(picture)
+    if kind in ("PNG", "AVIF") and picture.bits == 16:
+        return _deep(picture, kind, quality)
     options: dict[str, Any] = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp, "dpi": kept.dpi}
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0}  # 4:4:4: halving the chroma would undo half of the work
     elif kind == "WEBP":
         options |= {"quality": quality, "lossless": quality == 100, "exact": True}  # exact: colours under alpha 0 stay
+    elif kind == "AVIF":
+        options |= {"quality": quality, "subsampling": "4:4:4"}
     elif kind == "PNG" and kept.xmp is not None:
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", kept.xmp.decode("utf-8", "replace"))
@@ -71,8 +73,8 @@ def _on_white(picture: Picture) -> Picture:
     return replace(picture, pixels=picture.pixels * picture.alpha + (1 - picture.alpha), alpha=None)
 
 
-def _deep_png(picture: Picture) -> bytes:
-    """Encode a 16-bit PNG through libvips, which pillow cannot write."""
+def _deep(picture: Picture, kind: str, quality: int) -> bytes:
+    """Encode a 16-bit PNG, or an AVIF of 12 bits, through libvips; pillow can write neither."""
     array = to_array(picture)
     kept = picture.metadata
     image = pyvips.Image.new_from_array(array, interpretation="grey16" if picture.pixels.shape[1] == 1 else "rgb16")
@@ -84,7 +86,9 @@ def _deep_png(picture: Picture) -> bytes:
     keep = ForeignKeep.ICC | ForeignKeep.XMP  # by default libvips would invent an EXIF block
     if kept.exif is not None:
         keep |= ForeignKeep.EXIF
-    return image.pngsave_buffer(keep=keep)
+    if kind == "PNG":
+        return image.pngsave_buffer(keep=keep)
+    return image.heifsave_buffer(compression="av1", bitdepth=12, Q=quality, subsample_mode="off", keep=keep)
 
 
 def _tiff(picture: Picture) -> bytes:

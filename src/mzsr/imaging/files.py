@@ -35,7 +35,10 @@ READABLE = (*SUFFIXES, ".gif", ".heic", ".heif", ".jfif", ".mpo")
 _FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands at byte 8
 # What pillow's decoders and libvips raise on damaged bytes.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error, pyvips.Error)
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, struct.error, zlib.error,
+    pyvips.Error,
+)  # fmt: skip
 _quiet_lock = threading.Lock()
 Image.init()  # registers every format; on its own, pillow does so only after the common ones have failed
 
@@ -69,14 +72,14 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
 def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) -> None:
     """Write one picture, whole or not at all, in the format that the suffix names.
 
-    The picture is rounded to its 8 or 16 bits here. PNG and TIFF hold both depths, the others 8. JPEG and BMP have no
-    alpha: the picture is laid on white. ICC, EXIF (with the new pixel dimensions), XMP and resolution are kept where
-    the format holds them: BMP keeps the resolution only, WebP all but the resolution.
+    The picture is rounded to its 8 or 16 bits here. PNG and TIFF hold both depths, AVIF 12 of the 16, the others 8.
+    JPEG and BMP have no alpha: the picture is laid on white. ICC, EXIF (with the new pixel dimensions), XMP and
+    resolution are kept where the format holds them: BMP keeps the resolution only, WebP and AVIF all but that.
 
     Args:
         path: The file. What is there is replaced in one step, when the new bytes are safely on the disk.
         picture: What to write.
-        quality: 1 … 100 for JPEG (with full-resolution chroma) and WebP; at 100 WebP is lossless.
+        quality: 1 … 100 for JPEG, AVIF (both with full-resolution chroma) and WebP; at 100 WebP is lossless.
 
     Raises:
         InputError: If `check_writable` does, if a value is not finite or if the format cannot hold the picture.
@@ -174,7 +177,7 @@ def _formats_of(data: bytes) -> list[str]:
     if data[4:8] != b"ftyp" or data[8:12] not in _HEIC or b"avif" in data[12:32]:
         return _FORMATS
     try:
-        from pillow_heif import register_heif_opener
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
             "it is a HEIC picture, and pillow-heif is not installed; pip install 'mzsr[heif]', or convert it to JPEG"
@@ -199,7 +202,7 @@ def _require_one_frame_within(max_pixels: int, width: int, height: int, frames: 
     if width * height > max_pixels:
         raise InputError(
             f"it has {width} x {height} pixels, {width * height / 1e6:.1f} million; the limit is "
-            f"{max_pixels / 1e6:g} million — crop it, or raise max_pixels"
+            f"{max_pixels / 1e6:g} million — crop it, or raise max_pixels (--max-pixels)"
         )
     if frames > 1:
         raise InputError(f"it is animated or has pages ({frames} frames); one is required — extract the one you want")
@@ -220,14 +223,13 @@ def _sixteen_bits(data: bytes, max_pixels: int) -> np.ndarray | None:
         )
     elif image.interpretation not in ("rgb16", "grey16"):
         image = image.colourspace("rgb16")
-    array = image.numpy()
-    bits = image.get("bits-per-sample") if "bits-per-sample" in image.get_fields() else 16
-    return _spread(array, bits) if image.get("vips-loader").startswith("heifload") else array
+    avif = str(image.get("vips-loader")).startswith("heifload")
+    return _spread(image.numpy(), int(str(image.get("bits-per-sample")))) if avif else image.numpy()
 
 
 def _deep_heic(data: bytes, bits: int) -> np.ndarray:
     """Decode a HEIC of 10 or 12 bits to 16, turned upright by its own decoder; pillow would drop the lower ones."""
-    from pillow_heif import open_heif
+    from pillow_heif import open_heif  # pyright: ignore[reportMissingImports]
 
     return _spread(np.asarray(open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)), bits)
 

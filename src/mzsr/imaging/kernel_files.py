@@ -15,13 +15,14 @@ import torch
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.kernels import SIZE, check, delta, gaussian
+from mzsr.imaging.mat import read_matrices
 from mzsr.shapes import Kernel
 
 MAX_VARIANCE = 400  # pixels²: a blur of 20 pixels, past which there is nothing left to restore; a kernel of 121 x 121
 
 
 def load(path: str | Path) -> Kernel:
-    """Read a kernel from a MATLAB file (.mat, one 2-D variable of any name) or from NumPy's .npy.
+    """Read a kernel from a MATLAB file (.mat up to -v7, one 2-D variable of any name) or from NumPy's .npy.
 
     Raises:
         InputError: the file is missing, unreadable, of another kind, or holds no or several 2-D variables.
@@ -41,13 +42,14 @@ def load(path: str | Path) -> Kernel:
         raise InputError(f"kernel file {path} cannot be read ({reason}); it may be damaged") from error
     if array.dtype.kind not in "fiub":
         raise InputError(f"kernel file {path} holds {array.dtype}; real numbers are required")
-    return check(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64)), f"kernel in {path}")
+    return check(torch.from_numpy(np.array(array, dtype=np.float64, order="C")), f"kernel in {path}")
 
 
 def _load_mat(path: Path) -> np.ndarray:
-    from scipy.io import loadmat
-
-    found = {name: value for name, value in loadmat(path).items() if isinstance(value, np.ndarray) and value.ndim == 2}
+    try:
+        found = read_matrices(path.read_bytes())
+    except InputError as error:
+        raise InputError(f"kernel file {path} cannot be read: {error}") from error
     # MATLAB writes numbers as 1x1; one of them is the kernel only where there is nothing larger
     planes = {name: value for name, value in found.items() if value.size > 1} or found
     if len(planes) != 1:

@@ -21,7 +21,7 @@ from mzsr.imaging.degrade import Degradation, effective_kernel, linear
 from mzsr.shapes import Images
 
 _Any = Float[Tensor, "..."]  # sizes are compared below, so that a plain sentence tells what differs
-_BAND = 512  # rows of a low-resolution picture that are degraded again at a time, so that copies stay small
+_BAND = 128  # rows of a low-resolution picture that are degraded again at a time, so that copies stay small
 _WINDOW, _SIGMA = 11, 1.5  # the window of Wang et al. 2004; scikit-image's truncate=3.5 gives the same 11 taps
 _K1, _K2 = 0.01, 0.03  # their stabilising constants, as fractions of the peak
 

@@ -119,10 +119,10 @@ def ensemble(enhance: Enhance, lr: Images, d: Degradation, *, reduce: Reduce = "
     >>> float(ensemble(lambda lr, d: lr + turns.pop(), torch.zeros(1, 1, 1, 1), Degradation(torch.ones(1, 1))))
     15.0
     """
-    results = [symmetry.turn_back(enhance(symmetry.turn(lr), symmetry.degradation(d))) for symmetry in SYMMETRIES]
-    stack = torch.stack(results)
+    if reduce not in ("mean", "median"):
+        raise InputError(f"reduce is '{reduce}'; it must be 'mean' or 'median'")
+    results = (symmetry.turn_back(enhance(symmetry.turn(lr), symmetry.degradation(d))) for symmetry in SYMMETRIES)
     if reduce == "mean":
-        return stack.mean(0)
-    if reduce == "median":
-        return stack.sort(0).values[3:5].mean(0)  # torch's own median takes the lower of the two in the middle
-    raise InputError(f"reduce is '{reduce}'; it must be 'mean' or 'median'")
+        return sum(results, start=torch.zeros(())) / len(SYMMETRIES)  # one after another: eight would fill the memory
+    # torch's own median takes the lower of the two in the middle
+    return torch.stack(list(results)).sort(0).values[3:5].mean(0)
