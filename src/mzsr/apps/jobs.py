@@ -18,6 +18,7 @@ def pair(
     overwrite: bool,
     report: Path | None,
     *,
+    uncertainty: Path | None = None,
     recursive: bool = False,
     suffix: str | None = None,
 ) -> list[tuple[Path, Path]]:
@@ -29,6 +30,7 @@ def pair(
         ending: what is added to the name of an input.
         overwrite: whether outputs may replace what is there; those with a done-record may at any rate.
         report: a page about the one picture.
+        uncertainty: a map of how far the one picture is likely to be off.
         recursive: look into folders within folders, and make the same ones in the output.
         suffix: of the outputs; None takes that of the input where it can be written, else .png.
 
@@ -42,8 +44,9 @@ def pair(
     found = [each for path in inputs for each in _pictures(path, recursive, output)]
     sources = [source for source, _ in found]
     several = is_several(inputs)
-    if report is not None and several:
-        raise InputError(f"--report takes one picture, {len(sources)} are given; run it once for each")
+    for option, path in (("--report", report), ("--uncertainty", uncertainty)):
+        if path is not None and several:
+            raise InputError(f"{option} takes one picture, {len(sources)} are given; run it once for each")
     if several and output is not None and (os.path.isfile(output) or output.suffix.lower() in SUFFIXES):
         if not os.path.isdir(output):
             raise InputError(
@@ -70,6 +73,9 @@ def pair(
         if report.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"report {report} ends in '{report.suffix}'; it is a page — name it FILE.html")
         claim(report, taken, overwrite)
+    if uncertainty is not None:
+        check_writable(uncertainty)
+        claim(uncertainty, taken, overwrite)
     return jobs
 
 

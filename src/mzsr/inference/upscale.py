@@ -29,6 +29,7 @@ from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
+from mzsr.inference.uncertainty import error_factor, expected_psnr
 from mzsr.learning.checkpoint import find_weights, load_weights, model_at, read_card
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images, Params
@@ -100,6 +101,7 @@ class Upscaler:
         noise: float | int | Literal["auto"] = "auto",
         steps: int = 1,
         x8: bool = False,
+        uncertainty: bool | Literal["auto"] = False,
         seed: int = 0,
         max_pixels: int = files.MAX_PIXELS,
         progress: Progress = lambda stage, done: None,
@@ -120,6 +122,7 @@ class Upscaler:
             noise: standard deviation in [0, 1] units, or `auto`.
             steps: gradient steps of adaptation; 0 takes none.
             x8: enlarge in the eight positions of a square and take the mean; eight times the time, a little better.
+            uncertainty: tell how far each pixel is likely to be off; `auto`: if the model knows. A little slower.
             seed: of the noise of the son.
             max_pixels: of a file; larger ones are refused before they are decoded.
             progress: told a stage and the share of it that is done.
@@ -136,6 +139,7 @@ class Upscaler:
         factor, target = _target(height, width, scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
         expert = self.at(whole)
+        c = error_factor(expert.card, uncertainty)
         if not (isinstance(kernel, str) and kernel == "bicubic"):
             subsample = subsample or expert.card.subsample
         with _timed(seconds, "estimate", progress):
@@ -151,9 +155,10 @@ class Upscaler:
 
             def larger(lr: Images, d: Degradation) -> Images:
                 told = (lambda done: None) if x8 else (lambda done: progress("enhance", done))
-                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, progress=told)
+                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_factor=c, progress=told)
 
-            hr = (ensemble(larger, rgb, d) if x8 else larger(rgb, d)).clamp_(0, 1)
+            both = ensemble(larger, rgb, d) if x8 else larger(rgb, d)
+            hr, error = both[:, :3].clamp_(0, 1), None if c is None else resized(both[:, 3:], target).clamp(min=0).cpu()
             agreement = reprojection_psnr(hr, rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
@@ -163,6 +168,8 @@ class Upscaler:
         return Result(
             replace(picture, pixels=hr, alpha=alpha), picture.pixels, d, told,
             adapted.losses, adapted.kept, agreement, seconds, facts, image,
+            None if error is None else error[0, 0].numpy(),
+            None if error is None else expected_psnr(error, expert.card.squared_error),
         )  # fmt: skip
 
     def _facts(
