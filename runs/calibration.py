@@ -190,9 +190,11 @@ def main() -> None:
             cell = Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition])
             result, truth, expected = enlarge(upscaler, source, cell, known, arguments.steps)
             figures = judge(result, truth, expected, upscaler.card.squared_error)
-            rows.append(Judged(source.set, source.path.name, known, condition, *figures))
+            row = Judged(source.set, source.path.name, known, condition, *figures)
+            rows.append(row)
             sums[known, condition] += binned(expected, 255 * (result - truth).abs().mean(1))
-            print(rows[-1])
+            off = row.expected_psnr - row.true_psnr
+            print(f"{row.picture}, {known}, {condition}: {row.rank:.2f}, {100 * row.coverage:.0f} %, {off:+.2f} dB")
     if arguments.fit:
         card = fitted(rows, upscaler.card)
         path = find_weights(arguments.model).with_suffix(".json")

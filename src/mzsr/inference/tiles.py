@@ -15,7 +15,7 @@ from mzsr.imaging.data_step import inverse_filter
 from mzsr.imaging.degrade import Degradation, adjoint
 from mzsr.inference.uncertainty import expected_error
 from mzsr.learning.networks import Network
-from mzsr.shapes import Images, Params
+from mzsr.shapes import Images, Layers, Params
 
 TILE = 384  # low-resolution pixels; larger ones save little halo and cost memory
 SMALLEST_TILE = 32
@@ -31,7 +31,7 @@ def enhance(
     tile: int | None = None,
     error_factor: float | None = None,
     progress: Callable[[float], None] = lambda done: None,
-) -> Images:
+) -> Layers:
     """Run a network over a picture, tile by tile.
 
     Args:
@@ -93,7 +93,7 @@ def filter_reach(d: Degradation, alpha: float, tail: float = TAIL) -> int:
 def _enhance(
     network: Network, theta: Params, lr: Images, d: Degradation, tile: int, error_factor: float | None,
     progress: Callable[[float], None],
-) -> Images:  # fmt: skip
+) -> Layers:  # fmt: skip
     height, width = lr.shape[2:]
     tile += -tile % network.grain
     margin = 0 if tile >= max(height, width) else halo(network, d)
@@ -118,7 +118,7 @@ def _enhance(
     return result
 
 
-def _larger(network: Network, theta: Params, lr: Images, d: Degradation, error_factor: float | None) -> Images:
+def _larger(network: Network, theta: Params, lr: Images, d: Degradation, error_factor: float | None) -> Layers:
     if error_factor is None:
         return functional_call(network, theta, (lr, d))
     hr, log_var = network.with_log_var(lr, d, theta)

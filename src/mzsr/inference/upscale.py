@@ -32,7 +32,7 @@ from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_factor, expected_psnr
 from mzsr.learning.checkpoint import find_weights, load_weights, model_at, read_card
 from mzsr.learning.devices import best_precision, pick_device
-from mzsr.shapes import Images, Params
+from mzsr.shapes import Images, Layers, Params
 
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
 MAX_TILE = 4096
@@ -153,7 +153,7 @@ class Upscaler:
             )  # fmt: skip
         with _timed(seconds, "enhance", progress):
 
-            def larger(lr: Images, d: Degradation) -> Images:
+            def larger(lr: Images, d: Degradation) -> Layers:
                 told = (lambda done: None) if x8 else (lambda done: progress("enhance", done))
                 return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_factor=c, progress=told)
 
