@@ -75,9 +75,9 @@ def judge(result: Images, truth: Images, expected: Images, ratio: float) -> Figu
     """
     error = 255 * (result - truth).abs()
     step = -(-expected.numel() // RANKED)
-    pairs = [values.flatten()[::step].numpy() for values in (expected, error.mean(1))]
+    doubt, true = (values.flatten()[::step].numpy() for values in (expected, error.mean(1)))
     return (
-        float(spearmanr(*pairs).statistic),
+        float(np.asarray(spearmanr(doubt, true))[0]),
         float((error <= CENTRAL * expected).float().mean()),
         float(error.mean()),
         float(expected.mean()),
