@@ -118,7 +118,7 @@ def colour_bar(colours: list[str], labels: list[str]) -> str:
         anchor = "start" if index == 0 else "end" if index == last else "middle"
         marks.append(f'<text x="{100 * index / last:.2f}%" y="30" text-anchor="{anchor}">{label}</text>')
     return (
-        f'<svg height="36" role="img" aria-label="Colours from {labels[0]} to {labels[-1]} grey levels"><defs>'
+        f'<svg height="42" role="img" aria-label="Colours from {labels[0]} to {labels[-1]} grey levels"><defs>'
         f'<linearGradient id="colours">{stops}</linearGradient></defs>'
         f'<rect width="100%" height="12" fill="url(#colours)"/>{"".join(marks)}</svg>'
     )
