@@ -8,7 +8,8 @@ For every picture, known or estimated kernel, and clean, noisy or compressed:
 
 Writes calibration.csv (a row for every picture), calibration.md and calibration.svg (expected against true error;
 needs matplotlib). With --fit nothing of that: the two factors between s and errors are measured, medians over pictures,
-and written to the card of the model. That is for photographs of training, degraded anew, and never for a test set.
+and written to the card of the model. That is for photographs of training, degraded anew, and never for a test set;
+where several weights share the work, it is done for each by its own name.
 
 command: python runs/calibration.py -n MODEL --data ../shared/data/bench/BSD100 --data ../shared/data/bench/Kodak24
 machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13, the other one busy
@@ -29,7 +30,7 @@ from scipy.stats import spearmanr
 
 from mzsr.atomic import write_atomically
 from mzsr.benchmark import cells, methods
-from mzsr.benchmark.cells import Cell, Source
+from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.benchmark.rows import write_table
 from mzsr.config import Card
 from mzsr.inference.adapt import adapt
@@ -37,7 +38,7 @@ from mzsr.inference.tiles import enhance
 from mzsr.inference.uncertainty import CENTRAL, error_factor, expected_psnr
 from mzsr.inference.upscale import Upscaler
 from mzsr.learning.checkpoint import find_weights
-from mzsr.shapes import Images
+from mzsr.shapes import Images, Layers
 
 CONDITIONS = {"clean": {}, "noise 5/255": {"noise": 5 / 255}, "JPEG 80": {"jpeg": 80}}
 KERNELS = {"known": (), "estimated": ("blind",)}
@@ -86,17 +87,16 @@ def judge(result: Images, truth: Images, expected: Images, ratio: float) -> Figu
     )
 
 
-def enlarge(upscaler: Upscaler, source: Source, cell: Cell, known: str, steps: int) -> tuple[Images, Images, Images]:
-    """Return result, truth and expected error of a picture, as `mzsr upscale` makes them."""
-    case = cells.make(source, cell)
+def enlarge(expert: Upscaler, case: Case, known: str, steps: int) -> Layers:
+    """Return the result and below it the expected error of a case, (1, 4, H, W), as `mzsr upscale` makes them."""
     d = methods.told(case, KERNELS[known])
     noise = torch.Generator().manual_seed(0) if float(d.noise) > 0 else None
     adapted = adapt(
-        upscaler.network, upscaler.theta, case.lr, d, steps=steps, step_sizes=upscaler.card.step_sizes,
-        crops=upscaler.card.crops, generator=noise,
+        expert.network, expert.theta, case.lr, d, steps=steps, step_sizes=expert.card.step_sizes,
+        crops=expert.card.crops, generator=noise,
     )  # fmt: skip
-    both = enhance(upscaler.network, adapted.theta, case.lr, d, error_factor=error_factor(upscaler.card))
-    return both[:, :3].clamp(0, 1), case.truth, both[:, 3:]
+    both = enhance(expert.network, adapted.theta, case.lr, d, error_factor=error_factor(expert.card))
+    return torch.cat([both[:, :3].clamp(0, 1), both[:, 3:]], 1)
 
 
 def summary(rows: Iterable[Judged]) -> str:
@@ -167,6 +167,14 @@ def binned(expected: Images, error: Images) -> np.ndarray:
     return np.stack([np.bincount(place, each, minlength=len(EDGES) + 1) for each in weights])
 
 
+def read(folder: Path, every: int) -> list[Source]:
+    """Return the pictures of a folder, and say which of them cannot be read."""
+    sources, problems = cells.read_set(folder, every)
+    for problem in problems:
+        print(problem)
+    return sources
+
+
 def main() -> None:
     """Measure every picture under every condition, and write what came out."""
     parser = argparse.ArgumentParser()
@@ -179,22 +187,29 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/calibration"))
     parser.add_argument("--fit", action="store_true", help="write the factors to the card of the model instead")
     arguments = parser.parse_args()
-    upscaler = Upscaler(arguments.model, device="cpu").at(arguments.scale)
+    upscaler = Upscaler(arguments.model, device="cpu")
     rows: list[Judged] = []
     sums = {key: np.zeros((3, len(EDGES) + 1)) for key in itertools.product(KERNELS, CONDITIONS)}
-    for folder in arguments.data:
-        sources, problems = cells.read_set(folder, arguments.every)
-        for problem in problems:
-            print(problem)
-        for source, (known, condition) in itertools.product(sources, sums):
-            cell = Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition])
-            result, truth, expected = enlarge(upscaler, source, cell, known, arguments.steps)
-            figures = judge(result, truth, expected, upscaler.card.squared_error)
-            row = Judged(source.set, source.path.name, known, condition, *figures)
+    for source in itertools.chain.from_iterable(read(folder, arguments.every) for folder in arguments.data):
+        for known, condition in sums:
+            case = cells.make(source, Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition]))
+            expert = upscaler.at(arguments.scale, case.degradation.jpeg)
+            if arguments.fit and expert is not upscaler:
+                continue  # other weights do that work, and have a card of their own
+            both = enlarge(expert, case, known, arguments.steps)
+            result, expected = both[:, :3], both[:, 3:]
+            row = Judged(
+                source.set, source.path.name, known, condition,
+                *judge(result, case.truth, expected, expert.card.squared_error),
+            )  # fmt: skip
             rows.append(row)
-            sums[known, condition] += binned(expected, 255 * (result - truth).abs().mean(1))
+            sums[known, condition] += binned(expected, 255 * (result - case.truth).abs().mean(1))
             off = row.expected_psnr - row.true_psnr
             print(f"{row.picture}, {known}, {condition}: {row.rank:.2f}, {100 * row.coverage:.0f} %, {off:+.2f} dB")
+    if not rows:
+        raise SystemExit(
+            "nothing was measured; name a folder of pictures, and to fit the very weights that do the work"
+        )
     if arguments.fit:
         card = fitted(rows, upscaler.card)
         path = find_weights(arguments.model).with_suffix(".json")

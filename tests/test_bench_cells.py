@@ -56,10 +56,13 @@ def test_noise_is_that_which_was_asked_for_and_the_same_every_time(source: Sourc
     assert noisy.degradation.noise == 10 / 255
 
 
-def test_jpeg_is_done_but_not_told(source: Source) -> None:
+def test_jpeg_is_done_and_told_as_a_file_tells_it(source: Source) -> None:
     clean, packed = (make(source, Cell(2, "bicubic", 0.0, quality)) for quality in (None, 50))
     assert 0.002 < float((packed.lr - clean.lr).abs().mean()) < 0.05
-    assert packed.degradation.jpeg is None
+    assert clean.degradation.jpeg is None
+    assert packed.degradation.jpeg is not None
+    true = (packed.lr - clean.lr).square().mean().sqrt()
+    assert 0.6 < float(packed.degradation.jpeg.error / true) < 1.5  # estimated: nobody tells the truth
 
 
 @pytest.mark.parametrize(

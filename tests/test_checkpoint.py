@@ -169,7 +169,7 @@ def test_missing_card(weights: Path) -> None:
         (lambda values: values.update(format=99, novelty=1), "has format 99"),
         (lambda values: values.update(sumary="x"), "unknown key 'sumary'; did you mean 'summary'"),
         (lambda values: values.pop("sha256"), "sha256: Field required"),
-        (lambda values: values["network"].update(name="edsr"), "network.name"),
+        (lambda values: values["network"].update(name="edsr-m"), "network.name"),
         (lambda values: values["network"].update(channels="many"), "network.channels"),
     ],
 )

@@ -69,10 +69,18 @@ def upscale(
     kernel: Kernel = "auto",
     subsample: Subsample = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="auto, or like 5/255 or 0.02.")] = "auto",
-    steps: Annotated[int, typer.Option(help="Gradient steps of adaptation; 0 takes none.")] = 1,
+    jpeg: Annotated[
+        Literal["auto", "off"],
+        typer.Option(help="auto: undo what JPEG did, in a file or before; off: take it for detail."),
+    ] = "auto",
+    mode: Annotated[
+        Literal["fast", "balanced", "best"],
+        typer.Option(help="fast: no adaptation; balanced: --steps 1; best: --steps 10 --x8."),
+    ] = "balanced",
+    steps: Annotated[int | None, typer.Option(help="Gradient steps of adaptation; 0 takes none.")] = None,
     x8: Annotated[
-        bool, typer.Option("--x8", help="Mean of eight positions: 8 times the time, a little better.")
-    ] = False,
+        bool | None, typer.Option("--x8/--no-x8", help="Mean of eight positions: 8 times the time, a little better.")
+    ] = None,
     model: Annotated[str, typer.Option("-n", "--model", help="A name of `mzsr models`, or a file.")] = "mzsr",
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a report about one picture.")] = None,
     uncertainty: Annotated[
@@ -122,7 +130,7 @@ def upscale(
         error_factor(upscaler.card, asked)
         options: dict[str, Any] = {
             "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
-            "steps": steps, "x8": x8, "seed": seed,
+            "jpeg": jpeg, "mode": mode, "steps": steps, "x8": x8, "seed": seed,
         }  # fmt: skip
         records = None
         if output is not None and is_several(inputs):
@@ -180,9 +188,10 @@ def estimate(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what a picture went through: its blur kernel and its noise."""
+    """Tell what a picture went through: its blur kernel, its noise and its compression."""
     from mzsr.apps import present
     from mzsr.imaging import files, kernel_files
+    from mzsr.inference.compression import compression
     from mzsr.inference.estimate import estimate as estimate_degradation
 
     with usage():
@@ -192,9 +201,9 @@ def estimate(
         if plot is not None:
             files.check_writable(plot)
     with usage(1):
-        told = estimate_degradation(
-            files.read(source).pixels, scale, grid="corner" if subsample == "direct" else "centre"
-        )
+        picture = files.read(source)
+        grid = "corner" if subsample == "direct" else "centre"
+        told = estimate_degradation(picture.pixels, scale, grid=grid, jpeg=compression(picture))
         if save is not None:
             kernel_files.save(save, told.degradation.kernel)
         if plot is not None:
@@ -213,29 +222,34 @@ def degrade(
     kernel: Kernel = "bicubic",
     subsample: Subsample = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="Like 5/255 or 0.02.")] = "0",
+    jpeg: Annotated[
+        int | None, typer.Option(metavar="QUALITY", help="Compress at last, 1 to 100, chroma halved.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make test inputs: blur, subsample and add noise, with the rules that the networks assume."""
+    """Make test inputs: blur, subsample, add noise and compress, with the rules that the networks assume."""
     from dataclasses import replace
 
     import torch
 
     from mzsr.imaging import degrade as degradation
     from mzsr.imaging import files, kernel_files
+    from mzsr.imaging.jpeg import tables
 
     with usage():
         if kernel == "auto":
             raise InputError("--kernel is auto; degrading needs one: bicubic, gauss:VAR or a file")
         sampling = subsample or ("bicubic" if kernel == "bicubic" else "direct")
-        d = degradation.Degradation(kernel_files.parse(kernel), scale, sampling, noise_level(noise))
+        packed = None if jpeg is None else degradation.Jpeg(tables(jpeg))
+        d = degradation.Degradation(kernel_files.parse(kernel), scale, sampling, noise_level(noise), packed)
         files.check_writable(output)
         claim(output, {os.path.realpath(source)}, overwrite)
     with usage(1):
         picture = files.read(source)
         generator = torch.Generator().manual_seed(seed % 2**63)
         small = degradation.degrade(picture.pixels, d, generator).clamp(0, 1)
-        alpha = None if picture.alpha is None else degradation.degrade(picture.alpha, d).clamp(0, 1)
+        alpha = None if picture.alpha is None else degradation.degrade(picture.alpha, replace(d, jpeg=None)).clamp(0, 1)
         files.write(output, replace(picture, pixels=small, alpha=alpha), quality=100)
     typer.echo(f"{source} → {output}, {small.shape[3]}x{small.shape[2]}", err=True)
 
@@ -244,10 +258,10 @@ def degrade(
 def models(as_json: Json = False) -> None:
     """Show the models that are installed, with their cards."""
     from mzsr.apps.present import model_lines
-    from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
+    from mzsr.learning.checkpoint import ESTIMATOR, find_weights, read_card, shipped_models
 
     with usage(1):
-        cards = [read_card(find_weights(name).with_suffix(".json")) for name in shipped_models()]
+        cards = [read_card(find_weights(name).with_suffix(".json")) for name in (*shipped_models(), ESTIMATOR)]
     for card in cards:
         typer.echo(card.model_dump_json() if as_json else "\n".join(model_lines(card)))
 

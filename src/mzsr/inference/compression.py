@@ -9,23 +9,34 @@ Knows nothing of blur and noise. Takes a picture, gives `estimate` a Jpeg.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mzsr.imaging.degrade import Jpeg
-from mzsr.imaging.jpeg import BLOCK, Subsampling, dct_matrix, tables
+from mzsr.imaging.jpeg import BLOCK, Subsampling, compression_error, dct_matrix, tables
 from mzsr.imaging.metadata import Metadata
+from mzsr.imaging.picture import Picture
 from mzsr.shapes import Images
 
 _SAMPLINGS: dict[int, Subsampling] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 MIRRORED_ROWS, MIRRORED_COLUMNS, TRANSPOSED = (3, 4, 7, 8), (2, 3, 6, 7), (5, 6, 7, 8)  # EXIF orientations
 LOWEST, HIGHEST = 30, 95  # qualities looked for: beyond them steps are 1 or 2, and colour rounding hides the lattice
 BLOCKS, LOOK = 1024, 300  # blocks looked at, at most, for the lattice and for where blocks begin; spread out
+SQUARE, ROWS = 128, 4  # side and number along each axis of the squares on which the error is estimated
 FINEST = 4  # smallest step that rounding to RGB leaves visible
 SEEN = 0.3  # mean cosine above which a lattice is believed; without one it is 0 ± 0.03 for a thousand coefficients
 ENOUGH = 200  # coefficients beyond half a step that are needed to believe it
+
+
+def compression(picture: Picture) -> Jpeg | None:
+    """Return how a picture was compressed, with what that is likely to have taken; None where nothing tells of it."""
+    found = of_file(picture.metadata, *picture.pixels.shape[2:])
+    if found is None and picture.bits == 8:
+        found = of_pixels(picture.pixels)
+    return found and with_error(found, picture.pixels)
 
 
 def of_file(metadata: Metadata, height: int, width: int) -> Jpeg | None:
@@ -79,6 +90,22 @@ def of_pixels(images: Images) -> Jpeg | None:
         return None
     quality = LOWEST + int((scores >= 0.97 * highest).nonzero()[0])
     return Jpeg(tables(quality), "4:2:0", (top, left))
+
+
+def with_error(jpeg: Jpeg, images: Images) -> Jpeg:
+    """Return a compression with what it took from a picture, estimated on squares spread over it.
+
+    Args:
+        jpeg: the compression, its blocks counted from the first pixel of the picture.
+        images: (1, C, h, w), what came out of it.
+    """
+    height, width = images.shape[2:]
+    side = min(SQUARE, height, width)
+    # At multiples of 16, so that blocks of luma and of chroma begin in each square as they do in the picture
+    tops, lefts = ([i * (length - side) // (ROWS - 1) // 16 * 16 for i in range(ROWS)] for length in (height, width))
+    squares = [images[:, :, y : y + side, x : x + side] for y in dict.fromkeys(tops) for x in dict.fromkeys(lefts)]
+    errors = compression_error(torch.cat(squares), jpeg.tables, subsampling=jpeg.chroma, offset=jpeg.offset)
+    return replace(jpeg, error=float(errors.square().mean().sqrt()))
 
 
 def quality_of(jpeg: Jpeg) -> int:

@@ -1,35 +1,40 @@
-"""What a picture went through: its blur kernel and its noise, told from its spectrum; nothing is trained.
+"""What a picture went through: blur, noise, compression, told from its spectrum.
 
-Cuts windows, fits the spectra of the kernel families (`spectra`), and decides what to believe: the better family, or,
-where the picture does not tell, a mild blur, and says so.
+Two ways to a kernel meet here. A network has learned which kernel loses least for a spectrum (`estimator`): it has a
+word for every blur, and is seldom far off. A fit of a handful of numbers (`spectra`) is exact where one of its shapes
+is the right one, and lost where none is, or where it starts at the wrong one. So the fit starts from what the network
+says, every shape is judged by how well it explains the spectrum and by how much it contradicts the network, and where
+JPEG has bent the spectrum the network, which has met that, decides alone.
 
-Knows nothing of files and networks. Takes a low-resolution picture, gives `upscale` a Degradation and a confidence.
+Knows nothing of files. Takes a low-resolution picture, gives `upscale` a Degradation and a confidence.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
-from mzsr.imaging.color import rgb_to_y
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, effective_kernel
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg
 from mzsr.inference import spectra
-from mzsr.inference.spectra import WINDOW, Family
+from mzsr.inference.families import WORDS, Family, in_order, kernel_from, response_of
+from mzsr.learning import spectrum
+from mzsr.learning.checkpoint import load_estimator
+from mzsr.learning.estimator import HEADS, NOISE_FLOOR, Estimator, Grid, decibels_lost, kernel_of, turned_response
 from mzsr.shapes import Images, Kernel
 
-Grid = Literal["centre", "corner"]
 BUDGET = 512  # windows per picture at most, which bounds the cost for any size; 100 score as well as 1024
-TRUSTED = (
-    0.3  # confidence below which the mild kernel loses less on average, small and noisy pictures of the train pack
-)
+TRUSTED = 0.3  # confidence below which the mild kernel is taken
 MILD = 0.12  # x scale², variance of the kernel assumed where nothing is known: about a good lens and sensor
-# How much worse the bicubic shrinking may fit and still be believed: missing one costs more than inventing one. Mean
-# loss on the train pack at plain | g1.3 b | random Gaussian: 0.42 | 0.16 | 0.13 dB with 0, 0.23 | 0.10 | 0.18 with 10
-MARGIN = 10.0
+# What a shape has to be ahead of plain bicubic shrinking by to be believed, in units of the cost of a fit: inventing a
+# blur costs more than missing one, and shapes with zeros explain by chance what others do not
+HANDICAP: dict[Family, float] = {"bicubic": 0.0, "gaussian": 10.0, "disk": 16.0, "box": 16.0, "motion": 16.0}
+CONTRADICTION = 25.0  # cost of a decibel between a shape and the network
+EXPLAINED = 0.26  # cost of a fitted value above which the shape is not the right one
 LUMA_POWER = 0.299**2 + 0.587**2 + 0.114**2  # of the luma of independent noise of power 1 in each of R, G, B
 
 
@@ -38,9 +43,9 @@ class Estimate:
     """What a picture went through, as far as its spectrum tells.
 
     Attributes:
-        degradation: the kernel on the requested grid, direct subsampling, and the noise.
+        degradation: the kernel on the requested grid, direct subsampling, the noise, and the compression as given.
         confidence: 0 (nothing could be seen) to 1.
-        variances: (l1, l2) of the Gaussian part, l1 >= l2, pixels² of the high-resolution grid.
+        variances: (l1, l2) of the blur before any shrinking, l1 >= l2, pixels² of the high-resolution grid.
         theta: angle of l1 from the column axis towards the row axis, radians in [0, pi).
         noise: standard deviation per channel, [0, 1] units; what is beyond 8-bit rounding.
         fallback: whether the kernel is the mild one because the picture did not tell.
@@ -56,15 +61,15 @@ class Estimate:
     note: str
 
 
-def estimate(lr: Images, scale: int, *, grid: Grid = "centre") -> Estimate:
-    """Estimate the blur kernel and the noise of a picture by a bounded spectral fit.
+def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None = None) -> Estimate:
+    """Estimate the blur kernel and the noise of a picture.
 
     Args:
         lr: (1, C, h, w) in [0, 1].
         scale: the factor by which the picture is to be enlarged, 1 to 8.
-        grid: `centre`: a pixel sits in the middle of the s x s it stands for, as in photographs. A bicubic shrinking
-            is then tried beside the Gaussian, and the better fit taken. `corner`: it sits on the first of them, as in
-            the protocol of the MZSR paper.
+        grid: `centre`: a pixel sits in the middle of the s x s it stands for, as in photographs. `corner`: it sits on
+            the first of them, as in the protocol of the MZSR paper.
+        jpeg: how it was compressed, if it was, see `compression`.
 
     Returns:
         Always finite; for a flat, tiny or otherwise mute picture a mild kernel, `fallback` set and said in `note`.
@@ -75,76 +80,146 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre") -> Estimate:
     >>> estimate(torch.full((1, 3, 64, 64), 0.5), 2).note
     'no trustworthy estimate (the picture is flat); a mild blur of variance 0.48 pixels² is assumed'
     """
+    _check(lr, scale, grid)
+    if min(lr.shape[2:]) < spectrum.WINDOW:
+        return _unknown(scale, grid, 0.0, 0.0, f"the picture is smaller than {spectrum.WINDOW} pixels", jpeg)
+    seen = _look(lr)
+    if not seen.groups:
+        return _unknown(scale, grid, 0.0, 0.0, "the picture is flat", jpeg)
+    learned = _learned(lr, scale, grid, jpeg)
+    textured = sum(len(group) for group in seen.groups)
+    confidence = textured / (textured + 8) * learned.trust
+    if jpeg is not None and learned.response is not None:
+        kernel, noise = kernel_of(learned.response, scale, grid), learned.noise
+        variances, theta = _of_light(kernel)
+        words = "blur of no simple shape"
+    else:
+        family, best = _explain(seen, scale, grid, learned)
+        kernel, noise = kernel_from(family, best.variances, best.theta, scale, grid), seen.noise(best.floor)
+        (variances, theta), words = in_order(best.variances, best.theta), WORDS[family]
+        confidence /= 1 + (best.unsure / 0.25) ** 2
+    if confidence < TRUSTED:
+        why = "too little of the spectrum stands out of the noise"
+        return _unknown(scale, grid, noise, confidence, why, jpeg)
+    note = f"{words}, variances {variances[0]:.2f} and {variances[1]:.2f} pixels², noise {255 * noise:.1f}/255"
+    return Estimate(
+        Degradation(kernel, scale, noise=noise, jpeg=jpeg), confidence, variances, theta, noise, False, note
+    )
+
+
+def mild(scale: int, grid: Grid) -> Kernel:
+    """Return the kernel to assume where nothing is known: a little blur, for too much of it does more harm."""
+    variance = MILD * scale**2
+    return kernel_from("gaussian", (variance, variance), 0.0, scale, grid)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The spectrum of a picture, ready to be explained.
+
+    Attributes:
+        groups: periodograms of luma, see `spectra.contrast_groups`.
+        channels: noise of R, G and B, or of grey, where it is quietest.
+        quiet: the same of luma.
+        rounding: power of the noise of luma that rounding to 8 bits leaves.
+    """
+
+    groups: list[spectra.Powers]
+    channels: list[float]
+    quiet: float
+    rounding: float
+
+    def noise(self, floor: float) -> float:
+        """Return the noise of a channel, [0, 1] units, from the floor of the spectrum of luma.
+
+        Independent noise averages out in luma, grey noise does not. What a channel has beyond luma in the quietest
+        places is the rest, and no more than independent noise would leave.
+        """
+        seen = max(floor - self.rounding, 0.0)
+        mean = sum(level**2 for level in self.channels) / len(self.channels)
+        hidden = max(mean - self.quiet**2 - (spectra.ROUNDING - self.rounding), 0.0)
+        return min(math.sqrt(seen + min(hidden, seen * (1 / LUMA_POWER - 1))), 1.0)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What the network says: a response (None beyond the scales it knows), its moments, the noise, and a trust."""
+
+    response: Float[Tensor, "f f"] | None
+    variances: tuple[float, float]
+    theta: float
+    noise: float
+    trust: float
+
+
+def _look(lr: Images) -> _Look:
+    planes = spectrum.windows(lr, BUDGET)
+    grey = spectrum.luma(planes) if lr.shape[1] == 3 else planes.mean(1)
+    *channels, quiet = spectra.quiet_levels(torch.cat([planes, grey[:, None]], 1).double().numpy()).tolist()
+    rounding = spectra.ROUNDING * (LUMA_POWER if lr.shape[1] == 3 else 1 / lr.shape[1])
+    groups = spectra.contrast_groups(spectrum.periodograms(grey).double().numpy())
+    return _Look(groups, channels, quiet, rounding)
+
+
+def _learned(lr: Images, scale: int, grid: Grid, jpeg: Jpeg | None) -> _Learned:
+    """Ask the network about the picture seen in four ways, and take the mean."""
+    error = 0.0 if jpeg is None else float(jpeg.error)
+    known = min(scale, max(s for s, _ in HEADS))
+    seen = spectrum.features(lr.expand(-1, 3, -1, -1) if lr.shape[1] == 1 else lr, error)
+    with torch.inference_mode():
+        found, noise, doubt = _network()(torch.stack([spectrum.turned(seen, view) for view in range(4)]), known, grid)
+        mean = torch.stack([turned_response(found[view : view + 1], view)[0] for view in range(4)]).mean(0)
+    variances, theta = _of_light(kernel_of(mean, known, grid))
+    l1, l2 = (variance * (scale / known) ** 2 for variance in variances)
+    level = max(float(noise.mean().exp()) - NOISE_FLOOR, 0.0)
+    trust = 10 ** (-float(doubt.mean().exp()) / 10)
+    return _Learned(mean if known == scale else None, (l1, l2), theta, level, trust)
+
+
+def _explain(seen: _Look, scale: int, grid: Grid, learned: _Learned) -> tuple[Family, spectra.Fit]:
+    """Fit the shapes of blur, and choose among them."""
+    families: list[Family] = ["gaussian", "bicubic"] if grid == "centre" and scale > 1 else ["gaussian"]
+    fits = {family: spectra.fit(seen.groups, scale, family, seen.quiet, seen.rounding) for family in families}
+    best = min(fits.values(), key=lambda fit: fit.cost)
+    if learned.response is None:
+        return min(fits, key=lambda family: fits[family].cost + HANDICAP[family]), best
+    if best.cost > EXPLAINED * best.count:
+        start = replace(fits["gaussian"], variances=learned.variances, theta=learned.theta)
+        for family in ("disk", "box", "motion"):
+            fits[family] = spectra.fit(seen.groups, scale, family, seen.quiet, seen.rounding, start)
+    ours = torch.stack([response_of(family, fit.variances, fit.theta, scale) for family, fit in fits.items()])
+    lost = decibels_lost(ours, learned.response.expand_as(ours), scale, torch.full((len(ours),), learned.noise))
+    costs = [
+        fit.cost + HANDICAP[family] + CONTRADICTION * float(decibels)
+        for (family, fit), decibels in zip(fits.items(), lost, strict=True)
+    ]
+    return list(fits.items())[costs.index(min(costs))]
+
+
+@lru_cache(maxsize=1)
+def _network() -> Estimator:
+    return load_estimator().requires_grad_(False)
+
+
+def _of_light(kernel: Kernel) -> tuple[tuple[float, float], float]:
+    """Return the variances of a kernel, at least those of no blur, and the angle of the larger."""
+    (l1, l2), theta = kernels.principal(kernels.covariance(kernel.double()))
+    return (max(float(l1), 0.02), max(float(l2), 0.02)), float(theta) % math.pi
+
+
+def _check(lr: Images, scale: int, grid: str) -> None:
     if lr.shape[0] != 1:
         raise InputError(f"{lr.shape[0]} pictures were given; estimate one at a time, for their kernels may differ")
     if grid not in ("centre", "corner"):
         raise InputError(f"grid is '{grid}'; it must be 'centre' or 'corner'")
     if not 1 <= scale <= MAX_SCALE:
         raise InputError(f"scale is {scale}; a degradation needs a whole number from 1 to {MAX_SCALE}")
-    planes = _windows(lr)
-    if not np.isfinite(planes).all():
+    if not bool(torch.isfinite(lr).all()):
         raise InputError("picture has values that are NaN or infinite; every value must be finite")
-    if planes.shape[-1] < WINDOW:
-        return _unknown(scale, grid, 0.0, 0.0, f"the picture is smaller than {WINDOW} pixels")
-    *channels, quiet = spectra.quietest(planes).tolist()
-    groups = spectra.contrast_groups(spectra.periodograms(planes[:, -1]))
-    if not groups:
-        return _unknown(scale, grid, 0.0, 0.0, "the picture is flat")
-    rounding = spectra.ROUNDING * (LUMA_POWER if len(channels) == 3 else 1 / len(channels))
-    family: Family = "gaussian"
-    best = spectra.fit(groups, scale, family, quiet, rounding)
-    if grid == "centre" and scale > 1:
-        shrunk = spectra.fit(groups, scale, "bicubic", quiet, rounding)
-        if shrunk.cost < best.cost + MARGIN:
-            family, best = "bicubic", shrunk
-    # The fit sees luma, where independent noise averages out and grey noise does not. What a channel has beyond luma in
-    # the quietest places is the rest, and no more than independent noise would leave.
-    seen = max(best.floor - rounding, 0.0)
-    hidden = float(np.square(channels).mean()) - quiet**2 - (spectra.ROUNDING - rounding)
-    noise = min(math.sqrt(seen + min(max(hidden, 0.0), seen * (1 / LUMA_POWER - 1))), 1.0)
-    textured = sum(len(group) for group in groups)
-    confidence = textured / (textured + 8) / (1 + (best.unsure / 0.25) ** 2)
-    if confidence < TRUSTED:
-        return _unknown(scale, grid, noise, confidence, "too little of the spectrum stands out of the noise")
-    (l1, l2), kernel = best.variances, _kernel(best.variances, best.theta, scale, grid, family)
-    words = "Gaussian blur and bicubic shrinking" if family == "bicubic" else "Gaussian blur"
-    note = f"{words}, variances {l1:.2f} and {l2:.2f} pixels², noise {255 * noise:.1f}/255"
-    return Estimate(Degradation(kernel, scale, noise=noise), confidence, (l1, l2), best.theta, noise, False, note)
 
 
-def mild(scale: int, grid: Grid) -> Kernel:
-    """Return the kernel to assume where nothing is known: a little blur, for too much of it does more harm."""
-    variance = MILD * scale**2
-    return _kernel((variance, variance), 0.0, scale, grid, "gaussian")
-
-
-def _unknown(scale: int, grid: Grid, noise: float, confidence: float, why: str) -> Estimate:
+def _unknown(scale: int, grid: Grid, noise: float, confidence: float, why: str, jpeg: Jpeg | None) -> Estimate:
     variance = MILD * scale**2
     note = f"no trustworthy estimate ({why}); a mild blur of variance {variance:.2f} pixels² is assumed"
-    degradation = Degradation(mild(scale, grid), scale, noise=noise)
+    degradation = Degradation(mild(scale, grid), scale, noise=noise, jpeg=jpeg)
     return Estimate(degradation, confidence, (variance, variance), 0.0, noise, True, note)
-
-
-def _kernel(variances: tuple[float, float], theta: float, scale: int, grid: Grid, family: Family) -> Kernel:
-    """Build the effective kernel of a family on a grid."""
-    # A bicubic shrinking brings the offset of the centre grid itself
-    offset = (scale - 1) / 2 if grid == "centre" and family == "gaussian" else 0.0
-    size = max(kernels.SIZE, 2 * math.ceil(3 * math.sqrt(max(variances)) + offset) + 1)  # 3 standard deviations
-    kernel = kernels.gaussian(variances, theta, size=size, offset=(offset, offset))
-    return effective_kernel(Degradation(kernel, scale, "bicubic" if family == "bicubic" else "direct"))
-
-
-def _windows(lr: Images) -> spectra.Planes:
-    """Cut windows spread evenly over the picture, by thirds of a window or by the budget; luma is their last plane."""
-    height, width = lr.shape[2:]
-    size = min(WINDOW, height, width)
-    rows, columns = (max(3 * side // size - 2, 1) for side in (height, width))
-    if rows * columns > BUDGET:
-        rows = min(max(round(math.sqrt(BUDGET * height / width)), 1), rows, BUDGET)
-        columns = min(max(BUDGET // rows, 1), columns)
-    tops = np.linspace(0, height - size, rows).round().astype(int).tolist()
-    lefts = np.linspace(0, width - size, columns).round().astype(int).tolist()
-    cut = torch.stack([lr[0, :, y : y + size, x : x + size] for y in tops for x in lefts]).detach().cpu().double()
-    # Luma on the full range, so that it is in the units of the channels
-    luma = (255 * rgb_to_y(cut) - 16) / 219 if lr.shape[1] == 3 else cut.mean(1, keepdim=True)
-    return torch.cat([cut, luma], dim=1).numpy()

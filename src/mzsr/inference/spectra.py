@@ -2,9 +2,9 @@
 
 Sharp photographs have spectra near C |f|^-b; blur bends that down, subsampling folds it, noise adds a floor:
 
-    S(g) = Σ over the s² aliases f of g:  C |f|^-b A(angle of f) R(f) exp(-4 π² fᵀ Σ f)   +  floor
+    S(g) = Σ over the s² aliases f of g:  C |f|^-b A(angle of f) R(f) K(f)²   +  floor
 
-Σ (pixels² of the high-resolution grid) is what is wanted. A takes up the preferred directions of a picture; R is 1, or
+K is one of the shapes of `families`, and its covariance Σ (pixels² of the high-resolution grid) is what is wanted. A takes up the preferred directions of a picture; R is 1, or
 the response of a bicubic shrinking. Windows are sorted into groups of similar contrast, each with a C, b and A of its
 own but one Σ and one floor for all: noise is what does not grow with contrast. Box bounds and priors keep every
 parameter from running away.
@@ -19,7 +19,6 @@ kernels, data step at α = 1e-3): one group 0.19, four 0.13; windows of 24, 32, 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -27,12 +26,12 @@ from scipy.optimize import least_squares
 
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, effective_kernel
+from mzsr.inference.families import SHAPES, Family
+from mzsr.learning.spectrum import HALF, WINDOW
 
-Family = Literal["gaussian", "bicubic"]  # a Gaussian, or a Gaussian and then a bicubic shrinking
 Planes = Float[np.ndarray, "count planes n n"]
 Powers = Float[np.ndarray, "_ n half"]
 
-WINDOW = 32  # pixels; larger ones score alike, and small windows leave more of them in a small picture
 ROUNDING = 1 / 12 / 255**2  # power of the noise of 8-bit rounding
 FLAT = 4 * ROUNDING  # mean power of a window that holds little but rounding
 GROUPS, RATIO = 4, 4.0  # groups of windows, and the ratio of powers from one to the next
@@ -50,10 +49,12 @@ class Fit:
 
     Attributes:
         cost: robust sum of squares, priors included: the smaller, the better the family explains the spectrum.
-        variances: (l1, l2), l1 >= l2, of the Gaussian, pixels² of the high-resolution grid.
-        theta: angle of l1 from the column axis towards the row axis, radians in [0, pi).
+        variances: (l1, l2), in any order, pixels² of the high-resolution grid.
+        theta: angle of the axis of l1 from the column axis towards the row axis, radians in [0, pi).
         floor: power of the noise of luma, rounding included.
         unsure: standard deviation of the worse log-variance, less for a narrow blur, whose exact width hardly matters.
+        rest: all other parameters, for a fit that starts from this one.
+        count: values that were fitted.
     """
 
     cost: float
@@ -61,14 +62,8 @@ class Fit:
     theta: float
     floor: float
     unsure: float
-
-
-def periodograms(luma: Float[np.ndarray, "_ n n"]) -> Powers:
-    """Return the power spectra of Hann windows; white noise of variance v has power v at every frequency."""
-    hann = np.hanning(WINDOW + 2)[1:-1]
-    taper = np.outer(hann, hann)
-    mean = (luma * taper).sum((1, 2), keepdims=True) / taper.sum()
-    return np.abs(np.fft.rfft2((luma - mean) * taper)) ** 2 / (taper**2).sum()
+    rest: np.ndarray
+    count: int
 
 
 def contrast_groups(powers: Powers) -> list[Powers]:
@@ -80,7 +75,7 @@ def contrast_groups(powers: Powers) -> list[Powers]:
     return [group for group in members if len(group)]
 
 
-def quietest(planes: Planes) -> Float[np.ndarray, " planes"]:
+def quiet_levels(planes: Planes) -> Float[np.ndarray, " planes"]:
     """Estimate the noise of each plane where it is quietest: an upper bound, since even there may be texture.
 
     The finest Haar diagonal (a - b - c + d) / 2 of white noise has the standard deviation of the noise.
@@ -100,7 +95,7 @@ def quietest(planes: Planes) -> Float[np.ndarray, " planes"]:
 
 
 @lru_cache(maxsize=16)
-def _design(scale: int, family: Family) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _design(scale: int, shrinking: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the frequencies of a periodogram that are used, and what does not change at each of their aliases.
 
     Returns:
@@ -124,7 +119,7 @@ def _design(scale: int, family: Family) -> tuple[np.ndarray, np.ndarray, np.ndar
     ]
     terms = np.stack([np.log(4 * np.hypot(fy, fx)), *waves])
     log_response = np.zeros_like(fy)
-    if family == "bicubic":
+    if shrinking:
         taps = effective_kernel(Degradation(kernels.delta(), scale, "bicubic")).sum(0).double().numpy()
         tap = np.arange(len(taps))[:, None, None]
         rows, columns = (np.abs(np.einsum("t,taf", taps, np.exp(-2j * math.pi * tap * f))) ** 2 for f in (fy, fx))
@@ -136,34 +131,40 @@ class _Model:
     """Log-spectra of all groups as a function of x = (ln l1, ln l2, theta, ln floor; then ln C and TERMS per group)."""
 
     def __init__(self, groups: int, scale: int, family: Family) -> None:
-        self.mask, self.terms, self.quadratics, self.log_response = _design(scale, family)
+        self.mask, self.terms, self.quadratics, self.log_response = _design(scale, family == "bicubic")
+        self.family: Family = family
         self.count = int(self.mask.sum())
         self.first = 4 + (TERMS + 1) * np.arange(groups)  # where the parameters of a group begin
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the log-spectra, one group after the other, and their derivatives."""
         (l1, l2), cos, sin, floor = np.exp(x[:2]), math.cos(x[2]), math.sin(x[2]), math.exp(x[3])
-        # (row row, column column, row column) of the two parts of Σ and of its derivative in theta
-        along = l1 * np.array([sin**2, cos**2, sin * cos])
-        across = l2 * np.array([cos**2, sin**2, -sin * cos])
-        turned = (l1 - l2) * np.array([2 * sin * cos, -2 * sin * cos, cos**2 - sin**2])
-        blur = self.log_response - np.tensordot(along + across, self.quadratics, 1)
+        # (row row, column column, row column) of the two axes of Σ, and of how they turn
+        axes = np.array([[sin**2, cos**2, sin * cos], [cos**2, sin**2, -sin * cos]])
+        turning = np.array([2 * sin * cos, -2 * sin * cos, cos**2 - sin**2])
+        (q1, q2), turned = np.tensordot(axes, self.quadratics, 1), np.tensordot(turning, self.quadratics, 1)
+        q1, q2 = l1 * q1, l2 * q2
+        response, by_q1, by_q2 = SHAPES[self.family](q1, q2)
+        by_blur = [2 * response * slope for slope in (by_q1 * q1, by_q2 * q2, (l1 * by_q1 - l2 * by_q2) * turned)]
         values = np.empty(len(self.first) * self.count)
         slopes = np.zeros((len(values), len(x)))
         for group, first in enumerate(self.first):
             rows, own = slice(group * self.count, (group + 1) * self.count), slice(first + 1, first + 1 + TERMS)
             # The limit of 50 keeps a bad trial step finite
-            aliases = np.exp(np.minimum(x[first] + blur + np.tensordot(x[own], self.terms, 1), 50))
+            sharp = np.exp(np.minimum(x[first] + self.log_response + np.tensordot(x[own], self.terms, 1), 50))
+            aliases = sharp * response**2
             total = aliases.sum(0) + floor
             values[rows] = np.log(total)
-            slopes[rows, :3] = -((self.quadratics * aliases).sum(1) / total).T @ np.stack([along, across, turned]).T
+            slopes[rows, :3] = np.stack([(sharp * slope).sum(0) / total for slope in by_blur], 1)
             slopes[rows, 3] = floor / total
             slopes[rows, first] = 1 - floor / total
             slopes[rows, own] = ((self.terms * aliases).sum(1) / total).T
         return values, slopes
 
 
-def fit(groups: list[Powers], scale: int, family: Family, quiet: float, rounding: float = ROUNDING) -> Fit:
+def fit(
+    groups: list[Powers], scale: int, family: Family, quiet: float, rounding: float = ROUNDING, near: Fit | None = None
+) -> Fit:
     """Fit one Σ and one floor to the mean periodograms of all groups: robust least squares, bounded, with priors.
 
     Args:
@@ -172,6 +173,7 @@ def fit(groups: list[Powers], scale: int, family: Family, quiet: float, rounding
         family: the shape of the kernel.
         quiet: noise of luma where it is quietest; a higher floor would be texture.
         rounding: power of the rounding noise of luma; a lower floor cannot be.
+        near: where to start; None starts from what is usual. Zeros of a spectrum have to be nearly right to be found.
     """
     model = _Model(len(groups), scale, family)
     data = np.concatenate([np.log(group.mean(0)[model.mask] + 1e-12) for group in groups])
@@ -179,7 +181,7 @@ def fit(groups: list[Powers], scale: int, family: Family, quiet: float, rounding
     weight = np.repeat([min(1.0, len(group) / 8) ** 0.5 / RESIDUAL for group in groups], model.count)
     bent = np.concatenate([[0, 1], *(first + 1 + np.arange(TERMS) for first in model.first)])
     # x scale²: a blur of half a low-resolution pixel, within a factor of 7; a shrinking may have no blur beside it
-    usual, least = (0.25, 0.0125) if family == "gaussian" else (0.025, 0.0025)
+    usual, least = (0.025, 0.0025) if family == "bicubic" else (0.25, 0.0125)
     means = np.concatenate([np.log([usual * scale**2] * 2), *[PRIOR[:, 0]] * len(groups)])
     widths = np.concatenate([[2.0, 2.0], *[PRIOR[:, 1]] * len(groups)])
     prior = np.zeros((len(bent), 4 + len(groups) * (TERMS + 1)))
@@ -196,6 +198,8 @@ def fit(groups: list[Powers], scale: int, family: Family, quiet: float, rounding
     levels = data.reshape(len(groups), -1).mean(1)
     start = np.concatenate([np.log([0.4 * scale**2, 0.2 * scale**2]), [0.0, highest_floor - 0.3]])
     start = np.concatenate([start, *([level, *PRIOR[:, 0]] for level in levels)])
+    if near is not None:
+        start = np.concatenate([np.log(near.variances), [near.theta, math.log(near.floor)], near.rest])
 
     def residuals(x: np.ndarray) -> np.ndarray:
         return np.concatenate([(model(x)[0] - data) * weight, (x[bent] - means) / widths])
@@ -217,6 +221,12 @@ def fit(groups: list[Powers], scale: int, family: Family, quiet: float, rounding
     variances = np.exp(found.x[:2])
     deviations = np.sqrt(np.abs(np.diag(np.linalg.pinv(found.jac.T @ found.jac))[:2]))
     unsure = float((deviations * variances / (variances + 0.125 * scale**2)).max())
-    theta = float(found.x[2]) + (math.pi / 2 if variances[0] < variances[1] else 0.0)
-    l1, l2 = sorted(variances.tolist(), reverse=True)
-    return Fit(float(found.cost), (l1, l2), theta % math.pi, math.exp(found.x[3]), unsure)
+    return Fit(
+        float(found.cost),
+        tuple(variances.tolist()),
+        float(found.x[2]) % math.pi,
+        math.exp(found.x[3]),
+        unsure,
+        found.x[4:],
+        len(data),
+    )

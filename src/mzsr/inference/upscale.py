@@ -21,10 +21,11 @@ from torch import Tensor
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.alpha import bleed
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Subsample
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.imaging.picture import Picture, from_array, from_pil
 from mzsr.inference.adapt import adapt, check_steps
+from mzsr.inference.compression import compression
 from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result, enlarge, resized
@@ -37,6 +38,8 @@ from mzsr.shapes import Images, Layers, Params
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
 MAX_TILE = 4096
 Fit = Literal["stretch", "inside", "outside"]
+Mode = Literal["fast", "balanced", "best"]
+MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False), "best": (10, True)}  # steps, x8
 KernelInput = str | Path | np.ndarray | Tensor
 Progress = Callable[[str, float], None]
 
@@ -67,7 +70,7 @@ class Upscaler:
         self.device = pick_device(device)
         self.tile = tile
         self.model = str(model)
-        self._experts: dict[int, Upscaler] = {}
+        self._experts: dict[str, Upscaler] = {}
         network, self.card = load_weights(model)
         network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network.requires_grad_(False)
@@ -76,18 +79,18 @@ class Upscaler:
 
     @property
     def weights(self) -> list[str]:
-        """Return the sha256 of all weights that may do the work, at one scale or another."""
-        names = sorted({model_at(self.model, scale) for scale in range(1, MAX_SCALE + 1)})
+        """Return the sha256 of all weights that may do the work, for one scale and kind of file or another."""
+        names = sorted({model_at(self.model, n, jpeg) for n in range(1, MAX_SCALE + 1) for jpeg in (False, True)})
         return [read_card(find_weights(name).with_suffix(".json")).sha256 for name in names]
 
-    def at(self, scale: int) -> "Upscaler":
-        """Return what does the work at a scale; see `model_at`."""
-        name = model_at(self.model, scale)
+    def at(self, scale: int, jpeg: Jpeg | None = None) -> "Upscaler":
+        """Return what does the work at a scale, and for a picture that went through JPEG; see `model_at`."""
+        name = model_at(self.model, scale, jpeg is not None)
         if name == self.model:
             return self
-        if scale not in self._experts:
-            self._experts[scale] = Upscaler(name, device=self.device.type, tile=self.tile)
-        return self._experts[scale]
+        if name not in self._experts:
+            self._experts[name] = Upscaler(name, device=self.device.type, tile=self.tile)
+        return self._experts[name]
 
     def __call__(
         self,
@@ -99,8 +102,10 @@ class Upscaler:
         kernel: KernelInput = "auto",
         subsample: Subsample | None = None,
         noise: float | int | Literal["auto"] = "auto",
-        steps: int = 1,
-        x8: bool = False,
+        jpeg: Literal["auto", "off"] = "auto",
+        mode: Mode = "balanced",
+        steps: int | None = None,
+        x8: bool | None = None,
         uncertainty: bool | Literal["auto"] = False,
         seed: int = 0,
         max_pixels: int = files.MAX_PIXELS,
@@ -120,6 +125,9 @@ class Upscaler:
             subsample: `direct` (every s-th pixel, the paper's grid) or `bicubic`. Left out: bicubic for the kernel
                 `bicubic`, direct for other kernels, and with `auto` a centre-aligned grid, as photographs have.
             noise: standard deviation in [0, 1] units, or `auto`.
+            jpeg: `auto`: a JPEG file is known by its tables, one that was saved as something else by its traces, and
+                its artefacts are taken for what they are; `off`: they are taken for detail.
+            mode: what steps and x8 are where they are not given: `fast` 0 steps, `balanced` 1, `best` 10 and x8.
             steps: gradient steps of adaptation; 0 takes none.
             x8: enlarge in the eight positions of a square and take the mean; eight times the time, a little better.
             uncertainty: tell how far each pixel is likely to be off; `auto`: if the model knows. A little slower.
@@ -130,6 +138,8 @@ class Upscaler:
         Raises:
             InputError: anything that cannot be done, in one line.
         """
+        usual = MODES[check_mode(mode)]
+        steps, x8 = usual[0] if steps is None else steps, usual[1] if x8 is None else x8
         check_options(scale, size, steps)
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
@@ -138,13 +148,14 @@ class Upscaler:
         height, width = rgb.shape[2:]
         factor, target = _target(height, width, scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
-        expert = self.at(whole)
-        c = error_factor(expert.card, uncertainty)
         if not (isinstance(kernel, str) and kernel == "bicubic"):
-            subsample = subsample or expert.card.subsample
+            subsample = subsample or self.at(whole).card.subsample
         with _timed(seconds, "estimate", progress):
-            d, told = _degradation(rgb, whole, kernel, subsample, noise)
+            packed = compression(picture) if jpeg == "auto" else None
+            d, told = _degradation(rgb, whole, kernel, subsample, noise, packed)
             d = d.to(self.device)
+        expert = self.at(whole, packed)
+        c = error_factor(expert.card, uncertainty)
         generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
         with _timed(seconds, "adapt", progress):
             adapted = adapt(
@@ -229,7 +240,14 @@ def _picture(image: Input, max_pixels: int) -> Picture:
     return picture
 
 
-def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int) -> None:
+def check_mode(mode: str) -> str:
+    """Return the name of a mode, or raise InputError."""
+    if mode not in MODES:
+        raise InputError(f"mode is '{mode}'; it must be one of {', '.join(MODES)}")
+    return mode
+
+
+def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None) -> None:
     """Raise InputError for what is wrong whatever the picture, so that it can be said once and before any work."""
     if size is not None:
         given = "x".join("?" if side is None else str(side) for side in size)
@@ -239,7 +257,8 @@ def check_options(scale: float | int | None, size: tuple[int | None, int | None]
             raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
     if scale is not None and not 1 <= scale <= MAX_SCALE:  # NaN fails too
         raise InputError(f"scale is {scale:g}; it must lie between 1 and {MAX_SCALE} — 2 is a good choice")
-    check_steps(steps)
+    if steps is not None:
+        check_steps(steps)
 
 
 def _target(
@@ -264,13 +283,14 @@ def _target(
 
 
 def _degradation(
-    lr: Images, scale: int, kernel: KernelInput, subsample: Subsample | None, noise: float | Literal["auto"]
-) -> tuple[Degradation, Estimate | None]:
+    lr: Images, scale: int, kernel: KernelInput, subsample: Subsample | None, noise: float | Literal["auto"],
+    jpeg: Jpeg | None,
+) -> tuple[Degradation, Estimate | None]:  # fmt: skip
     """Return what the picture went through, and the estimate if any part of it was estimated."""
     auto = isinstance(kernel, str) and kernel == "auto"
     told = None
     if auto or noise == "auto":
-        told = estimate(lr.cpu(), scale, grid="corner" if subsample == "direct" else "centre")
+        told = estimate(lr.cpu(), scale, grid="corner" if subsample == "direct" else "centre", jpeg=jpeg)
     level = float(told.noise if noise == "auto" and told else noise)
     if auto and told:
         return replace(told.degradation, noise=level), told
@@ -282,7 +302,7 @@ def _degradation(
             f"kernel is {taps.shape[0]}x{taps.shape[0]}, larger than the enlarged picture, whose shorter side is "
             f"{rows}; give a smaller kernel or a larger picture"
         )
-    return Degradation(taps, scale, sampling, level), None
+    return Degradation(taps, scale, sampling, level, jpeg), None
 
 
 def _peak_memory(device: torch.device) -> int | None:

@@ -138,7 +138,7 @@ def train(
 def forward(network: Paper, lr: Images, d: Degradation) -> Images:
     """Return upsample(lr) + body(upsample(lr)), (B, 3, s h, s w), not clamped."""
     start = upsample(lr, d)
-    return start + network.body(start.contiguous(memory_format=network.layout))
+    return start + network.body(start.contiguous(memory_format=network.layout))[0]
 
 
 @torch.no_grad()

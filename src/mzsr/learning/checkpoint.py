@@ -17,8 +17,12 @@ from torch import Tensor
 from mzsr.atomic import write_atomically
 from mzsr.config import FORMAT, Card
 from mzsr.errors import InputError
+from mzsr.learning.estimator import Estimator
 from mzsr.learning.networks import Network, build
 from mzsr.shapes import Params
+
+
+ESTIMATOR = "estimator"
 
 
 def save_weights(path: Path, theta: Params, card: Card) -> Card:
@@ -52,20 +56,40 @@ def load_weights(model: str | Path) -> tuple[Network, Card]:
     """
     path = find_weights(model)
     card = read_card(path.with_suffix(".json"))
-    if card.sha256 != _sha256(path):
-        raise InputError(f"{path} is not the file that its card describes (sha256 differs); restore or retrain it")
+    if card.network.name == "estimator":
+        raise InputError(f"{path} estimates kernels and enlarges nothing; known models: {', '.join(shipped_models())}")
     with torch.device("meta"):  # shapes are all that is needed: no memory, and no random numbers
         network = build(card.network)
+    _fill(network, path, card)
+    return network, card
+
+
+def load_estimator(path: Path | None = None) -> Estimator:
+    """Read the kernel estimator that the package brings, or another.
+
+    Raises:
+        InputError: see `load_weights`.
+    """
+    path = path or find_weights(ESTIMATOR)
+    card = read_card(path.with_suffix(".json"))
+    with torch.device("meta"):
+        network = Estimator(card.network.channels)
+    _fill(network, path, card)
+    return network
+
+
+def _fill(network: torch.nn.Module, path: Path, card: Card) -> None:
+    if card.sha256 != _sha256(path):
+        raise InputError(f"{path} is not the file that its card describes (sha256 differs); restore or retrain it")
     tensors = _load_tensors(path)
     _match(path, tensors, dict(network.named_parameters()))
     # Copied, since loaded tensors live in the mapped file, which somebody may replace
     network.load_state_dict({name: t.to(torch.float32, copy=True) for name, t in tensors.items()}, assign=True)
-    return network, card
 
 
 def find_weights(model: str | Path) -> Path:
     """Return the weight file of a model name or path."""
-    if str(model) in shipped_models():
+    if str(model) in (*shipped_models(), ESTIMATOR):
         return _weights_folder() / f"{model}.safetensors"
     path = Path(model)
     known = f"give a .safetensors file or a model that is installed: {', '.join(shipped_models()) or 'none is'}"
@@ -76,15 +100,18 @@ def find_weights(model: str | Path) -> Path:
     return path
 
 
-def model_at(model: str, scale: int) -> str:
-    """Return the model that does the work of another at a scale: `NAME-xS` where that is shipped, else the same."""
-    expert = f"{model}-x{scale}"
-    return expert if expert in shipped_models() else model
+def model_at(model: str, scale: int, jpeg: bool = False) -> str:
+    """Return the model that does the work of another: of those that are shipped the first of
+
+    `NAME-jpeg` for pictures that went through JPEG, `NAME-xS` at scale S, and the model itself.
+    """
+    experts = [f"{model}-jpeg"] * jpeg + [f"{model}-x{scale}"]
+    return next((expert for expert in experts if expert in shipped_models()), model)
 
 
 def shipped_models() -> list[str]:
-    """Return the names of the models that the package brings."""
-    return sorted(path.stem for path in _weights_folder().glob("*.safetensors"))
+    """Return the names of the models that the package brings, the estimator of kernels left out."""
+    return sorted(path.stem for path in _weights_folder().glob("*.safetensors") if path.stem != ESTIMATOR)
 
 
 def read_card(path: Path) -> Card:
