@@ -39,26 +39,14 @@ def samples(photographs: Photographs, count: int, seed: int, out: Path, share: t
                 continue
             start = time.monotonic()
             made = [draw_sample(photographs.pictures, seed, index) for index in range(first, first + SHARD)]
-            columns = [
-                torch.stack([torch.as_tensor(value) for value in column])
-                for column in zip(*map(astuple, made), strict=True)
-            ]
+            columns = [torch.stack([torch.as_tensor(value) for value in column]) for column in zip(*map(astuple, made), strict=True)]
             head, features, response, noise, error = columns
-            tensors = {
-                "head": head,
-                "features": features.half(),
-                "response": torch.view_as_real(response).half(),
-                "noise": noise,
-                "error": error,
-            }
+            tensors = {"head": head, "features": features.half(), "response": torch.view_as_real(response).half(), "noise": noise, "error": error}
             write_atomically(path, lambda part, tensors=tensors: save_file(tensors, part))
             print(f"{first + SHARD} of {count} samples, {SHARD / (time.monotonic() - start):.0f} a second", flush=True)
         t = load_file(path)
         response = torch.view_as_complex(t["response"].float())
-        found += [
-            Sample(int(t["head"][i]), t["features"][i].float(), response[i], float(t["noise"][i]), float(t["error"][i]))
-            for i in range(len(t["head"]))
-        ]
+        found += [Sample(int(t["head"][i]), t["features"][i].float(), response[i], float(t["noise"][i]), float(t["error"][i])) for i in range(len(t["head"]))]
     return found
 
 
@@ -96,9 +84,7 @@ def main() -> None:
         with torch.no_grad():
             lost = losses(network, part, head)[0]
         scale, grid = HEADS[head]
-        score[f"x{scale} {grid}, held-out samples"] = (
-            f"median {float(lost.median()):.2f}, mean {float(lost.mean()):.2f} dB lost"
-        )
+        score[f"x{scale} {grid}, held-out samples"] = f"median {float(lost.median()):.2f}, mean {float(lost.mean()):.2f} dB lost"
         print(f"x{scale} {grid}: {score[f'x{scale} {grid}, held-out samples']}")
     card = Card(
         name="estimator", summary="kernel estimator: features of a spectrum to the kernel that loses least",

@@ -50,8 +50,8 @@ def test_the_map_is_pixel_on_pixel_and_the_key_below_it(size: tuple[int, int]) -
     np.testing.assert_array_equal(page[:height, :width], coloured(error, top(error)))
     below = page[height:]
     colours = palette()
-    ends = [np.equal(below, colours[level]).all(2).any(1) for level in (0, -1)]  # rows that have both are the bar's
-    bars = below[ends[0] & ends[1]]
+    first, last = (np.any(np.all(below == colours[level], axis=2), axis=1) for level in (0, -1))
+    bars = below[first & last]
     assert len(bars) > 10
     places = [int(np.flatnonzero((bars[0] == colours[level]).all(1))[0]) for level in (0, 64, 128, 192, 255)]
     assert np.abs(np.diff(places) - np.mean(np.diff(places))).max() <= 2

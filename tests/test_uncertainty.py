@@ -80,8 +80,8 @@ def test_tiles_leave_no_seam(upscaler: Upscaler, photo: Tensor) -> None:
 
 @pytest.mark.parametrize("x8", [False, True])
 def test_asking_changes_no_pixel(upscaler: Upscaler, photo: Tensor, x8: bool) -> None:
-    quiet = upscaler(photo, kernel=BLUR, x8=x8)
-    asked = upscaler(photo, kernel=BLUR, x8=x8, uncertainty=True)
+    quiet = upscaler(photo, kernel=BLUR, noise=0.0, x8=x8)
+    asked = upscaler(photo, kernel=BLUR, noise=0.0, x8=x8, uncertainty=True)
     assert torch.equal(quiet.picture.pixels, asked.picture.pixels)
     assert (quiet.uncertainty, quiet.expected_psnr) == (None, None)
 
@@ -102,15 +102,15 @@ def test_of_eight_positions_the_maps_are_turned_back(upscaler: Upscaler, photo: 
         (lambda p: p, {"size": (70, 100)}, (70, 100)),
         (lambda p: p[0, 0].numpy(), {"scale": 2}, (120, 152)),
         (lambda p: p[0, [0, 1, 2, 1]].permute(1, 2, 0).numpy(), {"scale": 2}, (120, 152)),
-        (lambda p: p, {"scale": 2, "x8": True, "noise": 5 / 255, "kernel": "auto", "steps": 1}, (120, 152)),
+        (lambda p: p, {"scale": 2, "x8": True, "noise": 5 / 255, "steps": 1}, (120, 152)),
     ],
-    ids=["rgb", "x1.5", "size", "grey", "alpha", "x8, blind, noisy"],
+    ids=["rgb", "x1.5", "size", "grey", "alpha", "x8, adapted, noisy"],
 )
 def test_a_constant_doubt_is_constant_at_any_size(
     upscaler: Upscaler, photo: Tensor, given: Callable[[Tensor], Any], options: dict[str, Any], size: tuple[int, int]
 ) -> None:
     certain(upscaler, 8.0)
-    result = upscaler(given(photo), **{"kernel": BLUR, "steps": 0, "uncertainty": True} | options)
+    result = upscaler(given(photo), **{"kernel": BLUR, "noise": 0.0, "steps": 0, "uncertainty": True} | options)
     assert result.uncertainty is not None
     assert result.uncertainty.shape == size
     np.testing.assert_allclose(result.uncertainty, 8.0, rtol=1e-4)
@@ -119,8 +119,8 @@ def test_a_constant_doubt_is_constant_at_any_size(
 
 def test_the_record_has_both_figures_or_none(upscaler: Upscaler, photo: Tensor) -> None:
     certain(upscaler, 4.0)
-    quiet = upscaler(photo, kernel=BLUR).record()
-    record = upscaler(photo, kernel=BLUR, uncertainty=True).record()
+    quiet = upscaler(photo, kernel=BLUR, noise=0.0).record()
+    record = upscaler(photo, kernel=BLUR, noise=0.0, uncertainty=True).record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert (record["expected_error"], record["expected_psnr_db"]) == (4.0, 33.079)
     assert record.keys() - quiet.keys() == {"expected_error", "expected_psnr_db"}
@@ -128,9 +128,9 @@ def test_the_record_has_both_figures_or_none(upscaler: Upscaler, photo: Tensor) 
 
 def test_a_model_that_does_not_know(tiny_weights: Path, doubting_weights: Path, photo: Tensor) -> None:
     upscaler = Upscaler(tiny_weights, device="cpu")
-    assert upscaler(photo, kernel=BLUR, steps=0, uncertainty="auto").uncertainty is None
+    assert upscaler(photo, kernel=BLUR, noise=0.0, steps=0, uncertainty="auto").uncertainty is None
     with pytest.raises(InputError, match=r"model tiny has no log-variance head.* --loss eu or esu, or do not ask"):
-        upscaler(photo, kernel=BLUR, uncertainty=True)
+        upscaler(photo, kernel=BLUR, noise=0.0, uncertainty=True)
     untrained = read_card(doubting_weights.with_suffix(".json")).model_copy(update={"recipe": {"loss": "l1"}})
     assert error_factor(untrained, "auto") is None
     with pytest.raises(InputError, match="model tiny has a log-variance head that was never trained"):

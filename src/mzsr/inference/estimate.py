@@ -102,9 +102,7 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
         why = "too little of the spectrum stands out of the noise"
         return _unknown(scale, grid, noise, confidence, why, jpeg)
     note = f"{words}, variances {variances[0]:.2f} and {variances[1]:.2f} pixels², noise {255 * noise:.1f}/255"
-    return Estimate(
-        Degradation(kernel, scale, noise=noise, jpeg=jpeg), confidence, variances, theta, noise, False, note
-    )
+    return Estimate(Degradation(kernel, scale, noise=noise, jpeg=jpeg), confidence, variances, theta, noise, False, note)
 
 
 def mild(scale: int, grid: Grid) -> Kernel:

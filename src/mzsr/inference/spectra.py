@@ -221,12 +221,4 @@ def fit(
     variances = np.exp(found.x[:2])
     deviations = np.sqrt(np.abs(np.diag(np.linalg.pinv(found.jac.T @ found.jac))[:2]))
     unsure = float((deviations * variances / (variances + 0.125 * scale**2)).max())
-    return Fit(
-        float(found.cost),
-        tuple(variances.tolist()),
-        float(found.x[2]) % math.pi,
-        math.exp(found.x[3]),
-        unsure,
-        found.x[4:],
-        len(data),
-    )
+    return Fit(float(found.cost), tuple(variances.tolist()), float(found.x[2]) % math.pi, math.exp(found.x[3]), unsure, found.x[4:], len(data))

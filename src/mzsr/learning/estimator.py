@@ -59,9 +59,7 @@ class Estimator(nn.Module):
         self.third, self.scalars = nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, 3)
         # A Gaussian's log-spectrum is linear in its covariance, so there is a short way from the one to the other
         self.covariance, self.short = nn.Linear(HIDDEN, 3), nn.Linear(FEATURES, 3, bias=False)
-        self.heads = nn.ModuleDict(
-            {f"{s} {grid}": nn.Linear(HIDDEN, (_side(s, grid) ** 2 + 1) // 2) for s, grid in HEADS}
-        )
+        self.heads = nn.ModuleDict({f"{s} {grid}": nn.Linear(HIDDEN, (_side(s, grid) ** 2 + 1) // 2) for s, grid in HEADS})
         for layer in (self.covariance, self.short, *self.heads.values()):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
@@ -128,7 +126,9 @@ def shrinking(scale: int) -> Float[Tensor, "1 f f"]:
     return response(taps[None], (scale - 1) / 2).real
 
 
-def decibels_lost(believed: Response, true: Response, scale: int, noise: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+def decibels_lost(
+    believed: Response, true: Response, scale: int, noise: Float[Tensor, " b"]
+) -> Float[Tensor, " b"]:
     """Return how much worse pictures are restored by a Wiener filter that believes in wrong kernels.
 
         10 log10 E(k̂) / E(k);   E(k̂) = mean over f of  S(f) (1 - 2 Re(W K) / s²) + |W|² (P + σ² / s²)
@@ -150,7 +150,9 @@ def decibels_lost(believed: Response, true: Response, scale: int, noise: Float[T
     return 10 * torch.log10(wrong / right)
 
 
-def _expected_error(believed: Response, true: Response, scale: int, power: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+def _expected_error(
+    believed: Response, true: Response, scale: int, power: Float[Tensor, " b"]
+) -> Float[Tensor, " b"]:
     spectrum, known, guess = (_aliases(x, scale) for x in (_photographs()[None], true, believed))
     noise, cells = power[:, None, None, None], scale**2
     filtered = guess.conj() * spectrum / ((spectrum * guess.abs().square()).sum(1, keepdim=True) / cells + noise)
