@@ -61,18 +61,33 @@ def photo() -> torch.Tensor:
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an untrained flagship: it gives the data-consistent solution, and learns like any other."""
+    return _tiny(tmp_path_factory.mktemp("weights"), log_var=False)
+
+
+@pytest.fixture(scope="session")
+def doubting_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same with a head for the log-variance, as if trained by ESU."""
+    return _tiny(tmp_path_factory.mktemp("doubting"), log_var=True)
+
+
+def _tiny(folder: Path, *, log_var: bool) -> Path:
     from mzsr.config import Card, NetworkConfig
     from mzsr.learning.checkpoint import save_weights
     from mzsr.learning.networks import build
 
-    config = NetworkConfig(channels=8, stages=1)
+    config = NetworkConfig(channels=8, stages=1, log_var=log_var)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build(config)
+        if network.variance is not None:  # as they begin s is flat and steps leave it alone, which would hide mistakes
+            named = dict(network.named_parameters())
+            torch.nn.init.normal_(named["variance.2.weight"], std=1.0)
+            torch.nn.init.normal_(named["stages.0.tail.weight"], std=0.03)
+    recipe = {"loss": {"name": "esu"}} if log_var else {}
     card = Card(
-        name="tiny", summary="untrained", network=config, scales=(2,), step_sizes=(0.01,), crops=2, data=(), recipe={},
-        command="", commit="", iterations=0, hours=0, machine="", sha256="",
+        name="tiny", summary="untrained", network=config, scales=(2,), step_sizes=(0.01,), crops=2, data=(),
+        recipe=recipe, command="", commit="", iterations=0, hours=0, machine="", sha256="",
     )  # fmt: skip
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    path = folder / "tiny.safetensors"
     save_weights(path, dict(network.named_parameters()), card)
     return path

@@ -15,7 +15,9 @@ from scipy.io import loadmat, savemat
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
+import mzsr
 from mzsr import __version__
+from mzsr.apps import error_map
 from mzsr.apps.cli import app
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, degrade
@@ -129,6 +131,32 @@ def test_the_report_shows_the_picture(picture: Path, tiny: Path) -> None:
     assert sorted(listing(picture.parent)) == ["a.png", "a_x2.png", "r.html"]
 
 
+def test_the_map_of_doubt(picture: Path, doubting_weights: Path) -> None:
+    options = ["a.png", "-n", doubting_weights, "--device", "cpu", "--uncertainty", "m.png"]
+    result = run("upscale", *options, "--report", "r.html", "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    told = mzsr.upscale("a.png", model=doubting_weights, device="cpu", uncertainty=True)
+    assert told.uncertainty is not None
+    assert record["expected_error"] == pytest.approx(float(told.uncertainty.mean()), abs=1e-3)
+    assert record["expected_psnr_db"] == pytest.approx(told.expected_psnr, abs=1e-3)
+    with Image.open("m.png") as image:
+        drawn = np.asarray(image)[:120, :152]
+    np.testing.assert_array_equal(drawn, error_map.coloured(told.uncertainty, error_map.top(told.uncertainty)))
+    page = Path("r.html").read_text("utf-8")
+    assert f"Expected PSNR {told.expected_psnr:.1f} dB" in page
+    assert f">{told.expected_psnr:.1f} dB (RGB)<" in page
+    refused(run("upscale", *options, "-o", "b.png"), "m.png exists; add --overwrite", 2)
+    assert run("upscale", *options, "--overwrite").exit_code == 0
+
+
+def test_a_record_and_a_report_leave_out_what_no_model_knows(picture: Path, tiny: Path) -> None:
+    result = run("upscale", "a.png", "-n", tiny, "--report", "r.html", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert not {"expected_error", "expected_psnr_db"} & json.loads(result.stdout).keys()
+    assert "Expected PSNR" not in Path("r.html").read_text("utf-8")
+
+
 def write_bad_inputs(folder: Path) -> None:
     whole = (folder / "a.png").read_bytes()
     (folder / "empty.png").write_bytes(b"")
@@ -188,6 +216,11 @@ BAD_INPUT = [
     (["a.png", "--report", "bare"], "report bare ends in ''; it is a page — name it FILE.html", 2),
     (["a.png", "--report", "a.png"], "report a.png ends in '.png'", 2),
     (["a.png", "--report", "nowhere/r.html"], "nowhere/r.html lies in no folder that exists", 2),
+    (["several", "--uncertainty", "m.png"], "--uncertainty takes one picture, 2 are given; run it once for each", 2),
+    (["a.png", "--uncertainty", "a.png"], "a.png is an input itself", 2),
+    (["a.png", "--uncertainty", "m.gif"], "m.gif has suffix '.gif'", 2),
+    (["a.png", "--uncertainty", "nowhere/m.png"], "nowhere", 2),
+    (["a.png", "--uncertainty", "m.png"], "model tiny has no log-variance head and cannot tell how far it is off", 2),
     (["a.png", "--kernel", "none.mat"], "kernel file none.mat does not exist; give a .mat or .npy file", 2),
     (["a.png", "--kernel", "bare"], "kernel file bare is a folder", 2),
     (["a.png", "--kernel", "a.png"], "kernel file a.png ends in '.png'", 2),

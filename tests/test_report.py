@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mzsr.apps import charts, report
+from mzsr.apps import charts, error_map, report
 from mzsr.apps.report import ReportData, render, write_report
 from mzsr.errors import InputError
 
@@ -157,6 +157,26 @@ def test_of_a_large_picture_the_page_carries_the_middle_and_says_so(data, monkey
     np.testing.assert_array_equal(page.picture("after"), data.after[8:23, 12:35])
     np.testing.assert_array_equal(page.picture("before"), data.before[8:23, 12:35])
     assert "23 × 15 of its 47 × 31 pixels" in page.text
+
+
+def test_the_map_lies_over_the_same_part_of_the_picture(data, monkeypatch):
+    error = np.random.default_rng(1).gamma(2.0, 2.0, (31, 47)).astype(np.float32)
+    monkeypatch.setattr(report, "PICTURE_PIXELS", 31 * 47 // 4)
+    page = Page(render(replace(data, error=error, error_words="On average 4.0 <grey> levels.")))
+    whole = error_map.coloured(error, error_map.top(error))  # colours mean the same whatever is cut off
+    np.testing.assert_array_equal(page.picture("doubt"), whole[8:23, 12:35])
+    assert [box for box in page.all("input") if box["type"] == "checkbox"] == [{"type": "checkbox", "id": "show-doubt"}]
+    stops = [stop["stop-color"] for stop in page.all("stop")]
+    assert (stops[0], stops[-1]) == ("#440154", "#fde725")
+    for words in (error_map.WORDS, "On average 4.0 <grey> levels.", f"{error_map.top(error):g} or more"):
+        assert words in page.text
+
+
+def test_without_a_map_nothing_speaks_of_one(data):
+    page = Page(render(data))
+    assert not [box for box in page.all("input") if box["type"] == "checkbox"]
+    assert [image["id"] for image in page.all("img")] == ["after", "before"]
+    assert "unsure" not in page.text
 
 
 @pytest.mark.parametrize("shape", [(1, 9_000_000), (9_000_000, 1), (2000, 3000)])
@@ -298,6 +318,7 @@ def test_a_bad_place_is_one_line(data, tmp_path, name, message):
         ({"after": np.zeros((31, 47, 3))}, r"after is float64 \(31, 47, 3\); it must be uint8"),
         ({"after": np.zeros((31, 47), np.uint8)}, r"after is uint8 \(31, 47\)"),
         ({"after": np.zeros((0, 47, 3), np.uint8)}, r"after is uint8 \(0, 47, 3\)"),
+        ({"error": np.ones((31, 46))}, r"error is \(31, 46\) and after is \(31, 47, 3\); both must have one size"),
         ({"kernel": np.ones((3, 4))}, r"kernel is \(3, 4\); it must be square"),
         ({"kernel": np.full((3, 3), np.nan)}, "kernel sums to nan"),
         ({"kernel": -np.ones((3, 3))}, "kernel sums to -9"),
@@ -440,3 +461,31 @@ def test_the_divider_moves_in_a_browser(data, tmp_path, browser):
 
     assert browser.driver.get_log("browser") == []
     assert {url for url in browser.requests() if not url.startswith("data:")} == {path.as_uri()}
+
+
+def test_the_map_is_shown_and_hidden_by_the_keyboard(data, tmp_path, browser):
+    from selenium.webdriver import Keys
+
+    def colour(x: int) -> list[int]:
+        image = Image.open(io.BytesIO(browser.find("#scroller").screenshot_as_png)).convert("RGB")
+        return np.asarray(image)[200, x].tolist()
+
+    path = tmp_path / "r.html"
+    red, blue = solid(400, 600, (255, 0, 0)), solid(400, 600, (0, 0, 255))
+    error = np.full((400, 600), 3.0, np.float32)
+    write_report(path, replace(data, before=red, after=blue, error=error, error_words="On average 3.0 levels."))
+    browser.screen(1280, 900)
+    browser.driver.get(path.as_uri())
+    box, key = browser.find("#show-doubt"), browser.find("#doubt-key")
+    assert (box.aria_role, box.accessible_name) == ("checkbox", "Show where it is unsure")
+    assert (colour(50), colour(550), key.is_displayed()) == ([255, 0, 0], [0, 0, 255], False)
+    browser.find("body").send_keys(Keys.TAB)
+    browser.driver.switch_to.active_element.send_keys(Keys.TAB)  # from the divider
+    assert browser.driver.switch_to.active_element == box
+    box.send_keys(Keys.SPACE)
+    expected = 0.8 * error_map.coloured(error, error_map.top(error))[0, 0] + 0.2 * np.array([0, 0, 255])
+    assert colour(550) == pytest.approx(expected.tolist(), abs=2)
+    assert (colour(50), key.is_displayed()) == ([255, 0, 0], True)  # the map is about the result alone
+    box.send_keys(Keys.SPACE)
+    assert (colour(550), key.is_displayed()) == ([0, 0, 255], False)
+    assert browser.driver.get_log("browser") == []

@@ -15,6 +15,7 @@ Family = Literal["gaussian", "uniform", "disk", "box", "motion", "perturbed"]
 LossName = Literal["l1", "eu", "esu", "udl", "error-map", "gradient-map"]
 OptimiserName = Literal["adam", "muon"]
 
+ERROR_FACTORS = {"eu": 1.0, "esu": 2.0}  # E|e| / e^s where the loss is smallest, see `losses`
 FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
 
 
@@ -312,8 +313,33 @@ class Card(Config):
     earlier: tuple[dict[str, Any], ...] = Field(
         default=(), description="the runs that led to the weights this one started from: recipe, command, hours"
     )
+    expected_error: float | None = Field(
+        default=None,
+        gt=0,
+        description="expected absolute error, in 8-bit grey levels, as a multiple of e^s, where s is "
+        "the head's log-variance: as measured; none: as the loss has it, or no head",
+    )
+    squared_error: float = Field(
+        default=2.0,
+        gt=0,
+        description="mean squared error as a multiple of the mean of the squared expected error; 2, "
+        "of a Laplace distribution, unless measured",
+    )
     score: dict[str, str] = Field(default_factory=dict, description="protocol and set → PSNR in dB")
     sha256: str = Field(description="of the weight file")
+
+    @property
+    def error_factor(self) -> float | None:
+        """Return the expected absolute error as a multiple of e^s; None where there is no head, or none was trained.
+
+        What is not measured is what the last loss that moved s has its optimum at: 1 after EU, 2 after ESU.
+        """
+        if self.expected_error is not None or not self.network.log_var:
+            return self.expected_error
+        recipes = (self.recipe, *(run.get("recipe", {}) for run in reversed(self.earlier)))
+        losses = (recipe.get("loss") for recipe in recipes)
+        names = (loss.get("name") if isinstance(loss, dict) else loss for loss in losses)
+        return next((ERROR_FACTORS[name] for name in names if name in ERROR_FACTORS), None)
 
 
 def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:

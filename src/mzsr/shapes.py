@@ -8,6 +8,8 @@ from torch import Tensor
 
 Images = Float[Tensor, "b c _h _w"]
 """Batch and channels are the same for all pictures of a call; heights and widths need not be."""
+Layers = Float[Tensor, "b _layers _h _w"]
+"""Pictures with maps about them below their colours."""
 Kernel = Float[Tensor, "n n"]
 Kernels = Float[Tensor, "*batch n n"]
 """One kernel for every image of a batch, (n, n), or one for each, (b, n, n)."""

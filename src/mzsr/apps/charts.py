@@ -81,7 +81,7 @@ def loss_chart(losses: list[float]) -> str:
         return ""
     tall, last = 180, len(losses) - 1
     low, high = min(finite), max(finite)
-    unit = _nice_step(max(high - low, 1e-3 * abs(high), 1e-12), 3)
+    unit = nice_step(max(high - low, 1e-3 * abs(high), 1e-12), 3)
     bottom, top = math.floor(low / unit), max(math.ceil(high / unit), math.floor(low / unit) + 1)
     decimals = max(0, -math.floor(math.log10(unit) + 1e-9))
 
@@ -97,7 +97,7 @@ def loss_chart(losses: list[float]) -> str:
         label = f"{value:.{decimals}f}" if decimals < 6 else f"{value:.3g}"
         marks.append(f'<line x1="0" x2="100%" y1="{y}" y2="{y}"/>')
         marks.append(f'<text x="-10" y="{float(y) + 4.5:.1f}" text-anchor="end">{label}</text>')
-    for step in range(0, last + 1, max(1, round(_nice_step(float(last), 10)))):
+    for step in range(0, last + 1, max(1, round(nice_step(float(last), 10)))):
         marks.append(f'<text x="{across(step)}" y="{tall + 22}" text-anchor="middle">{step}</text>')
     marks.append(f'<text x="50%" y="{tall + 42}" text-anchor="middle">step</text>')
     points = [(across(step), down(loss)) for step, loss in enumerate(finite)]
@@ -107,10 +107,27 @@ def loss_chart(losses: list[float]) -> str:
     return f'<svg height="{tall}" role="img" aria-label="Error after each step">{"".join(marks)}</svg>'
 
 
-def _nice_step(span: float, count: int) -> float:
+def colour_bar(colours: list[str], labels: list[str]) -> str:
+    """Draw a scale of colours, evenly spaced from left to right, with evenly spaced labels below it."""
+    stops = "".join(
+        f'<stop offset="{index / (len(colours) - 1):.4f}" stop-color="{colour}"/>'
+        for index, colour in enumerate(colours)
+    )
+    last, marks = len(labels) - 1, []
+    for index, label in enumerate(labels):
+        anchor = "start" if index == 0 else "end" if index == last else "middle"
+        marks.append(f'<text x="{100 * index / last:.2f}%" y="30" text-anchor="{anchor}">{label}</text>')
+    return (
+        f'<svg height="42" role="img" aria-label="Colours from {labels[0]} to {labels[-1]} grey levels"><defs>'
+        f'<linearGradient id="colours">{stops}</linearGradient></defs>'
+        f'<rect width="100%" height="12" fill="url(#colours)"/>{"".join(marks)}</svg>'
+    )
+
+
+def nice_step(span: float, count: int) -> float:
     """Return the smallest of 1, 2, 5 times a power of ten that divides `span` into at most `count` parts.
 
-    >>> _nice_step(0.9, 4)
+    >>> nice_step(0.9, 4)
     0.5
     """
     power = 10.0 ** math.floor(math.log10(span / count))

@@ -70,7 +70,8 @@ def upscale(
     subsample: Subsample = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="auto, or like 5/255 or 0.02.")] = "auto",
     jpeg: Annotated[
-        Literal["auto", "off"], typer.Option(help="auto: undo what JPEG did, in a file or before; off: take it for detail.")
+        Literal["auto", "off"],
+        typer.Option(help="auto: undo what JPEG did, in a file or before; off: take it for detail."),
     ] = "auto",
     mode: Annotated[
         Literal["fast", "balanced", "best"],
@@ -82,6 +83,10 @@ def upscale(
     ] = None,
     model: Annotated[str, typer.Option("-n", "--model", help="A name of `mzsr models`, or a file.")] = "mzsr",
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a report about one picture.")] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP.png", help="Draw how far each pixel of one picture is likely to be off."),
+    ] = None,
     tile: Annotated[int | None, typer.Option("-t", "--tile", metavar="PX", help="Tile side; 0: no tiles.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the noise that a son gets.")] = 0,
@@ -104,7 +109,8 @@ def upscale(
     with usage():
         from mzsr.apps import present
         from mzsr.apps.report import write_report
-        from mzsr.imaging import kernel_files
+        from mzsr.imaging import files, kernel_files
+        from mzsr.inference.uncertainty import error_factor
         from mzsr.inference.upscale import Upscaler, check_options
 
         # All that does not depend on a picture is checked once, before any work begins
@@ -118,8 +124,12 @@ def upscale(
         taps = kernel if kernel in ("auto", "bicubic") else kernel_files.parse(kernel)
         ending = f"_x{scale or 2:g}" if size is None else "_large"
         suffix = None if form is None else f".{form}"
-        jobs = pair(inputs, output, ending, overwrite, report, recursive=recursive, suffix=suffix)
+        jobs = pair(
+            inputs, output, ending, overwrite, report, uncertainty=uncertainty, recursive=recursive, suffix=suffix
+        )
         upscaler = Upscaler(model, device=device, tile=tile)
+        asked = True if uncertainty is not None else "auto" if report is not None or as_json else False
+        error_factor(upscaler.card, asked)
         options: dict[str, Any] = {
             "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
             "jpeg": jpeg, "mode": mode, "steps": steps, "x8": x8, "seed": seed,
@@ -138,7 +148,9 @@ def upscale(
             if as_json:
                 typer.echo(json.dumps(task.told | {"input": str(source), "output": str(target), "skipped": True}))
             return
-        result = upscaler(source, max_pixels=round(1e6 * max_pixels), progress=bar.stage(source), **options)
+        result = upscaler(
+            source, uncertainty=asked, max_pixels=round(1e6 * max_pixels), progress=bar.stage(source), **options
+        )
 
         def save(path: Path) -> dict[str, Any]:
             result.save(path, quality=quality)
@@ -151,6 +163,8 @@ def upscale(
         typer.echo(json.dumps(record) if as_json else present.one_line(source, target, result))
         for warning in result.facts["warnings"]:
             typer.echo(f"mzsr: {source}: mind: {warning}", err=True)
+        if uncertainty is not None:
+            files.write(uncertainty, present.error_plot(result))
         if report is not None:
             command = shlex.join(["mzsr", *sys.argv[1:]])
             write_report(report, present.report_data(source, result, command, __version__))
@@ -210,7 +224,9 @@ def degrade(
     kernel: Kernel = "bicubic",
     subsample: Subsample = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="Like 5/255 or 0.02.")] = "0",
-    jpeg: Annotated[int | None, typer.Option(metavar="QUALITY", help="Compress at last, 1 to 100, chroma halved.")] = None,
+    jpeg: Annotated[
+        int | None, typer.Option(metavar="QUALITY", help="Compress at last, 1 to 100, chroma halved.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:

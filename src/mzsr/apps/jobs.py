@@ -18,6 +18,7 @@ def pair(
     overwrite: bool,
     report: Path | None,
     *,
+    uncertainty: Path | None = None,
     recursive: bool = False,
     suffix: str | None = None,
 ) -> list[tuple[Path, Path]]:
@@ -29,6 +30,7 @@ def pair(
         ending: what is added to the name of an input.
         overwrite: whether outputs may replace what is there; those with a done-record may at any rate.
         report: a page about the one picture.
+        uncertainty: a map of how far the one picture is likely to be off.
         recursive: look into folders within folders, and make the same ones in the output.
         suffix: of the outputs; None takes that of the input where it can be written, else .png.
 
@@ -43,8 +45,9 @@ def pair(
     sources = [source for source, _ in found]
     several = is_several(inputs)
     out = output if several else None
-    if report is not None and several:
-        raise InputError(f"--report takes one picture, {len(sources)} are given; run it once for each")
+    for option, path in (("--report", report), ("--uncertainty", uncertainty)):
+        if path is not None and several:
+            raise InputError(f"{option} takes one picture, {len(sources)} are given; run it once for each")
     if out is not None and not os.path.isdir(out) and (os.path.exists(out) or out.suffix.lower() in SUFFIXES):
         raise InputError(f"{len(sources)} pictures go to {out}, which is no folder; create it, or give one picture")
     if output is not None and not several and suffix and SUFFIXES.get(output.suffix.lower()) != SUFFIXES[suffix]:
@@ -61,6 +64,9 @@ def pair(
         if report.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"report {report} ends in '{report.suffix}'; it is a page — name it FILE.html")
         claim(report, taken, overwrite)
+    if uncertainty is not None:
+        check_writable(uncertainty)
+        claim(uncertainty, taken, overwrite)
     return jobs
 
 

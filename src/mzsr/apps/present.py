@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from mzsr.apps import error_map
 from mzsr.apps.report import ReportData
 from mzsr.config import Card
 from mzsr.imaging import kernels
-from mzsr.imaging.picture import Picture, to_array
+from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.inference.estimate import Estimate
 from mzsr.inference.result import Result
 from mzsr.shapes import Images, Kernel
@@ -74,6 +75,22 @@ def kernel_plot(kernel: Kernel, pixels_per_tap: int = 16) -> Picture:
     return Picture(enlarged[None, None])
 
 
+def error_plot(result: Result) -> Picture:
+    """Draw how far each pixel is likely to be off, with a legend; of a result that knows."""
+    assert result.uncertainty is not None
+    return from_array(error_map.drawing(result.uncertainty, error_words(result)))
+
+
+def error_words(result: Result) -> str:
+    """Say how far a picture is likely to be off; empty where nobody asked."""
+    if result.uncertainty is None:
+        return ""
+    return (
+        f"On average {float(result.uncertainty.mean()):.1f} grey levels. "
+        f"Expected PSNR {result.expected_psnr:.1f} dB (RGB)."
+    )
+
+
 def report_data(source: str | Path, result: Result, command: str, version: str) -> ReportData:
     """Gather what the HTML report shows."""
     told = result.estimate
@@ -84,6 +101,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         "Steps": f"{result.kept} of {facts['steps']} kept" if facts["steps"] else "0",
         "Noise": f"{255 * float(result.degradation.noise):.2f}/255",
         "Re-projection PSNR": f"{result.reprojection_psnr:.2f} dB (RGB)",
+        **({} if result.expected_psnr is None else {"Expected PSNR": f"{result.expected_psnr:.1f} dB (RGB)"}),
         "Device": str(facts["device"]) + ("" if memory is None else f", {memory} MB at most"),
         "Seed": str(facts["seed"]),
         "Version": version,
@@ -101,6 +119,8 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         seconds=result.seconds,
         facts=shown,
         command=command,
+        error=result.uncertainty,
+        error_words=error_words(result),
     )
 
 
@@ -115,6 +135,7 @@ def model_lines(card: Card) -> list[str]:
         f"  scales   {', '.join(f'x{scale}' for scale in card.scales)}",
         f"  data     {'; '.join(card.data)}",
         f"  trained  {card.iterations} iterations, {card.hours:g} h{after}, {card.machine}, commit {card.commit}",
+        *(["  doubt    it tells how far it is off (--uncertainty)"] if card.error_factor is not None else []),
         *(f"  {'score' if not index else '':8} {score}" for index, score in enumerate(scores)),
     ]
 

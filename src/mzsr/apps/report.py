@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mzsr.apps.charts import kernel_key, kernel_picture, loss_chart, moments, time_table
+from mzsr.apps import error_map
+from mzsr.apps.charts import colour_bar, kernel_key, kernel_picture, loss_chart, moments, time_table
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 
@@ -34,6 +35,8 @@ GLOSSES = {
     "noise": "The grain expected in the picture you gave, as a standard deviation.",
     "reprojectionpsnr": "Blurred and shrunk again, the result agrees with your picture to this many decibels. "
     "More is better; above 40 dB the two are hard to tell apart.",
+    "expectedpsnr": "How near the result is likely to be to the truth. More is better. Nobody knows the truth: this is "
+    "the network's own forecast, from the map above.",
     "device": "The processor that did the work.",
     "seed": "The number from which every random choice was drawn.",
 }
@@ -63,6 +66,10 @@ class ReportData:
     """Label -> text, in the order shown: model, scale, steps, noise, re-projection PSNR, device, version, seed."""
     command: str
     """The command line that makes the picture again."""
+    error: np.ndarray | None = None
+    """How far each pixel is likely to be off, 8-bit grey levels, (H, W); None where the model does not know."""
+    error_words: str = ""
+    """What that comes to for the whole picture."""
 
 
 def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
@@ -119,10 +126,27 @@ def render(data: ReportData) -> str:
         "loss_words": _loss_words(data.losses),
         "seconds": time_table(data.seconds),
         "facts": _fact_table(data.facts),
+        **_error_fields(data),
         "command": " ".join(f"<span>{_text(word)}</span>" for word in data.command.split(" ")),
     }
     # One pass, so that braces in a file name are never taken for a field.
     return re.sub(r"\{\{(\w+)\}\}", lambda field: fields[field[1]], template)
+
+
+def _error_fields(data: ReportData) -> dict[str, str]:
+    """Return the map over the picture, its switch, and its key; all empty where there is no map."""
+    if data.error is None:
+        return {"doubt": "", "doubt_switch": "", "doubt_key": ""}
+    top = error_map.top(data.error)
+    colours = error_map.coloured(_centre_crop(data.error), top)
+    bar = colour_bar([f"#{colour}" for colour in error_map.VIRIDIS.split()], error_map.ticks(top))
+    height, width = colours.shape[:2]
+    return {
+        "doubt": f'<img id="doubt" src="{_data_uri(colours)}" width="{width}" height="{height}" '
+        'alt="How far each pixel is likely to be off" draggable="false">',
+        "doubt_switch": '<label class="switch"><input type="checkbox" id="show-doubt">Show where it is unsure</label>',
+        "doubt_key": f'<div id="doubt-key">{bar}<p class="quiet">{error_map.WORDS} {_text(data.error_words)}</p></div>',
+    }
 
 
 def _check(data: ReportData) -> None:
@@ -136,6 +160,11 @@ def _check(data: ReportData) -> None:
         raise InputError(
             f"report: before is {data.before.shape} and after is {data.after.shape}; both must have one size — "
             "resize before to the size of the result"
+        )
+    if data.error is not None and data.error.shape != data.after.shape[:2]:
+        raise InputError(
+            f"report: error is {data.error.shape} and after is {data.after.shape}; both must have one size — resize "
+            "error to the size of the result"
         )
     kernel = data.kernel
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.size == 0:
@@ -164,7 +193,7 @@ def _policy(template: str) -> str:
 
 
 def _centre_crop(image: np.ndarray) -> np.ndarray:
-    """Return the middle of an (H, W, 3) image, of the same proportions and at most PICTURE_PIXELS."""
+    """Return the middle of an (H, W) or (H, W, 3) image, of the same proportions and at most PICTURE_PIXELS."""
     height, width = image.shape[:2]
     share = min(1.0, math.sqrt(PICTURE_PIXELS / (height * width)))
     rows = min(max(1, int(height * share)), PICTURE_PIXELS)  # a strip one pixel high or wide keeps that pixel

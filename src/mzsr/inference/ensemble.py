@@ -22,9 +22,9 @@ from torch.nn.functional import pad
 
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation
-from mzsr.shapes import Images
+from mzsr.shapes import Images, Layers
 
-Enhance = Callable[[Images, Degradation], Images]
+Enhance = Callable[[Images, Degradation], Layers]
 Reduce = Literal["mean", "median"]
 
 
@@ -50,7 +50,7 @@ class Symmetry:
         """
         return self._turn(images)
 
-    def turn_back(self, images: Images) -> Images:
+    def turn_back(self, images: Layers) -> Layers:
         """Return T⁻¹ images, to the last bit."""
         images = images.flip(self._reversed)
         return images.mT if self.transposed else images
@@ -97,17 +97,17 @@ SYMMETRIES = tuple(Symmetry(*flags) for flags in itertools.product((False, True)
 """All eight, the identity first."""
 
 
-def ensemble(enhance: Enhance, lr: Images, d: Degradation, *, reduce: Reduce = "mean") -> Images:
+def ensemble(enhance: Enhance, lr: Images, d: Degradation, *, reduce: Reduce = "mean") -> Layers:
     """Enhance all eight positions of a picture and combine the results.
 
     Args:
-        enhance: (B, C, h, w) and its degradation → (B, C, H, W); called eight times, once for each position.
+        enhance: (B, C, h, w) and its degradation → (B, C or more, H, W); called eight times, once for each position.
         lr: (B, C, h, w).
         d: what happened to it.
         reduce: `mean`, or `median`: of eight values the mean of the fourth and the fifth.
 
     Returns:
-        (B, C, H, W).
+        (B, C or more, H, W), as of `enhance`; maps below the colours are turned back and combined with them.
 
     Raises:
         InputError: another way to combine.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -35,6 +36,8 @@ class Result:
         reprojection_psnr: dB, RGB, peak 1, between the degraded result and the input: does it explain the input?
         seconds: per stage: read, estimate, adapt, enhance, and write once it is saved.
         facts: model, scale, sizes, seed, device, and warnings in plain words.
+        uncertainty: how far each pixel is likely to be off, 8-bit grey levels, (H, W); None where nobody asked.
+        expected_psnr: dB, RGB, peak 255: what that comes to for the whole picture; None likewise.
     """
 
     picture: Picture
@@ -47,6 +50,8 @@ class Result:
     seconds: dict[str, float]
     facts: dict[str, Any]
     given: Input = field(repr=False)
+    uncertainty: Float[np.ndarray, "_rows _columns"] | None = None
+    expected_psnr: float | None = None
 
     @cached_property
     def bicubic(self) -> Images:
@@ -73,6 +78,10 @@ class Result:
         """Return what `--json` prints: plain values only; None for a number that is not finite, which JSON has not."""
         covariance = kernels.covariance(self.degradation.kernel).tolist()
         told = self.estimate
+        expected = {}
+        if self.uncertainty is not None and self.expected_psnr is not None:
+            expected["expected_error"] = round(float(self.uncertainty.mean()), 3)
+            expected["expected_psnr_db"] = round(self.expected_psnr, 3) if self.expected_psnr < math.inf else None
         return {
             **self.facts,
             "degradation": {
@@ -89,6 +98,7 @@ class Result:
             "losses": [round(loss, 7) if math.isfinite(loss) else None for loss in self.losses],
             "steps_kept": self.kept,
             "reprojection_psnr_db": round(self.reprojection_psnr, 3) if self.reprojection_psnr < math.inf else None,
+            **expected,
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
         }
 

@@ -30,9 +30,10 @@ from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
+from mzsr.inference.uncertainty import error_factor, expected_psnr
 from mzsr.learning.checkpoint import find_weights, load_weights, model_at, read_card
 from mzsr.learning.devices import best_precision, pick_device
-from mzsr.shapes import Images, Params
+from mzsr.shapes import Images, Layers, Params
 
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
 MAX_TILE = 4096
@@ -105,6 +106,7 @@ class Upscaler:
         mode: Mode = "balanced",
         steps: int | None = None,
         x8: bool | None = None,
+        uncertainty: bool | Literal["auto"] = False,
         seed: int = 0,
         max_pixels: int = files.MAX_PIXELS,
         progress: Progress = lambda stage, done: None,
@@ -128,6 +130,7 @@ class Upscaler:
             mode: what steps and x8 are where they are not given: `fast` 0 steps, `balanced` 1, `best` 10 and x8.
             steps: gradient steps of adaptation; 0 takes none.
             x8: enlarge in the eight positions of a square and take the mean; eight times the time, a little better.
+            uncertainty: tell how far each pixel is likely to be off; `auto`: if the model knows. A little slower.
             seed: of the noise of the son.
             max_pixels: of a file; larger ones are refused before they are decoded.
             progress: told a stage and the share of it that is done.
@@ -152,6 +155,7 @@ class Upscaler:
             d, told = _degradation(rgb, whole, kernel, subsample, noise, packed)
             d = d.to(self.device)
         expert = self.at(whole, packed)
+        c = error_factor(expert.card, uncertainty)
         generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
         with _timed(seconds, "adapt", progress):
             adapted = adapt(
@@ -160,11 +164,12 @@ class Upscaler:
             )  # fmt: skip
         with _timed(seconds, "enhance", progress):
 
-            def larger(lr: Images, d: Degradation) -> Images:
+            def larger(lr: Images, d: Degradation) -> Layers:
                 told = (lambda done: None) if x8 else (lambda done: progress("enhance", done))
-                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, progress=told)
+                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_factor=c, progress=told)
 
-            hr = (ensemble(larger, rgb, d) if x8 else larger(rgb, d)).clamp_(0, 1)
+            both = ensemble(larger, rgb, d) if x8 else larger(rgb, d)
+            hr, error = both[:, :3].clamp_(0, 1), None if c is None else resized(both[:, 3:], target).clamp(min=0).cpu()
             agreement = reprojection_psnr(hr, rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
@@ -174,6 +179,8 @@ class Upscaler:
         return Result(
             replace(picture, pixels=hr, alpha=alpha), picture.pixels, d, told,
             adapted.losses, adapted.kept, agreement, seconds, facts, image,
+            None if error is None else error[0, 0].numpy(),
+            None if error is None else expected_psnr(error, expert.card.squared_error),
         )  # fmt: skip
 
     def _facts(

@@ -1,0 +1,227 @@
+"""Measure whether a model's map of doubt is true: rank, coverage, expected PSNR, on pictures whose truth is known.
+
+For every picture, known or estimated kernel, and clean, noisy or compressed:
+
+    rank       Spearman's correlation between expected and true absolute error of the pixels
+    coverage   share of the errors |e| ≤ E|e| ln 10, where 90 % of a Laplace distribution lie
+    dB         expected PSNR less the true one, RGB, nothing rounded, nothing cut off
+
+Writes calibration.csv (a row for every picture), calibration.md and calibration.svg (expected against true error;
+needs matplotlib). With --fit nothing of that: the two factors between s and errors are measured, medians over pictures,
+and written to the card of the model. That is for photographs of training, degraded anew, and never for a test set;
+where several weights share the work, it is done for each by its own name.
+
+command: python runs/calibration.py -n MODEL --data ../shared/data/bench/BSD100 --data ../shared/data/bench/Kodak24
+machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13, the other one busy
+hours:   0.3, by the CPU time of single pictures (12 s for the six conditions of one of Kodak24)
+score:   not run on a shipped model yet; LOG.md has that of a head trained for minutes
+"""
+
+import argparse
+import itertools
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from mzsr.atomic import write_atomically
+from mzsr.benchmark import cells, methods
+from mzsr.benchmark.cells import Case, Cell, Source
+from mzsr.benchmark.rows import write_table
+from mzsr.config import Card
+from mzsr.inference.adapt import adapt
+from mzsr.inference.tiles import enhance
+from mzsr.inference.uncertainty import CENTRAL, error_factor, expected_psnr
+from mzsr.inference.upscale import Upscaler
+from mzsr.learning.checkpoint import find_weights
+from mzsr.shapes import Images, Layers
+
+CONDITIONS = {"clean": {}, "noise 5/255": {"noise": 5 / 255}, "JPEG 80": {"jpeg": 80}}
+KERNELS = {"known": (), "estimated": ("blind",)}
+RANKED = 20_000  # pixels of a picture, evenly spread: more of them do not move the second digit
+EDGES = np.geomspace(0.25, 64, 25)  # grey levels, of the bins of the plot
+
+
+class Judged(NamedTuple):
+    """One picture under one condition; errors are means in 8-bit grey levels."""
+
+    set: str
+    picture: str
+    kernel: str
+    condition: str
+    rank: float
+    coverage: float
+    true_error: float
+    expected_error: float
+    true_psnr: float
+    expected_psnr: float
+
+
+Figures = tuple[float, float, float, float, float, float]
+"""The numbers of a `Judged`, in its order."""
+
+
+def judge(result: Images, truth: Images, expected: Images, ratio: float) -> Figures:
+    """Compare expected and true errors of a picture.
+
+    Args:
+        result: (1, 3, H, W) in [0, 1].
+        truth: the same.
+        expected: E|e|, (1, 1, H, W), in 8-bit grey levels.
+        ratio: r, see `uncertainty`.
+    """
+    error = 255 * (result - truth).abs()
+    step = -(-expected.numel() // RANKED)
+    doubt, true = (values.flatten()[::step].numpy() for values in (expected, error.mean(1)))
+    return (
+        float(np.asarray(spearmanr(doubt, true))[0]),
+        float((error <= CENTRAL * expected).float().mean()),
+        float(error.mean()),
+        float(expected.mean()),
+        expected_psnr(error, 1.0),
+        expected_psnr(expected, ratio),
+    )
+
+
+def enlarge(expert: Upscaler, case: Case, known: str, steps: int) -> Layers:
+    """Return the result and below it the expected error of a case, (1, 4, H, W), as `mzsr upscale` makes them."""
+    d = methods.told(case, KERNELS[known])
+    noise = torch.Generator().manual_seed(0) if float(d.noise) > 0 else None
+    adapted = adapt(
+        expert.network, expert.theta, case.lr, d, steps=steps, step_sizes=expert.card.step_sizes,
+        crops=expert.card.crops, generator=noise,
+    )  # fmt: skip
+    both = enhance(expert.network, adapted.theta, case.lr, d, error_factor=error_factor(expert.card))
+    return torch.cat([both[:, :3].clamp(0, 1), both[:, 3:]], 1)
+
+
+def summary(rows: Iterable[Judged]) -> str:
+    """Return a table in Markdown: a line for each set, kernel and condition, and one for all."""
+    lines = [
+        "| set | kernel | condition | pictures | rank | coverage | expected − true dB | within 1 dB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = list(rows)
+    groups = itertools.groupby(sorted(rows, key=lambda row: row[2:4]), key=lambda row: (row.set, *row[2:4]))
+    for name, found in [*((" | ".join(key), list(group)) for key, group in groups), ("all | | ", rows)]:
+        off = [row.expected_psnr - row.true_psnr for row in found]
+        lines.append(
+            f"| {name} | {len(found)} | {statistics.fmean(row.rank for row in found):.2f} "
+            f"| {100 * statistics.fmean(row.coverage for row in found):.0f} % | {statistics.fmean(off):+.2f} "
+            f"| {100 * statistics.fmean(abs(each) <= 1 for each in off):.0f} % |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def fitted(rows: list[Judged], card: Card) -> Card:
+    """Return a card whose two factors make expected and true errors agree in the median over pictures.
+
+    c ← c · median(|e| / E|e|); r likewise of the squares, with the new c.
+    """
+    linear = statistics.median(row.true_error / row.expected_error for row in rows)
+    squared = statistics.median(10 ** ((row.expected_psnr - row.true_psnr) / 10) for row in rows)
+    factor = error_factor(card)
+    assert factor is not None
+    return card.model_copy(
+        update={
+            "expected_error": round(factor * linear, 4),
+            "squared_error": round(card.squared_error * squared / linear**2, 4),
+        }
+    )
+
+
+def plot(path: Path, sums: dict[tuple[str, str], np.ndarray]) -> None:
+    """Draw mean true error over expected error, a line for each kernel and condition.
+
+    Args:
+        path: of an SVG.
+        sums: kernel and condition → (3, bins): how many pixels, sum of expected and of true errors.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 5.0), layout="constrained")
+    axes = figure.subplots()
+    for (known, condition), (count, expected, true) in sums.items():
+        full = count > 1e-4 * count.sum()  # fewer pixels say nothing
+        style = "-" if known == "known" else "--"
+        colour = f"C{list(CONDITIONS).index(condition)}"
+        axes.loglog(
+            (expected / np.maximum(count, 1))[full], (true / np.maximum(count, 1))[full], style, color=colour,
+            marker="o", markersize=3, label=f"{condition}, kernel {known}",
+        )  # fmt: skip
+    axes.axline((1, 1), (10, 10), color="0.6", linewidth=1, zorder=0)
+    axes.set(xlabel="expected absolute error, grey levels", ylabel="mean true absolute error, grey levels")
+    axes.legend(frameon=False)
+    write_atomically(path, lambda part: figure.savefig(part, format="svg"))
+
+
+def binned(expected: Images, error: Images) -> np.ndarray:
+    """Return (3, bins): how many pixels, sum of their expected and of their true errors, by expected error."""
+    values, true = expected.flatten().numpy(), error.flatten().numpy()
+    place = np.searchsorted(EDGES, values)
+    weights = (None, values, true)
+    return np.stack([np.bincount(place, each, minlength=len(EDGES) + 1) for each in weights])
+
+
+def read(folder: Path, every: int) -> list[Source]:
+    """Return the pictures of a folder, and say which of them cannot be read."""
+    sources, problems = cells.read_set(folder, every)
+    for problem in problems:
+        print(problem)
+    return sources
+
+
+def main() -> None:
+    """Measure every picture under every condition, and write what came out."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-n", "--model", default="mzsr")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="folder of ground truth")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
+    parser.add_argument("--kernel", default="gaussians", help="as of `mzsr bench quality`")
+    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("out/calibration"))
+    parser.add_argument("--fit", action="store_true", help="write the factors to the card of the model instead")
+    arguments = parser.parse_args()
+    upscaler = Upscaler(arguments.model, device="cpu")
+    rows: list[Judged] = []
+    sums = {key: np.zeros((3, len(EDGES) + 1)) for key in itertools.product(KERNELS, CONDITIONS)}
+    for source in itertools.chain.from_iterable(read(folder, arguments.every) for folder in arguments.data):
+        for known, condition in sums:
+            case = cells.make(source, Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition]))
+            expert = upscaler.at(arguments.scale, case.degradation.jpeg)
+            if arguments.fit and expert is not upscaler:
+                continue  # other weights do that work, and have a card of their own
+            both = enlarge(expert, case, known, arguments.steps)
+            result, expected = both[:, :3], both[:, 3:]
+            row = Judged(
+                source.set, source.path.name, known, condition,
+                *judge(result, case.truth, expected, expert.card.squared_error),
+            )  # fmt: skip
+            rows.append(row)
+            sums[known, condition] += binned(expected, 255 * (result - case.truth).abs().mean(1))
+            off = row.expected_psnr - row.true_psnr
+            print(f"{row.picture}, {known}, {condition}: {row.rank:.2f}, {100 * row.coverage:.0f} %, {off:+.2f} dB")
+    if not rows:
+        raise SystemExit(
+            "nothing was measured; name a folder of pictures, and to fit the very weights that do the work"
+        )
+    if arguments.fit:
+        card = fitted(rows, upscaler.card)
+        path = find_weights(arguments.model).with_suffix(".json")
+        write_atomically(path, lambda part: part.write_text(card.model_dump_json(indent=2) + "\n", "utf-8"))
+        print(f"{path}: expected_error {card.expected_error}, squared_error {card.squared_error}")
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_table(arguments.out / "calibration.csv", Judged._fields, rows)
+    write_atomically(arguments.out / "calibration.md", lambda part: part.write_text(summary(rows), "utf-8"))
+    plot(arguments.out / "calibration.svg", sums)
+    print(summary(rows), end="")
+
+
+if __name__ == "__main__":
+    main()
