@@ -3,7 +3,7 @@
 Samples are kept in OUT, in files of a thousand; stop it at any time, run it again, and it goes on where it was (the
 training, a quarter of an hour, begins again).
 
-command: python runs/train_estimator.py --data ../shared/data/train/cid22 ../shared/data/train/clic2025 ../shared/data/train/gb82
+command: python runs/train_estimator.py --data ../shared/data/train/*/
 machine: 1 core of an Intel Xeon, torch 2.13
 hours:   0.4 samples, 0.2 training
 score:   `mzsr bench blind`, README, "What does it cost not to know the blur?"
@@ -39,14 +39,26 @@ def samples(photographs: Photographs, count: int, seed: int, out: Path, share: t
                 continue
             start = time.monotonic()
             made = [draw_sample(photographs.pictures, seed, index) for index in range(first, first + SHARD)]
-            columns = [torch.stack([torch.as_tensor(value) for value in column]) for column in zip(*map(astuple, made), strict=True)]
+            columns = [
+                torch.stack([torch.as_tensor(value) for value in column])
+                for column in zip(*map(astuple, made), strict=True)
+            ]
             head, features, response, noise, error = columns
-            tensors = {"head": head, "features": features.half(), "response": torch.view_as_real(response).half(), "noise": noise, "error": error}
+            tensors = {
+                "head": head,
+                "features": features.half(),
+                "response": torch.view_as_real(response).half(),
+                "noise": noise,
+                "error": error,
+            }
             write_atomically(path, lambda part, tensors=tensors: save_file(tensors, part))
             print(f"{first + SHARD} of {count} samples, {SHARD / (time.monotonic() - start):.0f} a second", flush=True)
         t = load_file(path)
         response = torch.view_as_complex(t["response"].float())
-        found += [Sample(int(t["head"][i]), t["features"][i].float(), response[i], float(t["noise"][i]), float(t["error"][i])) for i in range(len(t["head"]))]
+        found += [
+            Sample(int(t["head"][i]), t["features"][i].float(), response[i], float(t["noise"][i]), float(t["error"][i]))
+            for i in range(len(t["head"]))
+        ]
     return found
 
 
@@ -84,12 +96,15 @@ def main() -> None:
         with torch.no_grad():
             lost = losses(network, part, head)[0]
         scale, grid = HEADS[head]
-        score[f"x{scale} {grid}, held-out samples"] = f"median {float(lost.median()):.2f}, mean {float(lost.mean()):.2f} dB lost"
+        score[f"x{scale} {grid}, held-out samples"] = (
+            f"median {float(lost.median()):.2f}, mean {float(lost.mean()):.2f} dB lost"
+        )
         print(f"x{scale} {grid}: {score[f'x{scale} {grid}, held-out samples']}")
     card = Card(
         name="estimator", summary="kernel estimator: features of a spectrum to the kernel that loses least",
-        network=NetworkConfig(name="estimator", channels=arguments.channels), scales=tuple(sorted({s for s, _ in HEADS})),
-        step_sizes=(), data=tuple(f"{f.name} ({LICENCES.get(f.name) or f.licence or 'licence not stated'})" for f in photographs.folders),
+        network=NetworkConfig(name="estimator", channels=arguments.channels),
+        scales=tuple(sorted({scale for scale, _ in HEADS})), step_sizes=(),
+        data=tuple(f"{f.name} ({LICENCES.get(f.name) or f.licence or 'not stated'})" for f in photographs.folders),
         recipe={"samples": arguments.samples, "steps": arguments.steps, "seed": arguments.seed},
         command=f"python runs/train_estimator.py --samples {arguments.samples} --steps {arguments.steps}",
         commit=commit(), iterations=arguments.steps, hours=round((time.monotonic() - start) / 3600, 3),

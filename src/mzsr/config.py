@@ -60,8 +60,8 @@ class NetworkConfig(Config):
 
     name: Literal["paper", "unfolded", "edsr-s", "edsr", "dpdnn", "estimator"] = Field(
         default="unfolded",
-        description="paper: 8 x 64 of MZSR; unfolded: the flagship; edsr-s: 16 x 64; edsr: 32 x 256; dpdnn: six U-Nets; "
-        "estimator: no network for pictures, but that of kernels",
+        description="paper: 8 x 64 of MZSR; unfolded: the flagship; edsr-s: 16 x 64; edsr: 32 x 256; dpdnn: U-Nets; "
+        "estimator: that of kernels",
     )
     channels: int = Field(default=64, ge=1, description="not for edsr-s and edsr: features of every hidden layer")
     layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")

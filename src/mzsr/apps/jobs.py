@@ -65,6 +65,8 @@ def pair(
             raise InputError(f"report {report} ends in '{report.suffix}'; it is a page — name it FILE.html")
         claim(report, taken, overwrite)
     if uncertainty is not None:
+        from mzsr.imaging.files import check_writable
+
         check_writable(uncertainty)
         claim(uncertainty, taken, overwrite)
     return jobs

@@ -11,6 +11,7 @@ A method is written `NAME`, or `NAME:OPTION:OPTION`:
 
     :blind          kernel and noise are estimated, not given
     :wrong          the kernel that is given is an isotropic Gaussian of variance scale² / 2
+    :clean          nothing is told of noise and JPEG: what taking them for detail costs
     :x8             self-ensemble over the eight symmetries of the square (models only), as `mzsr upscale --x8`
 
 Networks and results of other programs are in `foreign`. Cases come from `cells`, results go to `measure`.
@@ -38,11 +39,11 @@ from mzsr.inference.estimate import estimate
 from mzsr.inference.tiles import enhance
 from mzsr.inference.upscale import Upscaler
 from mzsr.inference.zssr import zssr
-from mzsr.learning.checkpoint import find_weights, model_at, read_card, shipped_models
+from mzsr.learning.checkpoint import ESTIMATOR, find_weights, model_at, read_card, shipped_models
 from mzsr.learning.devices import best_precision
 from mzsr.shapes import Images, Kernel, Params
 
-OPTIONS = ("blind", "wrong", "x8")
+OPTIONS = ("blind", "wrong", "clean", "x8")
 BACK_PROJECTIONS = 10
 ZSSR_ITERATIONS = 3000  # at most, as published
 DEVICE = torch.device("cpu")  # where everybody's numbers can be repeated
@@ -105,7 +106,13 @@ class Method:
             return f"{self.spec} {self.iterations}"
         if not self.adapts:
             return self.spec
-        return f"{self.spec} {_card(self.name, cell.scale).sha256} {best_precision(DEVICE)}"
+        estimator = (
+            f" {read_card(find_weights(ESTIMATOR).with_suffix('.json')).sha256}" if "blind" in self.options else ""
+        )
+        return f"{self.spec} {self._card(cell).sha256} {best_precision(DEVICE)}{estimator}"
+
+    def _card(self, cell: Cell) -> Card:
+        return _card(self.name, cell.scale, cell.jpeg is not None and "clean" not in self.options)
 
     def outputs(self) -> tuple[int | None, ...]:
         """Return the numbers of steps that it reports."""
@@ -115,7 +122,7 @@ class Method:
         """Return why it cannot do a cell; empty where it can."""
         if not self.adapts:
             return ""
-        card = _card(self.name, cell.scale)
+        card = self._card(cell)
         if not card.network.told and cell.scale not in card.scales:
             return f"it was trained at {', '.join(f'x{scale}' for scale in card.scales)} alone"
         if card.subsample not in (None, cell.subsample):
@@ -128,9 +135,9 @@ class Method:
         Raises:
             InputError: the picture is too small, or its kernel too large.
         """
-        upscaler = _upscaler(self.name).at(cell.scale) if self.adapts else None
         start = time.perf_counter()
         d = told(case, self.options)
+        upscaler = _upscaler(self.name).at(cell.scale, d.jpeg) if self.adapts else None
         if upscaler is None:
             picture = CLASSICAL[self.name](case.lr, d, self, source)
             yield Output(None, picture, time.perf_counter() - start)
@@ -169,7 +176,7 @@ def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = ZSSR_I
             raise InputError(
                 f"method {spec} has the option '{option}'; did you mean '{near}'? known: {', '.join(OPTIONS)}"
             )
-    twice = len(set(method.options)) < len(method.options) or {"blind", "wrong"} <= set(method.options)
+    twice = len(set(method.options)) < len(method.options) or len({"blind", "wrong", "clean"} & set(method.options)) > 1
     if twice or ("x8" in method.options and not method.adapts):
         raise InputError(f"method {spec} has options that do not go together; see mzsr bench quality --help")
     if method.adapts:
@@ -181,8 +188,9 @@ def told(case: Case, options: Sequence[str]) -> Degradation:
     """Return what a method is told of the degradation: all, an estimate, or a wrong kernel; the grid in any case."""
     d = case.degradation
     if "blind" in options:
-        found = estimate(case.lr, d.scale, grid="corner" if case.on_corner else "centre")
-        return replace(found.degradation, noise=float(found.noise), jpeg=d.jpeg)
+        return estimate(case.lr, d.scale, grid="corner" if case.on_corner else "centre", jpeg=d.jpeg).degradation
+    if "clean" in options:
+        return replace(d, noise=0.0, jpeg=None)
     if "wrong" in options:
         return replace(d, kernel=wrong_kernel(d.scale, case.on_corner), subsample="direct")
     return d
@@ -233,5 +241,5 @@ def _upscaler(model: str) -> Upscaler:
 
 
 @lru_cache(maxsize=16)
-def _card(model: str, scale: int) -> Card:
-    return read_card(find_weights(model_at(model, scale)).with_suffix(".json"))
+def _card(model: str, scale: int, jpeg: bool) -> Card:
+    return read_card(find_weights(model_at(model, scale, jpeg)).with_suffix(".json"))

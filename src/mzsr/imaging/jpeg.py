@@ -146,7 +146,10 @@ def compression_error(
     What is gone cannot be measured, but a second compression on other blocks takes about as much as the first one did.
 
     Args:
-        images: what came out of the file, as for `compress`; the other arguments are those of its compression.
+        images: (B, C, H, W), what came out of the file.
+        quantisation: as for `compress`.
+        subsampling: as for `compress`.
+        offset: as for `compress`.
 
     Returns:
         (B,) standard deviations of the error in [0, 1] units.

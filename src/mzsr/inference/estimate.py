@@ -31,10 +31,10 @@ from mzsr.shapes import Images, Kernel
 BUDGET = 512  # windows per picture at most, which bounds the cost for any size; 100 score as well as 1024
 TRUSTED = 0.3  # confidence below which the mild kernel is taken
 MILD = 0.12  # x scale², variance of the kernel assumed where nothing is known: about a good lens and sensor
-# What a shape has to be ahead of the first two by to be believed, in units of the cost of a fit: shapes with zeros
-# explain by chance what others do not. This and the next three were chosen on 362
-# degraded pictures of the train pack; LOG.md
-HANDICAP: dict[Family, float] = {"bicubic": 0.0, "gaussian": 0.0, "disk": 10.0, "box": 10.0, "motion": 10.0}
+OTHERS: tuple[Family, ...] = ("disk", "box", "motion")  # shapes tried where the first two do not explain the spectrum
+# What they have to be ahead by to be believed, in units of the cost of a fit: shapes with zeros explain by chance what
+# others do not. This and the next three were chosen on 362 degraded pictures of the train pack; LOG.md
+HANDICAP = 10.0
 CONTRADICTION = 8.0  # cost of a decibel between a shape and the network
 EXPLAINED = 0.2  # cost of a fitted value up to which no other shape is tried
 LEARNED = 0.25  # share of the network in the kernel that is believed at last: two half-truths err in different ways
@@ -107,7 +107,9 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
         why = "too little of the spectrum stands out of the noise"
         return _unknown(scale, grid, noise, confidence, why, jpeg)
     note = f"{words}, variances {variances[0]:.2f} and {variances[1]:.2f} pixels², noise {255 * noise:.1f}/255"
-    return Estimate(Degradation(kernel, scale, noise=noise, jpeg=jpeg), confidence, variances, theta, noise, False, note)
+    return Estimate(
+        Degradation(kernel, scale, noise=noise, jpeg=jpeg), confidence, variances, theta, noise, False, note
+    )
 
 
 def mild(scale: int, grid: Grid) -> Kernel:
@@ -181,29 +183,34 @@ def _learned(lr: Images, scale: int, grid: Grid, jpeg: Jpeg | None) -> _Learned:
 
 def _explain(seen: _Look, scale: int, grid: Grid, learned: _Learned) -> tuple[Family, spectra.Fit]:
     """Fit the shapes of blur, and choose among them."""
-    families: list[Family] = ["gaussian", "bicubic"] if grid == "centre" and scale > 1 else ["gaussian"]
-    fits = {family: spectra.fit(seen.groups, scale, family, seen.quiet, seen.rounding) for family in families}
+
+    def fitted(family: Family, near: spectra.Fit | None = None) -> spectra.Fit:
+        return spectra.fit(seen.groups, scale, family, seen.quiet, seen.rounding, near)
+
+    fits: dict[Family, spectra.Fit] = {"gaussian": fitted("gaussian")}
+    if grid == "centre" and scale > 1:
+        fits["bicubic"] = fitted("bicubic")
     best = min(fits.values(), key=lambda fit: fit.cost)
-    if learned.response is None:
-        return min(fits, key=lambda family: fits[family].cost + HANDICAP[family]), best
-    if best.cost > EXPLAINED * best.count:
+    if learned.response is not None and best.cost > EXPLAINED * best.count:
         start = replace(fits["gaussian"], variances=learned.variances, theta=learned.theta)
-        for family in ("disk", "box", "motion"):
-            fits[family] = spectra.fit(seen.groups, scale, family, seen.quiet, seen.rounding, start)
-    ours = torch.stack([response_of(family, fit.variances, fit.theta, scale) for family, fit in fits.items()])
-    lost = decibels_lost(ours, learned.response.expand_as(ours), scale, torch.full((len(ours),), learned.noise))
-    costs = [
-        fit.cost + HANDICAP[family] + CONTRADICTION * float(decibels)
-        for (family, fit), decibels in zip(fits.items(), lost, strict=True)
-    ]
-    return list(fits.items())[costs.index(min(costs))]
+        fits |= {family: fitted(family, start) for family in OTHERS}
+
+    def price(family: Family) -> float:
+        fit, lost = fits[family], 0.0
+        if learned.response is not None:
+            ours = response_of(family, fit.variances, fit.theta, scale)[None]
+            lost = float(decibels_lost(ours, learned.response[None], scale, torch.tensor([learned.noise])))
+        return fit.cost + CONTRADICTION * lost + HANDICAP * (family in OTHERS)
+
+    family = min(fits, key=price)
+    return family, fits[family]
 
 
-def _mean(first: Kernel, second: Kernel, share: float) -> Kernel:
+def _mean(first: Kernel, second: Float[Tensor, "m m"], share: float) -> Float[Tensor, "k k"]:
     """Return share · first + (1 - share) · second, on the larger of their squares."""
     size = max(first.shape[0], second.shape[0])
-    first, second = (pad(k, [(size - k.shape[0]) // 2] * 4) for k in (first, second))
-    return share * first + (1 - share) * second
+    large = [pad(kernel, [(size - kernel.shape[0]) // 2] * 4) for kernel in (first, second)]
+    return share * large[0] + (1 - share) * large[1]
 
 
 @lru_cache(maxsize=1)

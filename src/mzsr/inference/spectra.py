@@ -4,16 +4,16 @@ Sharp photographs have spectra near C |f|^-b; blur bends that down, subsampling 
 
     S(g) = Σ over the s² aliases f of g:  C |f|^-b A(angle of f) R(f) K(f)²   +  floor
 
-K is one of the shapes of `families`, and its covariance Σ (pixels² of the high-resolution grid) is what is wanted. A takes up the preferred directions of a picture; R is 1, or
-the response of a bicubic shrinking. Windows are sorted into groups of similar contrast, each with a C, b and A of its
-own but one Σ and one floor for all: noise is what does not grow with contrast. Box bounds and priors keep every
-parameter from running away.
+K is one of the shapes of `families`, and its covariance Σ (pixels² of the high-resolution grid) is what is wanted. A
+takes up the preferred directions of a picture; R is 1, or the response of a bicubic shrinking. Windows are sorted into
+groups of similar contrast, each with a C, b and A of its own but one Σ and one floor for all: noise is what does not
+grow with contrast. Box bounds and priors keep every parameter from running away.
 
 Knows nothing of pictures as a whole; `estimate` cuts windows, calls `fit`, and decides what to believe.
 
-Source: own design. Mean dB lost against the known kernel on 120 photographs of the train pack (random Gaussian
-kernels, data step at α = 1e-3): one group 0.19, four 0.13; windows of 24, 32, 40, 48 pixels, with one group, 0.21,
-0.21, 0.23, 0.23. The bound on the floor takes Set5 from about 0.8 to 0.13.
+Source: own design. Mean dB lost against the known kernel on 120 photographs of the train pack (random Gaussian kernels,
+data step at α = 1e-3): one group 0.19, four 0.13; windows of 24, 32, 40, 48 pixels, with one group, 0.21, 0.21, 0.23,
+0.23. The bound on the floor takes Set5 from about 0.8 to 0.13.
 """
 
 import math
@@ -27,7 +27,7 @@ from scipy.optimize import least_squares
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, effective_kernel
 from mzsr.inference.families import SHAPES, Family
-from mzsr.learning.spectrum import HALF, WINDOW
+from mzsr.learning.spectrum import WINDOW
 
 Planes = Float[np.ndarray, "count planes n n"]
 Powers = Float[np.ndarray, "_ n half"]
@@ -221,4 +221,12 @@ def fit(
     variances = np.exp(found.x[:2])
     deviations = np.sqrt(np.abs(np.diag(np.linalg.pinv(found.jac.T @ found.jac))[:2]))
     unsure = float((deviations * variances / (variances + 0.125 * scale**2)).max())
-    return Fit(float(found.cost), tuple(variances.tolist()), float(found.x[2]) % math.pi, math.exp(found.x[3]), unsure, found.x[4:], len(data))
+    return Fit(
+        float(found.cost),
+        tuple(variances.tolist()),
+        float(found.x[2]) % math.pi,
+        math.exp(found.x[3]),
+        unsure,
+        found.x[4:],
+        len(data),
+    )

@@ -21,7 +21,6 @@ from mzsr.learning.estimator import Estimator
 from mzsr.learning.networks import Network, build
 from mzsr.shapes import Params
 
-
 ESTIMATOR = "estimator"
 
 
@@ -101,9 +100,10 @@ def find_weights(model: str | Path) -> Path:
 
 
 def model_at(model: str, scale: int, jpeg: bool = False) -> str:
-    """Return the model that does the work of another: of those that are shipped the first of
+    """Return the model that does the work of another, one that knows what it is to be done on better.
 
-    `NAME-jpeg` for pictures that went through JPEG, `NAME-xS` at scale S, and the model itself.
+    It is the first that is shipped of `NAME-jpeg` for pictures that went through JPEG, `NAME-xS` at scale S, and the
+    model itself.
     """
     experts = [f"{model}-jpeg"] * jpeg + [f"{model}-x{scale}"]
     return next((expert for expert in experts if expert in shipped_models()), model)

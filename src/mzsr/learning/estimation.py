@@ -75,7 +75,10 @@ def draw_sample(pictures: Sequence[Photograph], seed: int, index: int) -> Sample
     share = uniform(SMALLEST, 0.95) if uniform(0, 1) < SHRUNK else 1.0
     side = scale * SIDES[choose([1.0] * len(SIDES))]
     height, width = (max(min(side, int(length * share)) // scale, WINDOW) * scale for length in photograph.shape[1:])
-    rows, columns = (min(math.ceil(length / share), limit) for length, limit in zip((height, width), photograph.shape[1:], strict=True))
+    rows, columns = (
+        min(math.ceil(length / share), limit)
+        for length, limit in zip((height, width), photograph.shape[1:], strict=True)
+    )
     top, left = round(uniform(0, photograph.shape[1] - rows)), round(uniform(0, photograph.shape[2] - columns))
     hr = photograph[None, :, top : top + rows, left : left + columns].float() / 255
     hr = hr if share == 1 else resize(hr, size=(height, width)).clamp(0, 1)

@@ -4,8 +4,8 @@ A network gives the taps of a kernel that is its own mirror image in a point, si
 
     k = (1 - g) light + g (light * shrinking),   light(p) ∝ exp(-pᵀ Σ⁻¹ p / 2 + t(p))
 
-`light` is positive and sums to 1: a Gaussian, its covariance Σ = s² exp(M) by way of a matrix logarithm, and free taps t
-for all that Gaussians are not. `shrinking` is MATLAB's bicubic, g a gate. The network is not trained to come near the
+`light` is positive and sums to 1: a Gaussian, its covariance Σ = s² exp(M) by way of a matrix logarithm, and free taps
+t for all that Gaussians are not. `shrinking` is MATLAB's bicubic, g a gate. The network is not trained to come near the
 true kernel, but to lose little by what it says: the loss is how many decibels worse a Wiener filter restores when it
 believes in k̂ instead of k (`decibels_lost`), in closed form. So it may hedge: where a picture does not tell, the
 cheapest belief is a narrow kernel, for too wide a one rings. It says how much it expects to lose, too.
@@ -59,7 +59,9 @@ class Estimator(nn.Module):
         self.third, self.scalars = nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, 3)
         # A Gaussian's log-spectrum is linear in its covariance, so there is a short way from the one to the other
         self.covariance, self.short = nn.Linear(HIDDEN, 3), nn.Linear(FEATURES, 3, bias=False)
-        self.heads = nn.ModuleDict({f"{s} {grid}": nn.Linear(HIDDEN, (_side(s, grid) ** 2 + 1) // 2) for s, grid in HEADS})
+        self.heads = nn.ModuleDict(
+            {f"{s} {grid}": nn.Linear(HIDDEN, (_side(s, grid) ** 2 + 1) // 2) for s, grid in HEADS}
+        )
         for layer in (self.covariance, self.short, *self.heads.values()):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
@@ -126,16 +128,14 @@ def shrinking(scale: int) -> Float[Tensor, "1 f f"]:
     return response(taps[None], (scale - 1) / 2).real
 
 
-def decibels_lost(
-    believed: Response, true: Response, scale: int, noise: Float[Tensor, " b"]
-) -> Float[Tensor, " b"]:
+def decibels_lost(believed: Response, true: Response, scale: int, noise: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     """Return how much worse pictures are restored by a Wiener filter that believes in wrong kernels.
 
         10 log10 E(k̂) / E(k);   E(k̂) = mean over f of  S(f) (1 - 2 Re(W K) / s²) + |W|² (P + σ² / s²)
         W = S K̂* / (Σ S |K̂|² / s² + σ²),   P = Σ S |K|² / s⁴
 
-    Sums are over the s² aliases of a frequency. E is the expected squared error of the linear estimate of a picture with
-    power spectrum S from its blurred, subsampled and noisy self.
+    Sums are over the s² aliases of a frequency. E is the expected squared error of the linear estimate of a picture
+    with power spectrum S from its blurred, subsampled and noisy self.
 
     Args:
         believed: K̂.
@@ -150,9 +150,7 @@ def decibels_lost(
     return 10 * torch.log10(wrong / right)
 
 
-def _expected_error(
-    believed: Response, true: Response, scale: int, power: Float[Tensor, " b"]
-) -> Float[Tensor, " b"]:
+def _expected_error(believed: Response, true: Response, scale: int, power: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     spectrum, known, guess = (_aliases(x, scale) for x in (_photographs()[None], true, believed))
     noise, cells = power[:, None, None, None], scale**2
     filtered = guess.conj() * spectrum / ((spectrum * guess.abs().square()).sum(1, keepdim=True) / cells + noise)
@@ -197,7 +195,7 @@ def _places(scale: int, grid: Grid) -> tuple[Float[Tensor, " taps"], Float[Tenso
     return row.flatten()[: (side**2 + 1) // 2], column.flatten()[: (side**2 + 1) // 2]
 
 
-def _odd(taps: Float[Tensor, "b n n"]) -> Kernels:
+def _odd(taps: Float[Tensor, "b n n"]) -> Float[Tensor, "b m m"]:
     """Pad even kernels to odd ones; their centre is then half a pixel off the middle tap."""
     return taps if taps.shape[-1] % 2 else pad(taps, (1, 0, 1, 0))
 

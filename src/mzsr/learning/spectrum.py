@@ -112,9 +112,10 @@ def periodograms(planes: Float[Tensor, "count n n"]) -> Float[Tensor, "count n h
 
 
 def quietest(planes: Planes) -> Float[Tensor, " planes"]:
-    """Return the standard deviation of the noise of each plane where it is quietest: at most this, there may be texture.
+    """Return the standard deviation of the noise of each plane where it is quietest: at most this.
 
-    The finest Haar diagonal (a - b - c + d) / 2 of white noise has the standard deviation of the noise.
+    The finest Haar diagonal (a - b - c + d) / 2 of white noise has the standard deviation of the noise; texture adds
+    to it even there.
 
     Source: Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 1994, on windows instead
     of the whole picture: the median over a picture full of texture measures the texture.
