@@ -13,7 +13,9 @@ from mzsr.apps import error_map
 from mzsr.apps.report import ReportData
 from mzsr.config import Card
 from mzsr.imaging import kernels
+from mzsr.imaging.degrade import Jpeg
 from mzsr.imaging.picture import Picture, from_array, to_array
+from mzsr.inference.compression import jpeg_record, quality_of
 from mzsr.inference.estimate import Estimate
 from mzsr.inference.result import Result
 from mzsr.shapes import Images, Kernel
@@ -42,6 +44,17 @@ def blur_words(kernel: Kernel) -> str:
     return f"blur {major:.1f} x {minor:.1f} pixels"
 
 
+def jpeg_words(jpeg: Jpeg | None) -> str:
+    """Say how a picture was compressed.
+
+    >>> jpeg_words(None)
+    'none'
+    """
+    if jpeg is None:
+        return "none"
+    return f"quality {quality_of(jpeg)}, {jpeg.chroma}, took about {255 * float(jpeg.error):.1f} of 255 grey levels"
+
+
 def estimate_lines(told: Estimate, scale: int) -> list[str]:
     """Say in plain words what a picture went through."""
     major, minor = (math.sqrt(variance) for variance in told.variances)
@@ -50,6 +63,7 @@ def estimate_lines(told: Estimate, scale: int) -> list[str]:
         f"blur        {major:.2f} x {minor:.2f} pixels (standard deviations) of the x{scale} picture, "
         f"turned {math.degrees(told.theta):.0f}°",
         f"noise       {255 * told.noise:.2f} of 255 grey levels (standard deviation)",
+        f"JPEG        {jpeg_words(told.degradation.jpeg)}",
         f"confidence  {told.confidence:.2f} of 1",
     ]
 
@@ -62,6 +76,7 @@ def estimate_record(told: Estimate, source: str | Path, scale: int) -> dict[str,
         "variances_px2": [round(value, 4) for value in told.variances],
         "theta_rad": round(told.theta, 4),
         "noise": round(told.noise, 6),
+        "jpeg": jpeg_record(told.degradation.jpeg),
         "confidence": round(told.confidence, 4),
         "fallback": told.fallback,
         "note": told.note,
@@ -100,6 +115,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         "Scale": f"{facts['scale']:g}",
         "Steps": f"{result.kept} of {facts['steps']} kept" if facts["steps"] else "0",
         "Noise": f"{255 * float(result.degradation.noise):.2f}/255",
+        "JPEG": jpeg_words(result.degradation.jpeg),
         "Re-projection PSNR": f"{result.reprojection_psnr:.2f} dB (RGB)",
         **({} if result.expected_psnr is None else {"Expected PSNR": f"{result.expected_psnr:.1f} dB (RGB)"}),
         "Device": str(facts["device"]) + ("" if memory is None else f", {memory} MB at most"),

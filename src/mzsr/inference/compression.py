@@ -10,6 +10,7 @@ Knows nothing of blur and noise. Takes a picture, gives `estimate` a Jpeg.
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -88,7 +89,8 @@ def of_pixels(images: Images) -> Jpeg | None:
     highest = float(scores.max())
     if highest < SEEN:
         return None
-    quality = LOWEST + int((scores >= 0.97 * highest).nonzero()[0])
+    first = int((scores >= 0.97 * highest).nonzero()[0])
+    quality = LOWEST + first + int(scores[first : first + 4].argmax())  # neighbours differ in a few steps alone
     return Jpeg(tables(quality), "4:2:0", (top, left))
 
 
@@ -116,6 +118,14 @@ def quality_of(jpeg: Jpeg) -> int:
     """
     distances = [float((tables(quality)[0, 0] - jpeg.tables[0, 0].cpu()).abs().sum()) for quality in range(1, 101)]
     return 1 + min(range(100), key=distances.__getitem__)
+
+
+def jpeg_record(jpeg: Jpeg | None) -> dict[str, Any] | None:
+    """Return the same as plain values, for `--json`; None for none."""
+    if jpeg is None:
+        return None
+    error = round(float(jpeg.error), 6)
+    return {"quality": quality_of(jpeg), "chroma": jpeg.chroma, "offset": list(jpeg.offset), "error": error}
 
 
 def _luma(images: Images) -> Float[Tensor, "rows columns"]:

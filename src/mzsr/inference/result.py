@@ -16,6 +16,7 @@ from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation, phase, upsample
 from mzsr.imaging.picture import Picture, to_array, to_pil
 from mzsr.imaging.resize import resize
+from mzsr.inference.compression import jpeg_record
 from mzsr.inference.estimate import Estimate
 from mzsr.shapes import Images
 
@@ -91,6 +92,7 @@ class Result:
                 "phase_px": list(phase(self.degradation)),
                 "subsample": self.degradation.subsample,
                 "noise": round(float(self.degradation.noise), 6),
+                "jpeg": jpeg_record(self.degradation.jpeg),
                 "confidence": None if told is None else round(told.confidence, 4),
                 "fallback": None if told is None else told.fallback,
                 "note": None if told is None else told.note,

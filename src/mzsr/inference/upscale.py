@@ -38,7 +38,6 @@ from mzsr.shapes import Images, Layers, Params
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
 MAX_TILE = 4096
 Fit = Literal["stretch", "inside", "outside"]
-Mode = Literal["fast", "balanced", "best"]
 MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False), "best": (10, True)}  # steps, x8
 KernelInput = str | Path | np.ndarray | Tensor
 Progress = Callable[[str, float], None]
@@ -103,7 +102,7 @@ class Upscaler:
         subsample: Subsample | None = None,
         noise: float | int | Literal["auto"] = "auto",
         jpeg: Literal["auto", "off"] = "auto",
-        mode: Mode = "balanced",
+        mode: str = "balanced",
         steps: int | None = None,
         x8: bool | None = None,
         uncertainty: bool | Literal["auto"] = False,
@@ -283,7 +282,7 @@ def _target(
 
 
 def _degradation(
-    lr: Images, scale: int, kernel: KernelInput, subsample: Subsample | None, noise: float | Literal["auto"],
+    lr: Images, scale: int, kernel: KernelInput, subsample: Subsample | None, noise: float | int | Literal["auto"],
     jpeg: Jpeg | None,
 ) -> tuple[Degradation, Estimate | None]:  # fmt: skip
     """Return what the picture went through, and the estimate if any part of it was estimated."""
