@@ -199,7 +199,7 @@ def _explain(seen: _Look, scale: int, grid: Grid, learned: _Learned) -> tuple[Fa
     return list(fits.items())[costs.index(min(costs))]
 
 
-def _mean(first: Kernel, second: Kernel, share: float) -> Kernel:
+def _mean(first: Float[Tensor, "a a"], second: Float[Tensor, "b b"], share: float) -> Kernel:
     """Return share · first + (1 - share) · second, on the larger of their squares."""
     size = max(first.shape[0], second.shape[0])
     first, second = (pad(k, [(size - k.shape[0]) // 2] * 4) for k in (first, second))
