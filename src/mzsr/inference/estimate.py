@@ -206,7 +206,7 @@ def _explain(seen: _Look, scale: int, grid: Grid, learned: _Learned) -> tuple[Fa
     return family, fits[family]
 
 
-def _mean(first: Kernel, second: Float[Tensor, "m m"], share: float) -> Float[Tensor, "k k"]:
+def _mean(first: Float[Tensor, "a a"], second: Float[Tensor, "b b"], share: float) -> Kernel:
     """Return share · first + (1 - share) · second, on the larger of their squares."""
     size = max(first.shape[0], second.shape[0])
     large = [pad(kernel, [(size - kernel.shape[0]) // 2] * 4) for kernel in (first, second)]

@@ -195,7 +195,7 @@ def _places(scale: int, grid: Grid) -> tuple[Float[Tensor, " taps"], Float[Tenso
     return row.flatten()[: (side**2 + 1) // 2], column.flatten()[: (side**2 + 1) // 2]
 
 
-def _odd(taps: Float[Tensor, "b n n"]) -> Float[Tensor, "b m m"]:
+def _odd(taps: Float[Tensor, "b n n"]) -> Float[Tensor, "b odd odd"]:
     """Pad even kernels to odd ones; their centre is then half a pixel off the middle tap."""
     return taps if taps.shape[-1] % 2 else pad(taps, (1, 0, 1, 0))
 
