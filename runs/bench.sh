@@ -30,6 +30,11 @@ bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicu
 bench quality paper-x4 --data "$data/Set5" --methods mzsr-x4-direct,mzsr-multiscale -s 4 --kernels g2.0d
 bench quality zssr --data "$data/Set5" --methods zssr --zssr-iterations 300 --kernels g0.2d,g2.0d,g_ani-d
 bench blind blind --data "$data/BSD100" --every 5 --kernels "gaussians,disks,boxes,motions,bicubic" --conditions clean,noise,jpeg
+for condition in "jpeg-80 --jpeg 80" "jpeg-60 --jpeg 60" "noise-5 --noise 5/255" "noise-10 --noise 10/255"; do
+    read -ra said <<<"$condition"
+    bench quality "degraded-${said[0]}" --data "$data/BSD100" --every 5 --kernels g2.0d --methods bicubic,mzsr,mzsr:clean,mzsr:blind \
+        --steps 0,1 "${said[@]:1}"
+done
 bench speed speed --limit 90s
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv

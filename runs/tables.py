@@ -19,6 +19,7 @@ from mzsr.benchmark.rows import Row, read_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
+DEGRADED = ("jpeg-80", "jpeg-60", "noise-5", "noise-10")
 PAPER = ("mzsr-x2-direct", "mzsr-x2-bicubic", "mzsr-x4-direct", "mzsr-multiscale")
 
 
@@ -45,6 +46,11 @@ def blind_table() -> str:
 def harm_table() -> str:
     """Return what happens to plain bicubic pictures."""
     return tables.harm(rows_of("blind"))
+
+
+def degraded_table() -> str:
+    """Return what it is worth to know of noise and JPEG."""
+    return tables.quality(rows_of(*(f"degraded-{condition}" for condition in DEGRADED)))
 
 
 def x8_table() -> str:
@@ -90,6 +96,7 @@ TABLES = {
     "adaptation": adaptation_table,
     "blind": blind_table,
     "harm": harm_table,
+    "degraded": degraded_table,
     "x8": x8_table,
     "zssr": zssr_table,
     "speed": speed_table,

@@ -95,7 +95,7 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
     if jpeg is not None and learned.response is not None:
         kernel, noise = kernel_of(learned.response, scale, grid), learned.noise
         variances, theta = _of_light(kernel)
-        words = "blur of no simple shape"
+        words = "blur"
     else:
         family, best = _explain(seen, scale, grid, learned)
         kernel, noise = kernel_from(family, best.variances, best.theta, scale, grid), seen.noise(best.floor)
