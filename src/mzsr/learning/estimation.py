@@ -63,7 +63,7 @@ def draw_sample(pictures: Sequence[Photograph], seed: int, index: int) -> Sample
     """Cut a part of a photograph, turn it, degrade it, and look at its spectrum."""
     generator = step_generator(seed, index)
 
-    def uniform(low: float, high: float) -> float:
+    def uniform(low: int | float, high: int | float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))
 
     def choose(shares: Sequence[float]) -> int:
