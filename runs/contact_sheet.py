@@ -1,4 +1,4 @@
-"""A contact sheet of pictures that nobody has the truth of: a detail as it is, by bicubic, by mzsr; and what was estimated.
+"""A contact sheet of pictures without a truth: a detail as it is, by bicubic, by mzsr, and what was estimated.
 
 command: python runs/contact_sheet.py ../shared/data/bench/RealSRSet ../shared/data/bench/historical --out out/sheet.png
 machine: 1 core of an Intel Xeon, torch 2.13

@@ -109,10 +109,9 @@ class Method:
         estimator = (
             f" {read_card(find_weights(ESTIMATOR).with_suffix('.json')).sha256}" if "blind" in self.options else ""
         )
-        return f"{self.spec} {self._card(cell).sha256} {best_precision(DEVICE)}{estimator}"
-
-    def _card(self, cell: Cell) -> Card:
-        return _card(self.name, cell.scale, cell.jpeg is not None and "clean" not in self.options)
+        packed = cell.jpeg is not None and "clean" not in self.options
+        shas = [_card(self.name, cell.scale, jpeg).sha256 for jpeg in (False, True)[: 1 + packed]]
+        return f"{self.spec} {' '.join(dict.fromkeys(shas))} {best_precision(DEVICE)}{estimator}"
 
     def outputs(self) -> tuple[int | None, ...]:
         """Return the numbers of steps that it reports."""
@@ -122,7 +121,7 @@ class Method:
         """Return why it cannot do a cell; empty where it can."""
         if not self.adapts:
             return ""
-        card = self._card(cell)
+        card = _card(self.name, cell.scale, False)
         if not card.network.told and cell.scale not in card.scales:
             return f"it was trained at {', '.join(f'x{scale}' for scale in card.scales)} alone"
         if card.subsample not in (None, cell.subsample):

@@ -81,7 +81,7 @@ def draw_sample(pictures: Sequence[Photograph], seed: int, index: int) -> Sample
     )
     top, left = round(uniform(0, photograph.shape[1] - rows)), round(uniform(0, photograph.shape[2] - columns))
     hr = photograph[None, :, top : top + rows, left : left + columns].float() / 255
-    hr = hr if share == 1 else resize(hr, size=(height, width)).clamp(0, 1)
+    hr = hr if hr.shape[2:] == (height, width) else resize(hr, size=(height, width)).clamp(0, 1)
     hr = torch.rot90(hr, choose([1.0] * 4), (2, 3))
     hr = hr.flip(3) if uniform(0, 1) < 0.5 else hr
     shrinking = grid == "centre" and scale > 1 and uniform(0, 1) < BICUBIC
