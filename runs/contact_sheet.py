@@ -42,7 +42,7 @@ def rows(upscaler: Upscaler, path: Path, scale: int) -> Image.Image:
     jpeg = result.record()["degradation"]["jpeg"]
     told = "" if result.estimate is None else result.estimate.note
     words = f"{path.name}: {told}" + (f", JPEG {jpeg['quality']}" if jpeg else "")
-    ImageDraw.Draw(sheet).text((4, large + 3), words, fill="black")
+    ImageDraw.Draw(sheet).text((4, large + 3), words.replace("²", "^2"), fill="black")  # which the font has not
     return sheet
 
 
