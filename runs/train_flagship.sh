@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The flagship `mzsr`, its weights for x4 and its meta-trained sister `mzsr-meta`, from nothing to src/mzsr/weights:
+# The flagship `mzsr`, its weights for x4 and for JPEG and its meta-trained sister `mzsr-meta`, from nothing to src/mzsr/weights:
 # large-scale training over a law of kernels, then at x4 alone, and meta-transfer training. Stop it at any time, run it
 # again, and it goes on where it was. With more `iterations` in the files (and an accelerator) it makes better weights.
 #
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   1.2 and 1.1 large-scale training, 0.6 at x4 alone, 0.5 meta-transfer training
+# hours:   1.2 and 1.1 large-scale training, 0.6 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer training
 # score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.67, g2.0 d 36.67, g_ani d 35.96, g1.3 b 36.87, bicubic 37.12,
 #          x4 g2.0 d 30.93 dB; README for all
 set -euo pipefail
@@ -22,6 +22,9 @@ train pretrain flagship-on --from "$out/flagship/weights.safetensors"
 publish flagship-on mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
 train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
 publish flagship-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
+train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
+publish flagship-jpeg mzsr-jpeg \
+    "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
 train meta flagship-meta --from "$out/flagship/weights.safetensors"
 publish flagship-meta mzsr-meta \
     "flagship, meta-trained: a misjudged kernel costs less, steps gain a little; known kernels a little worse"
