@@ -12,7 +12,8 @@ import torch
 from mzsr.apps import present
 from mzsr.apps.report import render
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Degradation
+from mzsr.imaging.degrade import Degradation, Jpeg
+from mzsr.imaging.jpeg import tables
 from mzsr.imaging.picture import Picture
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.upscale import Result
@@ -50,6 +51,15 @@ def test_one_line_leaves_out_what_there_is_not() -> None:
     assert "noise" not in line
     assert "steps" not in line
     assert "blur 0.0 x 0.0 pixels, re-projection inf dB" in line
+
+
+def test_a_jpeg_is_told_by_its_quality() -> None:
+    packed = replace(D, jpeg=Jpeg(tables(70), error=5 / 255))
+    assert ", JPEG 70, " in present.one_line("a", "b", replace(RESULT, degradation=packed))
+    assert present.jpeg_words(packed.jpeg) == "quality 70, 4:2:0, took about 5.0 of 255 grey levels"
+    assert present.jpeg_record(packed.jpeg) == {
+        "quality": 70, "chroma": "4:2:0", "offset": [0, 0], "error": round(5 / 255, 6),
+    }  # fmt: skip
 
 
 def test_estimates_in_words_and_as_values() -> None:

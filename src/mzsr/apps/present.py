@@ -27,6 +27,8 @@ def one_line(source: str | Path, target: str | Path, result: Result) -> str:
     parts = [f"{source} → {target}", f"{before} → {after}", blur_words(result.degradation.kernel)]
     if float(result.degradation.noise) > 0:
         parts.append(f"noise {255 * float(result.degradation.noise):.1f}/255")
+    if result.degradation.jpeg is not None:
+        parts.append(f"JPEG {quality_of(result.degradation.jpeg)}")
     if result.losses:
         parts.append(f"{result.kept} of {result.facts['steps']} steps kept")
     parts.append(f"re-projection {result.reprojection_psnr:.1f} dB")
