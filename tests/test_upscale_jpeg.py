@@ -10,7 +10,7 @@ from PIL import Image
 from mzsr.errors import InputError
 from mzsr.inference import upscale as module
 from mzsr.inference.upscale import MODES, Upscaler
-from mzsr.learning.checkpoint import model_at, shipped_models
+from mzsr.learning.checkpoint import ESTIMATOR, find_weights, model_at, read_card, shipped_models
 
 
 def photograph(side: int = 96) -> np.ndarray:
@@ -84,6 +84,12 @@ def test_a_mode_stands_for_steps_and_self_ensemble(upscaler: Upscaler, mode: str
 def test_an_unknown_mode_is_named(upscaler: Upscaler) -> None:
     with pytest.raises(InputError, match="mode is 'turbo'; it must be one of fast, balanced, best"):
         upscaler(photograph(40), mode="turbo")
+
+
+def test_records_of_results_know_every_weight_they_depend_on(upscaler: Upscaler) -> None:
+    """Other weights of the estimator give other kernels, and so other pictures: what is done must be done again."""
+    for name in ("mzsr", "mzsr-x4", "mzsr-jpeg", ESTIMATOR):
+        assert read_card(find_weights(name).with_suffix(".json")).sha256 in upscaler.weights
 
 
 def test_experts_are_chosen_by_what_is_shipped() -> None:

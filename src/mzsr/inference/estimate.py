@@ -92,15 +92,14 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
     learned = _learned(lr, scale, grid, jpeg)
     textured = sum(len(group) for group in seen.groups)
     confidence = textured / (textured + 8) * learned.trust
-    if jpeg is not None and learned.response is not None:
-        kernel, noise = kernel_of(learned.response, scale, grid), learned.noise
-        variances, theta = _of_light(kernel)
-        words = "blur"
+    if jpeg is not None and learned.kernel is not None:
+        kernel, noise = learned.kernel, learned.noise
+        (variances, theta), words = (learned.variances, learned.theta), "blur"
     else:
         family, best = _explain(seen, scale, grid, learned)
         kernel, noise = kernel_from(family, best.variances, best.theta, scale, grid), seen.noise(best.floor)
-        if learned.response is not None:
-            kernel = _mean(kernel_of(learned.response, scale, grid), kernel, LEARNED)
+        if learned.kernel is not None:
+            kernel = _mean(learned.kernel, kernel, LEARNED)
         (variances, theta), words = in_order(best.variances, best.theta), WORDS[family]
         confidence /= 1 + (best.unsure / 0.25) ** 2
     if confidence < TRUSTED:
@@ -148,9 +147,10 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Learned:
-    """What the network says: a response (None beyond the scales it knows), its moments, the noise, and a trust."""
+    """What the network says: a response and its kernel (None beyond the scales it knows), moments, noise, and trust."""
 
     response: Float[Tensor, "f f"] | None
+    kernel: Kernel | None
     variances: tuple[float, float]
     theta: float
     noise: float
@@ -174,11 +174,13 @@ def _learned(lr: Images, scale: int, grid: Grid, jpeg: Jpeg | None) -> _Learned:
     with torch.inference_mode():
         found, noise, doubt = _network()(torch.stack([spectrum.turned(seen, view) for view in range(4)]), known, grid)
         mean = torch.stack([turned_response(found[view : view + 1], view)[0] for view in range(4)]).mean(0)
-    variances, theta = _of_light(kernel_of(mean, known, grid))
+    kernel = kernel_of(mean, known, grid)
+    variances, theta = _of_light(kernel)
     l1, l2 = (variance * (scale / known) ** 2 for variance in variances)
     level = max(float(noise.mean().exp()) - NOISE_FLOOR, 0.0)
     trust = 10 ** (-float(doubt.mean().exp()) / 10)
-    return _Learned(mean if known == scale else None, (l1, l2), theta, level, trust)
+    said = (mean, kernel) if known == scale else (None, None)
+    return _Learned(*said, (l1, l2), theta, level, trust)
 
 
 def _explain(seen: _Look, scale: int, grid: Grid, learned: _Learned) -> tuple[Family, spectra.Fit]:

@@ -31,7 +31,7 @@ from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_factor, expected_psnr
-from mzsr.learning.checkpoint import find_weights, load_weights, model_at, read_card
+from mzsr.learning.checkpoint import ESTIMATOR, find_weights, load_weights, model_at, read_card
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images, Layers, Params
 
@@ -81,9 +81,9 @@ class Upscaler:
 
     @property
     def weights(self) -> list[str]:
-        """Return the sha256 of all weights that may do the work, for one scale and kind of file or another."""
+        """Return the sha256 of all weights that results may depend on: of every scale and kind of file, of kernels."""
         names = sorted({model_at(self.model, n, jpeg) for n in range(1, MAX_SCALE + 1) for jpeg in (False, True)})
-        return [read_card(find_weights(name).with_suffix(".json")).sha256 for name in names]
+        return [read_card(find_weights(name).with_suffix(".json")).sha256 for name in (*names, ESTIMATOR)]
 
     def at(self, scale: int, jpeg: Jpeg | None = None) -> "Upscaler":
         """Return what does the work at a scale, and for a picture that went through JPEG; see `model_at`."""
