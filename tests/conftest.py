@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -91,3 +92,12 @@ def _tiny(folder: Path, *, log_var: bool) -> Path:
     path = folder / "tiny.safetensors"
     save_weights(path, dict(network.named_parameters()), card)
     return path
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of one photograph that a patch of the smoke presets fits into; nothing may write there."""
+    folder = tmp_path_factory.mktemp("set")
+    pixels = torch.randint(256, (40, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    Image.fromarray(pixels.numpy()).save(folder / "a.png")
+    return folder

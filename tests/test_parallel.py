@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
@@ -42,14 +41,6 @@ RECIPES = {
     "meta": configured(META["smoke"]),
     "vectorised": configured(META["smoke"], tasks=2, vectorise=True, network={"name": "paper", "channels": 4}),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("set")
-    pixels = torch.randint(256, (40, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    Image.fromarray(pixels.numpy()).save(folder / "a.png")
-    return folder
 
 
 @given(size=st.integers(1, 9), tasks=st.integers(1, 9))
