@@ -7,8 +7,8 @@ For every picture, known or estimated kernel, and clean, noisy or compressed:
     dB         expected PSNR less the true one, RGB, nothing rounded, nothing cut off
 
 Writes calibration.csv (a row for every picture), calibration.md and calibration.svg (expected against true error;
-needs matplotlib). With --fit nothing of that: the two factors between s and errors are measured, medians over pictures,
-and written to the card of the model. That is for photographs of training, degraded anew, and never for a test set;
+needs matplotlib). With --fit nothing of that: the error law (`uncertainty`) is measured, and
+written to the card of the model. That is for photographs of training, degraded anew, and never for a test set;
 where several weights share the work, it is done for each by its own name.
 
 command: python runs/calibration.py -n MODEL --data ../shared/data/bench/BSD100 --data ../shared/data/bench/Kodak24
@@ -32,10 +32,10 @@ from mzsr.atomic import write_atomically
 from mzsr.benchmark import cells, methods
 from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.benchmark.rows import write_table
-from mzsr.config import Card
+from mzsr.config import ErrorLaw
 from mzsr.inference.adapt import adapt
 from mzsr.inference.tiles import enhance
-from mzsr.inference.uncertainty import CENTRAL, error_factor, expected_psnr
+from mzsr.inference.uncertainty import CENTRAL, error_law, expected_psnr, psnr
 from mzsr.inference.upscale import Upscaler
 from mzsr.learning.checkpoint import find_weights
 from mzsr.shapes import Images, Layers
@@ -43,7 +43,8 @@ from mzsr.shapes import Images, Layers
 CONDITIONS = {"clean": {}, "noise 5/255": {"noise": 5 / 255}, "JPEG 80": {"jpeg": 80}}
 KERNELS = {"known": (), "estimated": ("blind",)}
 RANKED = 20_000  # pixels of a picture, evenly spread: more of them do not move the second digit
-EDGES = np.geomspace(0.25, 64, 25)  # grey levels, of the bins of the plot
+AS_IT_IS: ErrorLaw = ((1e-3, 1e-3, 1e-6), (1e3, 1e3, 1e6))  # E|e| = e^s
+EDGES = np.geomspace(0.25, 256, 31)  # grey levels, of the bins of fit and plot
 
 
 class Judged(NamedTuple):
@@ -65,14 +66,14 @@ Figures = tuple[float, float, float, float, float, float]
 """The numbers of a `Judged`, in its order."""
 
 
-def judge(result: Images, truth: Images, expected: Images, ratio: float) -> Figures:
+def judge(result: Images, truth: Images, expected: Images, law: ErrorLaw) -> Figures:
     """Compare expected and true errors of a picture.
 
     Args:
         result: (1, 3, H, W) in [0, 1].
         truth: the same.
         expected: E|e|, (1, 1, H, W), in 8-bit grey levels.
-        ratio: r, see `uncertainty`.
+        law: between E|e| and E e², of the model.
     """
     error = 255 * (result - truth).abs()
     step = -(-expected.numel() // RANKED)
@@ -82,12 +83,12 @@ def judge(result: Images, truth: Images, expected: Images, ratio: float) -> Figu
         float((error <= CENTRAL * expected).float().mean()),
         float(error.mean()),
         float(expected.mean()),
-        expected_psnr(error, 1.0),
-        expected_psnr(expected, ratio),
+        psnr(error.square()),
+        expected_psnr(expected, law),
     )
 
 
-def enlarge(expert: Upscaler, case: Case, known: str, steps: int) -> Layers:
+def enlarge(expert: Upscaler, case: Case, known: str, steps: int, law: ErrorLaw) -> Layers:
     """Return the result and below it the expected error of a case, (1, 4, H, W), as `mzsr upscale` makes them."""
     d = methods.told(case, KERNELS[known])
     noise = torch.Generator().manual_seed(0) if float(d.noise) > 0 else None
@@ -95,7 +96,7 @@ def enlarge(expert: Upscaler, case: Case, known: str, steps: int) -> Layers:
         expert.network, expert.theta, case.lr, d, steps=steps, step_sizes=expert.card.step_sizes,
         crops=expert.card.crops, generator=noise,
     )  # fmt: skip
-    both = enhance(expert.network, adapted.theta, case.lr, d, error_factor=error_factor(expert.card))
+    both = enhance(expert.network, adapted.theta, case.lr, d, error_law=law)
     return torch.cat([both[:, :3].clamp(0, 1), both[:, 3:]], 1)
 
 
@@ -117,21 +118,20 @@ def summary(rows: Iterable[Judged]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def fitted(rows: list[Judged], card: Card) -> Card:
-    """Return a card whose two factors make expected and true errors agree in the median over pictures.
+def fitted(pictures: list[np.ndarray]) -> ErrorLaw:
+    """Return the error law by which expected and true errors agree, over all pictures together.
 
-    c ← c · median(|e| / E|e|); r likewise of the squares, with the new c.
+    Args:
+        pictures: (4, bins) each, see `binned`, by e^s.
     """
-    linear = statistics.median(row.true_error / row.expected_error for row in rows)
-    squared = statistics.median(10 ** ((row.expected_psnr - row.true_psnr) / 10) for row in rows)
-    factor = error_factor(card)
-    assert factor is not None
-    return card.model_copy(
-        update={
-            "expected_error": round(factor * linear, 4),
-            "squared_error": round(card.squared_error * squared / linear**2, 4),
-        }
-    )
+    count, *sums = sum(each / each[0].sum() for each in pictures)
+    full = count > 1e-4 * count.sum()  # fewer pixels say nothing
+    law: list[tuple[float, float, float]] = []
+    for row in zip(*(part[full] / count[full] for part in sums), strict=True):
+        # What does not rise tells nothing apart
+        if not law or all(new > 1.01 * old for new, old in zip(row, law[-1], strict=True)):
+            law.append(tuple(float(f"{value:.4g}") for value in row))
+    return tuple(law)
 
 
 def plot(path: Path, sums: dict[tuple[str, str], np.ndarray]) -> None:
@@ -139,13 +139,13 @@ def plot(path: Path, sums: dict[tuple[str, str], np.ndarray]) -> None:
 
     Args:
         path: of an SVG.
-        sums: kernel and condition → (3, bins): how many pixels, sum of expected and of true errors.
+        sums: kernel and condition → (4, bins), see `binned`.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 5.0), layout="constrained")
     axes = figure.subplots()
-    for (known, condition), (count, expected, true) in sums.items():
+    for (known, condition), (count, expected, true, _) in sums.items():
         full = count > 1e-4 * count.sum()  # fewer pixels say nothing
         style = "-" if known == "known" else "--"
         colour = f"C{list(CONDITIONS).index(condition)}"
@@ -160,11 +160,15 @@ def plot(path: Path, sums: dict[tuple[str, str], np.ndarray]) -> None:
 
 
 def binned(expected: Images, error: Images) -> np.ndarray:
-    """Return (3, bins): how many pixels, sum of their expected and of their true errors, by expected error."""
-    values, true = expected.flatten().numpy(), error.flatten().numpy()
+    """Return (4, bins), by expected error: how many pixels, sums of theirs, of |e| and of e², all means of colours.
+
+    Args:
+        expected: (1, 1, H, W), in 8-bit grey levels.
+        error: |e|, (1, 3, H, W), likewise.
+    """
+    values, true, squared = (each.flatten().numpy() for each in (expected, error.mean(1), error.square().mean(1)))
     place = np.searchsorted(EDGES, values)
-    weights = (None, values, true)
-    return np.stack([np.bincount(place, each, minlength=len(EDGES) + 1) for each in weights])
+    return np.stack([np.bincount(place, each, minlength=len(EDGES) + 1) for each in (None, values, true, squared)])
 
 
 def read(folder: Path, every: int) -> list[Source]:
@@ -185,25 +189,29 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/calibration"))
-    parser.add_argument("--fit", action="store_true", help="write the factors to the card of the model instead")
+    parser.add_argument("--fit", action="store_true", help="write the error law to the card of the model instead")
     arguments = parser.parse_args()
     upscaler = Upscaler(arguments.model, device="cpu")
     rows: list[Judged] = []
-    sums = {key: np.zeros((3, len(EDGES) + 1)) for key in itertools.product(KERNELS, CONDITIONS)}
+    pictures: list[np.ndarray] = []
+    sums = {key: np.zeros((4, len(EDGES) + 1)) for key in itertools.product(KERNELS, CONDITIONS)}
     for source in itertools.chain.from_iterable(read(folder, arguments.every) for folder in arguments.data):
         for known, condition in sums:
             case = cells.make(source, Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition]))
             expert = upscaler.at(arguments.scale, case.degradation.jpeg)
             if arguments.fit and expert is not upscaler:
                 continue  # other weights do that work, and have a card of their own
-            both = enlarge(expert, case, known, arguments.steps)
+            law = AS_IT_IS if arguments.fit else error_law(expert.card)
+            assert law is not None
+            both = enlarge(expert, case, known, arguments.steps, law)
             result, expected = both[:, :3], both[:, 3:]
             row = Judged(
                 source.set, source.path.name, known, condition,
-                *judge(result, case.truth, expected, expert.card.squared_error),
+                *judge(result, case.truth, expected, law),
             )  # fmt: skip
             rows.append(row)
-            sums[known, condition] += binned(expected, 255 * (result - case.truth).abs().mean(1))
+            pictures.append(binned(expected, 255 * (result - case.truth).abs()))
+            sums[known, condition] += pictures[-1]
             off = row.expected_psnr - row.true_psnr
             print(f"{row.picture}, {known}, {condition}: {row.rank:.2f}, {100 * row.coverage:.0f} %, {off:+.2f} dB")
     if not rows:
@@ -211,10 +219,10 @@ def main() -> None:
             "nothing was measured; name a folder of pictures, and to fit the very weights that do the work"
         )
     if arguments.fit:
-        card = fitted(rows, upscaler.card)
+        card = upscaler.card.model_copy(update={"error_law": fitted(pictures)})
         path = find_weights(arguments.model).with_suffix(".json")
         write_atomically(path, lambda part: part.write_text(card.model_dump_json(indent=2) + "\n", "utf-8"))
-        print(f"{path}: expected_error {card.expected_error}, squared_error {card.squared_error}")
+        print(f"{path}: {card.error_law}")
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_table(arguments.out / "calibration.csv", Judged._fields, rows)

@@ -19,12 +19,20 @@ publish() { # run, name, summary
 
 train pretrain flagship
 train pretrain flagship-on --from "$out/flagship/weights.safetensors"
-publish flagship-on mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
 train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
-publish flagship-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
-publish flagship-jpeg mzsr-jpeg \
+# Heads for the log-variance, on bodies that stay as they are
+train pretrain head --from "$out/flagship-on/weights.safetensors"
+train pretrain head-x4 --from "$out/flagship-x4/weights.safetensors"
+train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
+publish head mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
+publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
+publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
+# What their maps say, set right on photographs of training that are degraded anew
+for model in mzsr mzsr-x4 mzsr-jpeg; do
+    python runs/calibration.py -n "$model" --scale "$([[ $model == mzsr-x4 ]] && echo 4 || echo 2)" --every 8 --fit --data "$data/train/cid22"
+done
 train meta flagship-meta --from "$out/flagship/weights.safetensors"
 publish flagship-meta mzsr-meta \
     "flagship, meta-trained: a misjudged kernel costs less, steps gain a little; known kernels a little worse"

@@ -16,7 +16,7 @@ from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation
 from mzsr.inference.adapt import adapt
-from mzsr.inference.uncertainty import CENTRAL, error_factor, expected_error, expected_psnr
+from mzsr.inference.uncertainty import CENTRAL, error_law, expected_error, expected_psnr
 from mzsr.inference.upscale import Upscaler
 from mzsr.learning.checkpoint import read_card
 from mzsr.shapes import Params
@@ -132,9 +132,9 @@ def test_a_model_that_does_not_know(tiny_weights: Path, doubting_weights: Path, 
     with pytest.raises(InputError, match=r"model tiny has no log-variance head.* --loss eu or esu, or do not ask"):
         upscaler(photo, kernel=BLUR, noise=0.0, uncertainty=True)
     untrained = read_card(doubting_weights.with_suffix(".json")).model_copy(update={"recipe": {"loss": "l1"}})
-    assert error_factor(untrained, "auto") is None
+    assert error_law(untrained, "auto") is None
     with pytest.raises(InputError, match="model tiny has a log-variance head that was never trained"):
-        error_factor(untrained)
+        error_law(untrained)
 
 
 @pytest.mark.parametrize(
@@ -148,20 +148,34 @@ def test_a_model_that_does_not_know(tiny_weights: Path, doubting_weights: Path, 
             2.0,
         ),
         ({"recipe": {"loss": "l1"}, "earlier": ({},)}, None),
-        ({"expected_error": 1.3}, 1.3),
+        ({"error_law": ((1.0, 1.3, 4.0), (2.0, 2.6, 16.0))}, 1.3),
     ],
 )
 def test_what_s_means_is_what_trained_it_last_or_what_was_measured(
     doubting_weights: Path, changes: dict[str, Any], factor: float | None
 ) -> None:
     values = read_card(doubting_weights.with_suffix(".json")).model_dump() | changes
-    assert Card.parse(values).error_factor == factor
-    headless = values | {"network": {"name": "unfolded"}, "expected_error": None}
-    assert Card.parse(headless).error_factor is None
+    law = Card.parse(values).told_errors()
+    assert (law and law[0][1] / law[0][0]) == factor
+    headless = values | {"network": {"name": "unfolded"}, "error_law": None}
+    assert Card.parse(headless).told_errors() is None
+
+
+def test_a_law_that_does_not_rise_is_refused(doubting_weights: Path) -> None:
+    values = read_card(doubting_weights.with_suffix(".json")).model_dump()
+    with pytest.raises(InputError, match="every column of error_law must be above 0 and rise"):
+        Card.parse(values | {"error_law": ((1.0, 1.0, 2.0), (2.0, 0.9, 3.0))})
+
+
+def test_beyond_its_ends_a_law_stays_where_it_is() -> None:
+    law = ((1.0, 2.0, 8.0), (4.0, 32.0, 2048.0))
+    s = torch.tensor([0.1, 1, 2, 4, 100]).log().reshape(5, 1, 1, 1)
+    torch.testing.assert_close(expected_error(s, law).flatten(), torch.tensor([2.0, 2.0, 8.0, 32.0, 32.0]))
+    assert expected_psnr(torch.full((1, 1, 2, 2), 8.0), law) == pytest.approx(10 * math.log10(255**2 / 128))
 
 
 def test_no_error_exceeds_the_scale() -> None:
-    assert expected_error(torch.full((1, 3, 1, 1), 1e4), 2.0).item() == 255
+    assert expected_error(torch.full((1, 3, 1, 1), 1e4), ((1.0, 1.0, 2.0), (1e9, 1e9, 2e18))).item() == 255
 
 
 def test_laplace_errors_are_as_expected() -> None:
@@ -170,4 +184,4 @@ def test_laplace_errors_are_as_expected() -> None:
     error = torch.distributions.Exponential(1 / b).sample(torch.Size([200_000])).T  # |e| of a Laplace distribution
     assert ((error <= CENTRAL * b[:, None]).float().mean(1) - 0.9).abs().max() < 3e-3
     psnr = 10 * math.log10(255**2 / float(error.square().mean()))
-    assert expected_psnr(b.expand(1, 1, 1, 3), 2.0) == pytest.approx(psnr, abs=0.1)
+    assert expected_psnr(b.expand(1, 1, 1, 3), ((0.1, 0.1, 0.02), (10.0, 10.0, 200.0))) == pytest.approx(psnr, abs=0.1)

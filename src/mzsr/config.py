@@ -5,15 +5,17 @@ trained with it, and reads back from there unchanged.
 """
 
 import difflib
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mzsr.errors import InputError
 
 Family = Literal["gaussian", "uniform", "disk", "box", "motion", "perturbed"]
 LossName = Literal["l1", "eu", "esu", "udl", "error-map", "gradient-map"]
 OptimiserName = Literal["adam", "muon"]
+ErrorLaw = tuple[tuple[float, float, float], ...]
 
 ERROR_FACTORS = {"eu": 1.0, "esu": 2.0}  # E|e| / e^s where the loss is smallest, see `losses`
 FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
@@ -313,33 +315,35 @@ class Card(Config):
     earlier: tuple[dict[str, Any], ...] = Field(
         default=(), description="the runs that led to the weights this one started from: recipe, command, hours"
     )
-    expected_error: float | None = Field(
+    error_law: ErrorLaw | None = Field(
         default=None,
-        gt=0,
-        description="expected absolute error, in 8-bit grey levels, as a multiple of e^s, where s is "
-        "the head's log-variance: as measured; none: as the loss has it, or no head",
-    )
-    squared_error: float = Field(
-        default=2.0,
-        gt=0,
-        description="mean squared error as a multiple of the mean of the squared expected error; 2, "
-        "of a Laplace distribution, unless measured",
+        min_length=2,
+        description="what was measured of the head's log-variance s: rows of e^s, expected absolute error E|e| and "
+        "expected squared error E e², in 8-bit grey levels, all three rising; none: as the loss has it, or no head",
     )
     score: dict[str, str] = Field(default_factory=dict, description="protocol and set → PSNR in dB")
     sha256: str = Field(description="of the weight file")
 
-    @property
-    def error_factor(self) -> float | None:
-        """Return the expected absolute error as a multiple of e^s; None where there is no head, or none was trained.
+    @field_validator("error_law")
+    @classmethod
+    def _rising(cls, law: ErrorLaw | None) -> ErrorLaw | None:
+        if law is not None and not all(0 < a < b for column in zip(*law, strict=True) for a, b in pairwise(column)):
+            raise ValueError("every column of error_law must be above 0 and rise from row to row")
+        return law
 
-        What is not measured is what the last loss that moved s has its optimum at: 1 after EU, 2 after ESU.
+    def told_errors(self) -> ErrorLaw | None:
+        """Return the error law; None where there is no head, or none was trained.
+
+        What is not measured is what the last loss that moved s has its optimum at: E|e| is e^s after EU, 2 e^s after
+        ESU; and E e² = 2 (E|e|)², as of a Laplace distribution.
         """
-        if self.expected_error is not None or not self.network.log_var:
-            return self.expected_error
+        if self.error_law is not None or not self.network.log_var:
+            return self.error_law
         recipes = (self.recipe, *(run.get("recipe", {}) for run in reversed(self.earlier)))
         losses = (recipe.get("loss") for recipe in recipes)
         names = (loss.get("name") if isinstance(loss, dict) else loss for loss in losses)
-        return next((ERROR_FACTORS[name] for name in names if name in ERROR_FACTORS), None)
+        factor = next((ERROR_FACTORS[name] for name in names if name in ERROR_FACTORS), None)
+        return None if factor is None else tuple((x, factor * x, 2 * (factor * x) ** 2) for x in (1e-3, 1e3))
 
 
 def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:

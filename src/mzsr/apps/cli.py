@@ -110,7 +110,7 @@ def upscale(
         from mzsr.apps import present
         from mzsr.apps.report import write_report
         from mzsr.imaging import files, kernel_files
-        from mzsr.inference.uncertainty import error_factor
+        from mzsr.inference.uncertainty import error_law
         from mzsr.inference.upscale import Upscaler, check_options
 
         # All that does not depend on a picture is checked once, before any work begins
@@ -129,7 +129,7 @@ def upscale(
         )
         upscaler = Upscaler(model, device=device, tile=tile)
         asked = True if uncertainty is not None else "auto" if report is not None or as_json else False
-        error_factor(upscaler.card, asked)
+        error_law(upscaler.card, asked)
         options: dict[str, Any] = {
             "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
             "jpeg": jpeg, "mode": mode, "steps": steps, "x8": x8, "seed": seed,

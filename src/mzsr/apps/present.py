@@ -153,7 +153,7 @@ def model_lines(card: Card) -> list[str]:
         f"  scales   {', '.join(f'x{scale}' for scale in card.scales)}",
         f"  data     {'; '.join(card.data)}",
         f"  trained  {card.iterations} iterations, {card.hours:g} h{after}, {card.machine}, commit {card.commit}",
-        *(["  doubt    it tells how far it is off (--uncertainty)"] if card.error_factor is not None else []),
+        *(["  doubt    it tells how far it is off (--uncertainty)"] if card.told_errors() is not None else []),
         *(f"  {'score' if not index else '':8} {score}" for index, score in enumerate(scores)),
     ]
 

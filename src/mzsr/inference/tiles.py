@@ -12,6 +12,7 @@ from contextlib import suppress
 import torch
 from torch.func import functional_call
 
+from mzsr.config import ErrorLaw
 from mzsr.errors import InputError
 from mzsr.imaging.data_step import inverse_filter
 from mzsr.imaging.degrade import Degradation, adjoint
@@ -31,7 +32,7 @@ def enhance(
     d: Degradation,
     *,
     tile: int | None = None,
-    error_factor: float | None = None,
+    error_law: ErrorLaw | None = None,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Layers:
     """Run a network over a picture, tile by tile.
@@ -43,11 +44,11 @@ def enhance(
         d: the degradation.
         tile: side of a tile without halo, low-resolution pixels; 0: the whole picture at once; None: TILE, halved as
             long as memory runs out.
-        error_factor: c of `uncertainty`, to be told how far each pixel is likely to be off; the network has a head.
+        error_law: of `uncertainty`, to be told how far each pixel is likely to be off; the network has a head.
         progress: told the share that is done, 0 to 1.
 
     Returns:
-        (1, 3, s h, s w), not clamped; with error_factor (1, 4, s h, s w), below it the expected absolute error in 8-bit
+        (1, 3, s h, s w), not clamped; with error_law (1, 4, s h, s w), below it the expected absolute error in 8-bit
         grey levels.
 
     Raises:
@@ -56,7 +57,7 @@ def enhance(
     side = TILE if tile is None else tile
     while True:
         try:
-            return _enhance(network, theta, lr, d, side or max(lr.shape[2:]), error_factor, progress)
+            return _enhance(network, theta, lr, d, side or max(lr.shape[2:]), error_law, progress)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -93,13 +94,13 @@ def filter_reach(d: Degradation, alpha: float, tail: float = TAIL) -> int:
 
 
 def _enhance(
-    network: Network, theta: Params, lr: Images, d: Degradation, tile: int, error_factor: float | None,
+    network: Network, theta: Params, lr: Images, d: Degradation, tile: int, error_law: ErrorLaw | None,
     progress: Callable[[float], None],
 ) -> Layers:  # fmt: skip
     height, width = lr.shape[2:]
     tile += -tile % network.grain
     margin = 0 if tile >= max(height, width) else halo(network, d)
-    result = lr.new_empty((lr.shape[0], lr.shape[1] + (error_factor is not None), height * d.scale, width * d.scale))
+    result = lr.new_empty((lr.shape[0], lr.shape[1] + (error_law is not None), height * d.scale, width * d.scale))
     boxes = list(_boxes(height, width, tile))
     with torch.no_grad():
         for index, (top, bottom, left, right) in enumerate(boxes):
@@ -110,7 +111,7 @@ def _enhance(
                 min(width, right + margin),
             )
             part = lr[:, :, outer[0] : outer[1], outer[2] : outer[3]]
-            larger = _larger(network, theta, part, d, error_factor)
+            larger = _larger(network, theta, part, d, error_law)
             start_row, start_column = (top - outer[0]) * d.scale, (left - outer[2]) * d.scale
             rows, columns = (bottom - top) * d.scale, (right - left) * d.scale
             result[:, :, top * d.scale : bottom * d.scale, left * d.scale : right * d.scale] = larger[
@@ -122,11 +123,11 @@ def _enhance(
     return result
 
 
-def _larger(network: Network, theta: Params, lr: Images, d: Degradation, error_factor: float | None) -> Layers:
-    if error_factor is None:
+def _larger(network: Network, theta: Params, lr: Images, d: Degradation, error_law: ErrorLaw | None) -> Layers:
+    if error_law is None:
         return functional_call(network, theta, (lr, d))
     hr, log_var = network.with_log_var(lr, d, theta)
-    return torch.cat([hr, expected_error(log_var, error_factor)], 1)
+    return torch.cat([hr, expected_error(log_var, error_law)], 1)
 
 
 def _boxes(height: int, width: int, tile: int) -> Iterator[tuple[int, int, int, int]]:

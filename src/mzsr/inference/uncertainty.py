@@ -1,7 +1,9 @@
 """How far a result is likely to be off, pixel by pixel, by a network with a head for the log-variance s.
 
-    E|e| = c e^s          c = 1 after EU, 2 after ESU, or as measured        (`Card.error_factor`)
-    E e² = r (E|e|)²      r = 2 for a Laplace distribution, or as measured   (`Card.squared_error`)
+    e^s ──► E|e| ──► E e²
+
+The two steps are the error law of the model (`Card.error_law`): measured, or what the loss has its optimum at. Between
+two rows of it logarithms lie on a straight line; beyond the first and the last nothing rises or falls any more.
 
 All in 8-bit grey levels. The three colours share one map, the mean of theirs, since their errors go together. It is
 about the result as the network gives it: what shrinking to a scale that is no whole number averages away is left out,
@@ -15,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mzsr.config import Card
+from mzsr.config import Card, ErrorLaw
 from mzsr.errors import InputError
 from mzsr.learning.losses import GREY_LEVELS
 from mzsr.shapes import Images
@@ -23,44 +25,61 @@ from mzsr.shapes import Images
 CENTRAL = math.log(10.0)  # 90 % of a Laplace distribution lie within so many expected absolute errors
 
 
-def error_factor(card: Card, asked: bool | Literal["auto"] = True) -> float | None:
-    """Return c of a model; None where nobody asks, or where it is `auto` and the model does not know.
+def error_law(card: Card, asked: bool | Literal["auto"] = True) -> ErrorLaw | None:
+    """Return the error law of a model; None where nobody asks, or where it is `auto` and the model does not know.
 
     Raises:
         InputError: it is asked for, and the model has no head, or one that no loss has trained.
     """
-    factor = card.error_factor if asked else None
-    if factor is None and asked is True:
+    law = card.told_errors() if asked else None
+    if law is None and asked is True:
         what = "a log-variance head that was never trained" if card.network.log_var else "no log-variance head"
         raise InputError(
             f"model {card.name} has {what} and cannot tell how far it is off; take one trained with --loss eu or esu, "
             "or do not ask for the uncertainty"
         )
-    return factor
+    return law
 
 
-def expected_error(log_var: Images, factor: float) -> Float[Tensor, "b 1 _h _w"]:
-    """Return the mean over the colours of c e^s, in 8-bit grey levels, at most 255.
+def expected_error(log_var: Images, law: ErrorLaw) -> Float[Tensor, "b 1 _h _w"]:
+    """Return E|e|, of the mean of e^s over the colours, in 8-bit grey levels, at most 255.
 
     Args:
         log_var: s, (B, C, H, W).
-        factor: c.
+        law: of the model.
 
-    >>> expected_error(torch.tensor([1.0, 3.0, 999.0]).log().reshape(1, 3, 1, 1)[:, :2], 2.0).item()
+    >>> twice = ((0.01, 0.02, 8e-4), (100.0, 200.0, 8e4))
+    >>> round(expected_error(torch.tensor([1.0, 3.0]).log().reshape(1, 2, 1, 1), twice).item(), 4)
     4.0
     """
-    return (factor * torch.exp(log_var)).clamp(max=GREY_LEVELS).mean(1, keepdim=True)
+    return _between(log_var.logsumexp(1, keepdim=True) - math.log(log_var.shape[1]), law, 0, 1).clamp(max=GREY_LEVELS)
 
 
-def expected_psnr(error: Images, ratio: float) -> float:
-    """Return 10 log10(255² / mean(r (E|e|)²)) in dB: RGB, peak 255, nothing rounded and nothing cut off.
+def expected_psnr(error: Images, law: ErrorLaw) -> float:
+    """Return 10 log10(255² / mean(E e²)) in dB: RGB, peak 255, nothing rounded and nothing cut off.
 
     Args:
         error: E|e|, in 8-bit grey levels.
-        ratio: r.
+        law: of the model.
 
-    >>> round(expected_psnr(torch.full((1, 1, 2, 2), 2.55), 1.0), 4)  # a hundredth of the peak everywhere
-    40.0
+    >>> laplace = ((0.01, 0.01, 2e-4), (100.0, 100.0, 2e4))
+    >>> round(expected_psnr(torch.full((1, 1, 2, 2), 2.55), laplace), 4)  # 40 dB, were the errors all alike
+    36.9897
     """
-    squared = ratio * float(error.double().square().mean())
-    return math.inf if squared == 0 else 10 * math.log10(GREY_LEVELS**2 / squared)
+    return psnr(_between(error.log(), law, 1, 2))
+
+
+def psnr(squared: Images) -> float:
+    """Return 10 log10(255² / mean(e²)) in dB of squared errors in 8-bit grey levels."""
+    mean = float(squared.double().mean())
+    return math.inf if mean == 0 else 10 * math.log10(GREY_LEVELS**2 / mean)
+
+
+def _between(logs: Images, law: ErrorLaw, given: int, wanted: int) -> Images:
+    """Look up one column of a law by the logarithm of another."""
+    rows = torch.tensor(law, dtype=torch.float64).log().to(logs)
+    x, y = rows[:, given].contiguous(), rows[:, wanted]
+    logs = logs.clamp(x[0], x[-1])
+    above = torch.bucketize(logs, x).clamp(1, len(x) - 1)
+    share = (logs - x[above - 1]) / (x[above] - x[above - 1])
+    return (y[above - 1] + share * (y[above] - y[above - 1])).exp()

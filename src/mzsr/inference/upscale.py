@@ -30,7 +30,7 @@ from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
-from mzsr.inference.uncertainty import error_factor, expected_psnr
+from mzsr.inference.uncertainty import error_law, expected_psnr
 from mzsr.learning.checkpoint import ESTIMATOR, find_weights, load_weights, model_at, read_card
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images, Layers, Params
@@ -157,7 +157,7 @@ class Upscaler:
             d, told = _degradation(rgb, whole, kernel, subsample, noise, packed)
             d = d.to(self.device)
         expert = self.at(whole, packed)
-        c = error_factor(expert.card, uncertainty)
+        law = error_law(expert.card, uncertainty)
         generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
         with _timed(seconds, "adapt", progress):
             adapted = adapt(
@@ -168,10 +168,13 @@ class Upscaler:
 
             def larger(lr: Images, d: Degradation) -> Layers:
                 told = (lambda done: None) if x8 else (lambda done: progress("enhance", done))
-                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_factor=c, progress=told)
+                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_law=law, progress=told)
 
             both = ensemble(larger, rgb, d) if x8 else larger(rgb, d)
-            hr, error = both[:, :3].clamp_(0, 1), None if c is None else resized(both[:, 3:], target).clamp(min=0).cpu()
+            hr, error = (
+                both[:, :3].clamp_(0, 1),
+                None if law is None else resized(both[:, 3:], target).clamp(min=0).cpu(),
+            )
             agreement = reprojection_psnr(hr, rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
@@ -182,7 +185,7 @@ class Upscaler:
             replace(picture, pixels=hr, alpha=alpha), picture.pixels, d, told,
             adapted.losses, adapted.kept, agreement, seconds, facts, image,
             None if error is None else error[0, 0].numpy(),
-            None if error is None else expected_psnr(error, expert.card.squared_error),
+            None if error is None or law is None else expected_psnr(error, law),
         )  # fmt: skip
 
     def _facts(
