@@ -4,7 +4,7 @@
 #
 # command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
 # machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13, one process for each
-# hours:   1.5
+# hours:   2
 # score:   README
 set -euo pipefail
 data=${1:?give the folder that holds the sets}
@@ -35,6 +35,10 @@ for condition in "jpeg-80 --jpeg 80" "jpeg-60 --jpeg 60" "noise-5 --noise 5/255"
     bench quality "degraded-${said[0]}" --data "$data/BSD100" --every 5 --kernels g2.0d --methods bicubic,mzsr,mzsr:clean,mzsr:blind \
         --steps 0,1 "${said[@]:1}"
 done
+if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
+    python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out "$out/calibration"
+    cp "$out/calibration/"calibration.{csv,svg} docs/results
+fi
 bench speed speed --limit 90s
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv

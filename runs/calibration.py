@@ -31,7 +31,7 @@ from scipy.stats import spearmanr
 from mzsr.atomic import write_atomically
 from mzsr.benchmark import cells, methods
 from mzsr.benchmark.cells import Case, Cell, Source
-from mzsr.benchmark.rows import write_table
+from mzsr.benchmark.rows import read_table, write_table
 from mzsr.config import ErrorLaw
 from mzsr.inference.adapt import adapt
 from mzsr.inference.tiles import enhance
@@ -118,6 +118,14 @@ def summary(rows: Iterable[Judged]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_rows(path: Path) -> list[Judged]:
+    """Return the rows of a calibration.csv."""
+    return read_table(
+        path, lambda line: Judged(*(line[name] if made is str else float(line[name]) for name, made in
+                                    Judged.__annotations__.items())), "calibrations", "runs/calibration.py"
+    )  # fmt: skip
+
+
 def fitted(pictures: list[np.ndarray]) -> ErrorLaw:
     """Return the error law by which expected and true errors agree, over all pictures together.
 
@@ -171,7 +179,7 @@ def binned(expected: Images, error: Images) -> np.ndarray:
     return np.stack([np.bincount(place, each, minlength=len(EDGES) + 1) for each in (None, values, true, squared)])
 
 
-def read(folder: Path, every: int) -> list[Source]:
+def read_set(folder: Path, every: int) -> list[Source]:
     """Return the pictures of a folder, and say which of them cannot be read."""
     sources, problems = cells.read_set(folder, every)
     for problem in problems:
@@ -195,7 +203,7 @@ def main() -> None:
     rows: list[Judged] = []
     pictures: list[np.ndarray] = []
     sums = {key: np.zeros((4, len(EDGES) + 1)) for key in itertools.product(KERNELS, CONDITIONS)}
-    for source in itertools.chain.from_iterable(read(folder, arguments.every) for folder in arguments.data):
+    for source in itertools.chain.from_iterable(read_set(folder, arguments.every) for folder in arguments.data):
         for known, condition in sums:
             case = cells.make(source, Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition]))
             expert = upscaler.at(arguments.scale, case.degradation.jpeg)

@@ -11,6 +11,7 @@ score:   none of its own; `bash runs/bench.sh DATA` measures
 from collections.abc import Iterable
 from pathlib import Path
 
+import calibration
 from publish import means
 
 from mzsr.benchmark import tables, timings
@@ -58,6 +59,11 @@ def x8_table() -> str:
     return "\n".join(line for line in tables.quality(rows_of("x8")).splitlines() if "*published*" not in line)
 
 
+def calibration_table() -> str:
+    """Return how true the map of doubt is."""
+    return calibration.summary(calibration.read_rows(RESULTS / "calibration.csv")).rstrip()
+
+
 def zssr_table() -> str:
     """Return ZSSR beside what is published of it."""
     return tables.quality(rows_of("zssr"))
@@ -98,6 +104,7 @@ TABLES = {
     "harm": harm_table,
     "degraded": degraded_table,
     "x8": x8_table,
+    "calibration": calibration_table,
     "zssr": zssr_table,
     "speed": speed_table,
 }

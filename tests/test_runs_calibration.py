@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mzsr.benchmark.rows import write_table
 from mzsr.inference.uncertainty import expected_error
 
 LAPLACE = ((1e-3, 1e-3, 2e-6), (1e3, 1e3, 2e6))
@@ -92,6 +93,12 @@ def test_the_bins_lose_nothing(script: ModuleType, expected: Tensor) -> None:
 def test_the_summary_counts_what_lies_within_a_decibel(script: ModuleType) -> None:
     rows = [script.Judged("S", "p", "known", "clean", 0.5, 0.9, 3.0, 3.0, 30.0, 30.0 + off) for off in (-0.9, 0, 1.5)]
     assert "| S | known | clean | 3 | 0.50 | 90 % | +0.20 | 67 % |" in script.summary(rows)
+
+
+def test_rows_come_back_from_their_file(script: ModuleType, tmp_path: Path) -> None:
+    rows = [script.Judged("S", "p.png", "known", "clean", 0.5, 0.875, 3.0, 3.0, 30.0, 30.25)]
+    write_table(tmp_path / "c.csv", script.Judged._fields, rows)
+    assert script.read_rows(tmp_path / "c.csv") == rows
 
 
 def test_one_command_measures_and_one_fits(
