@@ -36,8 +36,7 @@ for condition in "jpeg-80 --jpeg 80" "jpeg-60 --jpeg 60" "noise-5 --noise 5/255"
         --steps 0,1 "${said[@]:1}"
 done
 if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
-    python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out "$out/calibration"
-    cp "$out/calibration/"calibration.{csv,svg} docs/results
+    python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out docs/results
 fi
 bench speed speed --limit 90s
 if [ ${#only[@]} -eq 0 ]; then

