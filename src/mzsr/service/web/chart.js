@@ -12,14 +12,13 @@ function mark(kind, attributes, text = "") {
 
 /** Draw values after 0, 1, … steps; `name` is what it shows, in one sentence. */
 export function curve(values, name) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const margin = 0.1 * (high - low) || 0.1 * high || 1;
+  const high = Math.max(...values) || 1;
   const across = (step) => (WIDE * step) / (values.length - 1);
-  const down = (value) => (TALL * (high + margin - value)) / (high - low + 2 * margin);
+  const down = (value) => TALL * (1 - value / high); // from zero, so that little looks like little
   const svg = mark("svg", { viewBox: `-56 -8 ${WIDE + 72} ${TALL + 48}`, role: "img", "aria-label": name, class: "curve" });
-  for (const value of new Set([high, low])) {
+  for (const value of [high, 0]) {
     svg.append(mark("line", { x1: 0, x2: WIDE, y1: down(value), y2: down(value) }));
-    svg.append(mark("text", { x: -8, y: down(value) + 4, "text-anchor": "end" }, value.toPrecision(3)));
+    svg.append(mark("text", { x: -8, y: down(value) + 4, "text-anchor": "end" }, value ? value.toPrecision(2) : "0"));
   }
   svg.append(mark("polyline", { points: values.map((value, step) => `${across(step)},${down(value)}`).join(" ") }));
   values.forEach((value, step) => {

@@ -77,11 +77,13 @@ function practice({ losses, steps_kept: kept }) {
     section.append(paragraph("None: the network was used as it had been trained."));
     return section;
   }
-  const rounds = kept === 1 ? "one round" : `${kept} rounds`;
+  const rounds = kept === 1 ? "One round" : `${kept} rounds`;
   const gain = Math.round(100 * (1 - known[kept] / known[0]));
-  const brought = kept === 0 ? "brought nothing, so none of it was kept" : gain < 1 ? `was kept for ${rounds}, and brought less than 1 %` : `was kept for ${rounds}: the error fell by ${gain} %`;
+  const brought = kept === 0
+    ? "Practice did not help this time, so nothing of it was kept."
+    : `${rounds} of practice lowered the error by ${gain < 1 ? "less than 1 %: the network knew pictures like yours already" : `${gain} %`}.`;
   section.append(
-    paragraph(`Practice ${brought}.`),
+    paragraph(brought),
     curve(known, `Error after each round: from ${known[0].toPrecision(3)} to ${known.at(-1).toPrecision(3)}`),
     paragraph("mzsr made your picture smaller once more, in the same way, and practised turning that back into the one you gave. Lower is better. It learns from nothing but your picture.", "quiet"));
   return section;

@@ -4,10 +4,10 @@ import { byId } from "./dom.js";
 
 const [panel, spot] = ["loupe", "spot"].map(byId);
 const panes = [["loupe-before", "before"], ["loupe-after", "after"]].map((ids) => ids.map(byId));
-const SIDE = 144; // CSS pixels of a pane
 const TIMES = 4; // as large as the picture in the frame, at the least 4 CSS pixels for one of its own
 
-let aimed = null; // [column, row] in picture pixels; null is the middle of what is seen
+let aimed = null; // [column, row] in picture pixels; null is a place that the divider's handle leaves free
+let seen = [0, 0]; // the middle of what was drawn
 
 export const on = () => !panel.hidden;
 
@@ -20,30 +20,32 @@ export function aim(column, row) {
   aimed = [column, row];
 }
 
-export function nudge(columns, rows) {
-  if (aimed) aimed = [aimed[0] + columns, aimed[1] + rows];
-}
-
 /** Draw what lies under the spot; given where the picture lies in the frame. */
 export function draw({ x, y, scale, clientWidth, clientHeight, width, height }) {
   if (!on()) return;
   const magnified = Math.max(TIMES * scale, 4);
-  const side = SIDE / magnified; // picture pixels seen
-  const centre = aimed ?? [(clientWidth / 2 - x) / scale, (clientHeight / 2 - y) / scale];
-  const clamp = (value, size) => Math.min(Math.max(value, Math.min(side / 2, size / 2)), Math.max(size - side / 2, size / 2));
-  const [column, row] = [clamp(centre[0], width), clamp(centre[1], height)];
-  if (aimed) aimed = [column, row];
+  const { clientWidth: across, clientHeight: down } = panes[0][0];
+  const [wide, tall] = [across / magnified, down / magnified]; // picture pixels seen
+  const [column, row] = aimed ?? [(clientWidth / 2 - x) / scale, (clientHeight / 4 - y) / scale];
+  const [left, top] = [within(column - wide / 2, width - wide), within(row - tall / 2, height - tall)];
+  seen = [left + wide / 2, top + tall / 2];
   for (const [canvas, picture] of panes) {
-    const dense = Math.round(SIDE * (window.devicePixelRatio || 1));
-    if (canvas.width !== dense) canvas.width = canvas.height = dense;
+    const density = window.devicePixelRatio || 1;
+    canvas.width = Math.round(across * density);
+    canvas.height = Math.round(down * density);
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = false;
     const shrunk = picture.naturalWidth / width; // very large results are shown smaller than they are
-    context.clearRect(0, 0, dense, dense);
-    context.drawImage(picture, (column - side / 2) * shrunk, (row - side / 2) * shrunk, side * shrunk, side * shrunk, 0, 0, dense, dense);
+    context.drawImage(picture, ...[left, top, wide, tall].map((value) => value * shrunk), 0, 0, canvas.width, canvas.height);
   }
-  const top = y + row * scale;
-  spot.style.width = spot.style.height = `${side * scale}px`;
-  spot.style.transform = `translate(${x + (column - side / 2) * scale}px, ${top - (side * scale) / 2}px)`;
-  panel.classList.toggle("above", top > clientHeight / 2);
+  spot.style.width = `${wide * scale}px`;
+  spot.style.height = `${tall * scale}px`;
+  spot.style.transform = `translate(${x + left * scale}px, ${y + top * scale}px)`;
 }
+
+/** Aim elsewhere, so many picture pixels away. */
+export function nudge(columns, rows) {
+  aimed = [seen[0] + columns, seen[1] + rows];
+}
+
+const within = (offset, room) => (room < 0 ? room / 2 : Math.min(Math.max(offset, 0), room));

@@ -8,10 +8,13 @@ import * as loupe from "./loupe.js";
 
 const [viewer, frame, plane, before, after, doubt] = ["viewer", "frame", "plane", "before", "after", "doubt"].map(byId);
 const [slider, divider, knob] = ["slider", "divider", "knob"].map(byId);
+const [plain, ours] = frame.querySelectorAll(".side");
 const presets = [...document.querySelectorAll("[data-zoom]")];
 const LARGEST = 16; // screen pixels for a picture pixel
 const STEP = 1.25; // of a zoom by key, button or notch of the wheel
 const PAN = 60; // CSS pixels that an arrow key moves the picture
+const NUDGE = 16; // CSS pixels that it moves the loupe
+const LABEL = 10; // CSS pixels from a label to the picture's edge
 
 let [width, height] = [1, 1]; // of the result
 let [scale, x, y] = [1, 0, 0]; // CSS pixels for a picture pixel; where its upper left corner lies in the frame
@@ -85,6 +88,8 @@ function render() {
   const cut = left + (slider.value / 100) * (right - left);
   before.style.clipPath = `inset(0 ${width - (cut - round(x)) / scale}px 0 0)`;
   divider.style.left = `${cut}px`;
+  plain.style.left = `${left + LABEL}px`;
+  ours.style.right = `${clientWidth - right + LABEL}px`;
   slider.setAttribute("aria-valuetext", `${Math.round(slider.value)} % plain enlargement`);
   frame.classList.toggle("pans", pans());
   const percent = 100 * scale * density();
@@ -194,8 +199,8 @@ viewer.addEventListener("keydown", (event) => {
 });
 
 function move(dx, dy) {
-  if (loupe.on()) loupe.nudge(-dx * 4, -dy * 4);
-  pan(PAN * dx, PAN * dy);
+  if (loupe.on()) loupe.nudge((-NUDGE * dx) / scale, (-NUDGE * dy) / scale);
+  pan(...(loupe.on() ? [0, 0] : [PAN * dx, PAN * dy]));
 }
 
 slider.addEventListener("input", render);
