@@ -12,7 +12,8 @@ import pytest
 
 FLAGS = (
     "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-    "disable-component-update disable-sync force-device-scale-factor=1"
+    "disable-component-update disable-sync force-device-scale-factor=1 "
+    "blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"  # a mouse
 ).split()
 
 

@@ -93,6 +93,8 @@ def run(data: Path, id: str, model: str, device: str, max_pixels: int, keep: flo
     finally:
         shutil.rmtree(part, ignore_errors=True)
     record = {"input": job.name, "output": name, "version": __version__, **result.record()}
+    if result.uncertainty is not None:
+        record["error_ticks"] = error_map.ticks(error_map.top(result.uncertainty))  # of the colours of its view
     if not store.done(id, name, record, present.result_lines(result), keep):
         raise Stopped
 

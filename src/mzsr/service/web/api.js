@@ -12,11 +12,14 @@ export class Refusal extends Error {
 const SILENT = "The server does not answer. Check that it is running and that you are connected.";
 const FINAL = new Set(["done", "failed", "cancelled", "interrupted"]);
 
+/** The server's words begin small, as those of a command line do; names of files stay as they are. */
+export const sentence = (words) => (/^[a-z]+[ ,;:]/.test(words) ? words[0].toUpperCase() + words.slice(1) : words).replace(/[^.!?]$/, "$&.");
+
 function refusal(status, text, retryAfter) {
   let words = `The server answered ${status}, and no reason.`;
   try {
     const detail = JSON.parse(text).detail;
-    if (typeof detail === "string") words = detail;
+    if (typeof detail === "string") words = sentence(detail);
   } catch { /* not JSON: a proxy in between, whose page is no sentence */ }
   return new Refusal(status, words, retryAfter === null ? null : Math.max(1, Number(retryAfter) || 5));
 }

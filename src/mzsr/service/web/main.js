@@ -116,7 +116,7 @@ async function finish(job, signal) {
   const done = await api.follow(job, tell, progress.silent, signal);
   if (done.state === "done") return reveal(done);
   if (done.state === "cancelled") return become("chosen");
-  throw new api.Refusal(422, done.error ?? "The work was interrupted. Try again.");
+  throw new api.Refusal(422, api.sentence(done.error ?? "the work was interrupted; try again"));
 }
 
 // A picture that the browser could not read: the server's thumbnail, once there is one.

@@ -3,7 +3,7 @@
 // Units: picture pixels (of the result) on the plane, CSS pixels in the frame. The divider stands still in the frame
 // while the plane moves below it. All changes end in render().
 
-import { byId } from "./dom.js";
+import { byId, element } from "./dom.js";
 import * as loupe from "./loupe.js";
 
 const [viewer, frame, plane, before, after, doubt] = ["viewer", "frame", "plane", "before", "after", "doubt"].map(byId);
@@ -32,6 +32,7 @@ export async function show(job) {
   after.src = view;
   before.src = bicubic;
   byId("toggle-doubt").hidden = !uncertainty;
+  byId("ticks").replaceChildren(...(job.record.error_ticks ?? []).map((tick) => element("span", { textContent: tick })));
   if (uncertainty) doubt.src = uncertainty;
   else doubt.removeAttribute("src");
   unsure(false);

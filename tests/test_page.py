@@ -1,0 +1,630 @@
+"""The page in a real browser, before a real server with a real worker: all that a person does there, in their order.
+
+MZSR_SHOTS names a folder for what the page looked like. With `-m slow`, the tour of docs/page.md is taken with the
+shipped weights, and its pictures are written there: `MZSR_SHOTS=docs/page pytest tests/test_page.py -m slow`.
+"""
+
+import base64
+import io
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Browser, chromium
+from PIL import Image
+
+for _package in ("fastapi", "uvicorn", "pebble", "prometheus_client", "python_multipart"):
+    pytest.importorskip(_package, reason="needs the extra serve")
+
+import uvicorn
+
+from mzsr.service.api import WEB, create
+from mzsr.service.settings import Settings
+
+SHOTS = os.environ.get("MZSR_SHOTS")
+PHONE, SMALL_PHONE, DESK = (360, 740), (320, 640), (1280, 900)
+
+
+@contextmanager
+def served(settings: Settings, **options: Any) -> Iterator[Any]:
+    """Serve in a thread; yields the app, whose `state.address` is where it listens."""
+    app = create(settings, **options)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        app.state.address = f"http://127.0.0.1:{door.getsockname()[1]}/"
+        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_level="warning", timeout_graceful_shutdown=2))
+        thread = threading.Thread(target=server.run, args=([door],))
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.02)
+            yield app
+        finally:
+            app.state.server.closing = True  # ends event streams
+            server.should_exit = True
+            thread.join()
+
+
+class NobodyWorks:
+    """A pool without workers: whatever comes waits until it is cancelled."""
+
+    def __init__(self, settings: Settings, store: Any, models: dict[str, str], **_: Any):
+        self.settings, self.store = settings, store
+
+    def look(self, folder: Path, kernel: str | None) -> dict[str, Any]:
+        with Image.open(folder / "input") as image:
+            return {"width": image.width, "height": image.height, "bytes": 1, "format": str(image.format)}
+
+    def cancel(self, id: str) -> bool:
+        return self.store.end(id, "cancelled", None, self.settings.keep, before=("queued",))
+
+    def thumbnail(self, folder: Path) -> None: ...
+    def fill(self) -> None: ...
+    def keep_alive(self) -> None: ...
+    def stop(self, grace: float) -> None: ...
+
+
+@dataclass
+class Page:
+    """The page in a browser, and what people do on it."""
+
+    browser: Browser
+    address: str
+    shots: Path
+
+    def open(self, anchor: str = "") -> None:
+        """Come for the first time: nothing is remembered."""
+        self.browser.driver.get(self.address + "health")
+        self.browser.run("sessionStorage.clear()")
+        self.browser.driver.get(self.address + anchor)
+        self.until("document.querySelectorAll('#examples li').length > 0")
+
+    def until(self, script: str) -> None:
+        """Wait until an expression of JavaScript is true; a minute is enough for any machine."""
+        end = time.monotonic() + 60
+        while not self.browser.run(f"return Boolean({script})"):
+            if time.monotonic() > end:
+                self.shot("stuck")
+                raise AssertionError(f"never came true: {script}; the page says: {self.text('main')}")
+            time.sleep(0.02)
+
+    def until_state(self, state: str) -> None:
+        self.until(f"document.querySelector('#main').dataset.state === '{state}'")
+
+    def text(self, selector: str) -> str:
+        return self.browser.find(selector).text
+
+    def click(self, selector: str) -> None:
+        self.browser.run("arguments[0].scrollIntoView({block: 'center'})", self.browser.find(selector))
+        self.browser.find(selector).click()
+
+    def choose(self, path: Path) -> None:
+        self.browser.find("#file").send_keys(str(path))
+
+    def shot(self, name: str) -> Image.Image:
+        """Keep what the whole page looks like."""
+        made = self.browser.tell("Page.captureScreenshot", captureBeyondViewport=True)
+        image = Image.open(io.BytesIO(base64.b64decode(made["data"]))).convert("RGB")
+        image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(self.shots / f"{name}.png", optimize=True)
+        return image
+
+    def red(self) -> int:
+        """Return how many pixels of the frame's width are red, the colour that `paint` gave to the plain picture."""
+        image = np.asarray(Image.open(io.BytesIO(self.browser.find("#frame").screenshot_as_png)).convert("RGB"))
+        return int((image[-20] == (255, 0, 0)).all(axis=1).sum())
+
+    def paint(self) -> None:
+        """Make the plain picture red and the result blue, so that it can be told which is seen where."""
+        self.browser.run(
+            """
+            for (const [id, colour] of [["before", "#f00"], ["after", "#00f"]]) {
+              const canvas = Object.assign(document.createElement("canvas"), {width: 450, height: 300});
+              const context = canvas.getContext("2d");
+              context.fillStyle = colour;
+              context.fillRect(0, 0, 450, 300);
+              document.getElementById(id).src = canvas.toDataURL();
+            }
+            """
+        )
+        self.until("[...document.querySelectorAll('#before, #after')].every((image) => image.complete)")
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory) -> Path:
+    folder = Path(SHOTS) if SHOTS else tmp_path_factory.mktemp("shots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, browser, doubting_weights) -> Iterator[str]:
+    settings = Settings(tmp_path_factory.mktemp("served"), models=(str(doubting_weights),), max_pixels=60_000)
+    with served(settings) as app:
+        yield app.state.address
+
+
+@pytest.fixture
+def page(browser, address, shots) -> Iterator[Page]:
+    browser.screen(*DESK)
+    browser.tell("Network.enable")
+    browser.complaints()
+    yield Page(browser, address, shots)
+    said = [entry["message"] for entry in browser.complaints() if entry["source"] != "network"]
+    assert said == [], "the console must stay empty"
+
+
+@pytest.fixture(scope="module")
+def finished(browser, address, shots) -> str:
+    """Return the anchor of a job that is done: the noisy cat, 225 x 150 → 450 x 300."""
+    page = Page(browser, address, shots)
+    browser.screen(*DESK)
+    page.open()
+    page.click("#examples li:nth-child(3) button")
+    page.until_state("done")
+    return browser.run("return location.hash")
+
+
+@pytest.fixture
+def done(page, finished) -> Page:
+    """Return the page with that job on it."""
+    page.open(finished)
+    page.until_state("done")
+    page.until("document.querySelector('#before').complete && document.querySelector('#after').naturalWidth > 0")
+    return page
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory) -> Path:
+    """Return a small JPEG, 90 x 60, that names its photographer."""
+    path = tmp_path_factory.mktemp("mine") / "holiday & <b>.jpg"
+    exif = Image.Exif()
+    exif[0x013B] = "Ansel"
+    with Image.open(WEB / "examples" / "coffee.png") as picture:
+        picture.convert("RGB").crop((90, 60, 180, 120)).save(path, exif=exif, quality=90)
+    return path
+
+
+def test_a_picture_is_chosen_seen_sent_watched_and_downloaded(page, photograph):
+    from selenium.webdriver import Keys
+
+    page.open()
+    page.shot("empty")
+    assert page.text("h1") == "Make a small picture larger"
+    page.choose(photograph)
+    page.until("performance.getEntriesByName('choice to thumbnail').length")
+    page.until_state("chosen")
+    assert page.browser.run("return document.querySelector('#preview-picture').naturalWidth") == 90
+    assert page.text("#preview-name") == photograph.name
+    assert page.text("#becomes") == "90 × 60 pixels become 180 × 120."
+    page.click("[name=scale][value='3']")
+    assert page.text("#becomes") == "90 × 60 pixels become 270 × 180."
+    page.shot("chosen")
+    page.browser.run(
+        """
+        window.heard = [];
+        const told = document.querySelector("#told");
+        new MutationObserver(() => heard.push(told.textContent)).observe(told, {childList: true});
+        """
+    )
+    page.click("[name=scale][value='2']")
+    page.browser.find("#start").send_keys(Keys.ENTER)
+    page.until_state("done")
+    heard = page.browser.run("return heard")
+    assert heard[0] == "Sending your picture …"
+    assert len(heard) == len(set(heard)), "screen readers are told every stage once"
+    assert page.text("#outcome-title") == "180 × 120 pixels"
+    assert page.browser.run("return document.activeElement.id") == "outcome-title"
+    encoded = page.browser.driver.execute_async_script(
+        """
+        const done = arguments[0];
+        fetch(document.querySelector("#download").href).then(async (response) => {
+          const bytes = new Uint8Array(await response.arrayBuffer());
+          done([response.headers.get("Content-Disposition"), btoa(String.fromCharCode(...bytes))]);
+        });
+        """
+    )
+    assert encoded[0].startswith("attachment")
+    assert "_x2.jpg" in encoded[0]
+    result = Image.open(io.BytesIO(base64.b64decode(encoded[1])))
+    assert (result.size, result.format, result.getexif()[0x013B]) == ((180, 120), "JPEG", "Ansel")
+    assert page.text("#visit li strong") == photograph.name
+    assert {re.sub(r"^(\w+:).*", r"\1", url) for url in page.browser.requests()} <= {"http:", "blob:", "data:"}
+
+
+def test_nothing_is_asked_of_anybody_else(done):
+    urls = [url for url in done.browser.requests() if not url.startswith(("blob:", "data:"))]
+    assert urls
+    assert all(url.startswith(done.address) for url in urls)
+
+
+def test_a_result_is_explained_in_plain_words(done):
+    page = done
+    page.shot("done")
+    assert page.text("#findings h2") == "What your picture went through"
+    words = page.text("#findings")
+    for part in ("Blur", "A point of light was spread over about", "Grain", "of 255 grey levels. It was taken away."):
+        assert part in words
+    assert "expected PSNR" in words
+    losses = page.browser.run(
+        "return [...document.querySelectorAll('.curve circle')].map((c) => Number(c.getAttribute('cy')))"
+    )
+    assert len(losses) == 2, "the error before and after one step"
+    assert page.browser.find(".curve").accessible_name.startswith("Error after each round: from ")
+    assert page.browser.run("return document.querySelector('.beside img').naturalWidth") > 100
+    report = page.browser.find("#report")
+    assert (report.get_attribute("target"), report.get_attribute("rel")) == ("_blank", "noopener")
+
+
+def test_the_divider_follows_keys_mouse_and_finger(done):
+    from selenium.webdriver import ActionChains, Keys
+
+    page, browser = done, done.browser
+    page.paint()
+    slider, frame = browser.find("#slider"), browser.find("#frame")
+    assert (slider.aria_role, slider.accessible_name.split(":")[0]) == ("slider", "Divider")
+    near = pytest.approx(225, abs=4)
+    assert page.red() == near, "450 pixels of picture at 100 %, half of them plain"
+    slider.send_keys(Keys.ARROW_RIGHT * 20)
+    assert page.red() == pytest.approx(315, abs=4)
+    assert slider.get_attribute("aria-valuetext") == "70 % plain enlargement"
+    slider.send_keys(Keys.HOME)
+    assert page.red() == 0
+    slider.send_keys(Keys.END)
+    assert page.red() == pytest.approx(450, abs=2)
+    mouse = ActionChains(browser.driver, duration=50)
+    mouse.move_to_element_with_offset(frame, 0, 0).click_and_hold().move_by_offset(-100, 40).release().perform()
+    assert page.red() == pytest.approx(125, abs=4)
+    browser.screen(*PHONE, touch=True)
+    page.until("document.querySelector('#frame').clientWidth < 340")
+    box = frame.rect
+    browser.run("document.querySelector('#frame').scrollIntoView({block: 'start'})")
+    top = browser.run("return document.querySelector('#frame').getBoundingClientRect().top") + 150
+    browser.swipe(((box["x"] + 50, top), (box["x"] + 250, top)))
+    assert page.red() == pytest.approx(250, abs=6)
+
+
+def test_the_picture_is_zoomed_and_moved(done):
+    from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    page, browser = done, done.browser
+    frame, slider = browser.find("#frame"), browser.find("#slider")
+
+    def lies() -> list[float]:
+        """Return left, top and width of the picture within the frame."""
+        return browser.run(
+            """
+            const [frame, plane] = ["frame", "plane"].map((id) => document.getElementById(id).getBoundingClientRect());
+            return [plane.left - frame.left, plane.top - frame.top, plane.width];
+            """
+        )
+
+    def wheel(notches: int, x: int = 0, y: int = 0) -> None:
+        origin = ScrollOrigin.from_element(frame, x, y)
+        ActionChains(browser.driver, duration=0).scroll_from_origin(origin, 0, 100 * notches).perform()
+
+    assert lies()[2] == 450
+    wheel(-1)
+    assert lies()[2] == 450, "an untouched picture lets the page scroll"
+    browser.run("window.scrollTo(0, 0)")
+    slider.send_keys("2")
+    assert (lies()[2], page.text("#zoom")) == (900, "200 %")
+    browser.run("arguments[0].focus()", slider)
+    left, top, width = lies()
+    wheel(-1, 100, 50)
+    after = lies()
+    centre = frame.size["width"] / 2 + 100, frame.size["height"] / 2 + 50
+    assert after[2] == pytest.approx(1.25 * width, rel=1e-3)
+    for axis in (0, 1):  # what lay under the pointer lies there still
+        assert (centre[axis] - after[axis]) / after[2] == pytest.approx(
+            (centre[axis] - (left, top)[axis]) / width, abs=0.003
+        )
+    ActionChains(browser.driver, duration=50).move_to_element_with_offset(
+        frame, -60, 60
+    ).click_and_hold().move_by_offset(-40, -30).release().perform()
+    assert lies()[:2] == pytest.approx([after[0] - 40, after[1] - 30], abs=1.5)
+    slider.send_keys(Keys.SHIFT + Keys.ARROW_LEFT)
+    assert lies()[0] == pytest.approx(after[0] + 20, abs=1.5)
+    slider.send_keys("0")
+    assert lies()[2] == 450
+    page.click("#larger")
+    assert page.text("#zoom") == "125 %"
+    page.click("[data-zoom='1']")
+    assert browser.find("[data-zoom='1']").get_attribute("aria-pressed") == "true"
+    browser.screen(*PHONE, touch=True)
+    browser.run("scrollTo(0, 0); document.querySelector('[data-zoom=\"1\"]').click()")
+    box = browser.run("const b = document.querySelector('#frame').getBoundingClientRect(); return [b.left, b.top]")
+    x, y = box[0] + 160, box[1] + 150
+    browser.swipe(((x - 20, y), (x - 60, y)), ((x + 20, y), (x + 60, y)))
+    assert lies()[2] == pytest.approx(3 * 450, rel=0.1), "two fingers, three times as far apart"
+
+
+def test_the_loupe_shows_one_spot_of_both(done):
+    from selenium.webdriver import ActionChains, Keys
+
+    page, browser = done, done.browser
+    page.paint()
+
+    def colours() -> list[list[int]]:
+        return browser.run(
+            "return ['loupe-before', 'loupe-after'].map((id) => [...document.getElementById(id).getContext('2d').getImageData(40, 40, 1, 1).data])"
+        )
+
+    def spot() -> tuple[float, float]:
+        rect = browser.run("return document.querySelector('#spot').getBoundingClientRect().toJSON()")
+        return rect["left"] + rect["width"] / 2, rect["top"] + rect["height"] / 2
+
+    browser.find("#slider").send_keys("l")
+    assert browser.find("#toggle-loupe").get_attribute("aria-pressed") == "true"
+    assert colours() == [[255, 0, 0, 255], [0, 0, 255, 255]]
+    before = spot()
+    browser.find("#slider").send_keys(Keys.SHIFT + Keys.ARROW_RIGHT * 3)
+    assert spot() == pytest.approx((before[0] + 48, before[1]), abs=2)
+    frame = browser.find("#frame")
+    ActionChains(browser.driver, duration=50).move_to_element_with_offset(frame, 30, 40).perform()
+    box = browser.run("return document.querySelector('#frame').getBoundingClientRect().toJSON()")
+    assert spot() == pytest.approx((box["left"] + box["width"] / 2 + 30, box["top"] + box["height"] / 2 + 40), abs=2)
+    page.shot("loupe")
+
+
+def test_the_map_of_doubt_lies_over_the_result_alone(done):
+    page, browser = done, done.browser
+    assert not browser.find("#doubt").is_displayed()
+    page.click("#toggle-doubt")
+    page.until("document.querySelector('#doubt').naturalWidth === 450")
+    page.shot("doubt")
+    image = Image.open(io.BytesIO(browser.find("#frame").screenshot_as_png)).convert("RGB")
+    page.click("#toggle-doubt")
+    plain = Image.open(io.BytesIO(browser.find("#frame").screenshot_as_png)).convert("RGB")
+    changed = np.abs(np.asarray(image, int) - np.asarray(plain, int)).max(axis=2) > 20
+    width = changed.shape[1]
+    assert changed[60:, width // 2 + 20 : width // 2 + 200].mean() > 0.5
+    assert not changed[:, : width // 2 - 25].any()
+    page.click("#toggle-doubt")
+    ticks = [tick.text for tick in browser.driver.find_elements("css selector", "#ticks span")]
+    assert ticks[0] == "0"
+    assert ticks[-1].endswith(" or more")
+
+
+def test_a_blur_that_is_drawn_is_the_one_that_is_used(page, photograph):
+    from selenium.webdriver import Keys
+
+    page.open()
+    page.choose(photograph)
+    page.until_state("chosen")
+    page.click("#past summary")
+    page.click("[name=kernel][value=drawn]")
+    for name, keys in (
+        ("along", Keys.ARROW_RIGHT * 12),
+        ("across", Keys.ARROW_LEFT * 10),
+        ("angle", Keys.ARROW_RIGHT * 30),
+    ):
+        page.browser.find(f"#{name}").send_keys(keys)
+    shown = [page.text(f"#{name}-value") for name in ("along", "across", "angle")]
+    assert shown == ["2.00 px", "0.90 px", "30°"]
+    assert "turned 30 degrees" in page.browser.find("#kernel").accessible_name
+    page.shot("kernel")
+    drawn = np.array(
+        page.browser.run(
+            """
+        const canvas = document.querySelector("#kernel"), cell = canvas.width / 21;
+        const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return Array.from({length: 441}, (_, i) => data[4 * (Math.floor((Math.floor(i / 21) + .5) * cell) * canvas.width + Math.floor((i % 21 + .5) * cell))]);
+        """
+        ),
+        float,
+    ).reshape(21, 21)
+    row, column = np.indices((21, 21)) - 10
+    covariance = [float((drawn * a * b).sum() / drawn.sum()) for a, b in ((row, row), (row, column), (column, column))]
+    page.click("[name=grain][value=known]")
+    page.browser.find("#noise").send_keys(Keys.ARROW_LEFT * 2)
+    page.click("#jpeg")
+    page.click("[name=mode][value=fast]")
+    page.click("#start")
+    page.until_state("done")
+    job = page.browser.driver.execute_async_script(
+        "fetch('/api/jobs/' + location.hash.slice(1)).then((r) => r.json()).then(arguments[0])"
+    )
+    used = job["record"]["degradation"]
+    flat = [value for line in used["covariance_px2"] for value in line]
+    np.testing.assert_allclose([flat[0], flat[1], flat[3]], covariance, atol=0.06)
+    assert (used["kernel"], used["noise"], used["jpeg"]) == ("given", pytest.approx(4 / 255, abs=1e-6), None)
+    assert job["record"]["steps"] == 0
+    assert "as it had been trained" in page.text("#findings")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("notes.txt", b"hello", "notes.txt is no kind of picture that can be read."),
+        ("empty.png", b"", "empty.png is empty."),
+        ("broken.png", b"no picture at all", "no picture"),
+        ("large.png", None, "has 300 x 200 pixels, 0.1 million; the limit here is 0.06 million"),
+    ],
+)
+def test_what_is_refused_is_said_and_another_picture_may_come(page, photograph, tmp_path, name, content, words):
+    (tmp_path / name).write_bytes((WEB / "examples" / "coffee.png").read_bytes() if content is None else content)
+    page.open()
+    page.choose(tmp_path / name)
+    if content != b"" and not name.endswith("txt"):
+        page.until_state("chosen")
+        page.click("#start")
+    page.until("!document.querySelector('#refusal').hidden")
+    assert words in page.text("#refusal-words")
+    assert page.browser.find("#refusal").aria_role == "alert"
+    page.shot(f"refused-{name.partition('.')[0]}")
+    page.choose(photograph)
+    page.until("document.querySelector('#refusal').hidden")
+    assert page.text("#preview-name") == photograph.name
+
+
+def test_a_server_that_is_gone_is_tried_again(page, photograph):
+    page.open()
+    page.choose(photograph)
+    page.until_state("chosen")
+    page.browser.tell("Network.setBlockedURLs", urls=["*/api/jobs*"])
+    page.click("#start")
+    page.until("!document.querySelector('#refusal').hidden")
+    assert page.text("#refusal-words").startswith("The server does not answer.")
+    page.browser.tell("Network.setBlockedURLs", urls=[])
+    page.click("#refusal-retry")
+    page.until_state("done")
+
+
+def test_this_visit_is_remembered_until_it_is_deleted(page, finished):
+    page.open(finished)
+    page.until_state("done")
+    page.browser.driver.refresh()
+    page.until_state("done")
+    assert page.text("#outcome-title") == "450 × 300 pixels", "the address leads back to it"
+    page.browser.driver.get(page.address + "health")
+    page.browser.driver.get(page.address)
+    page.until("document.querySelectorAll('#visit li').length === 1")
+    page.click("#visit .card")
+    page.until_state("done")
+    # One that can be spared: the same once more, opened from the server's copy
+    page.click("[name=mode][value=fast]")
+    page.click("#start")
+    page.until("document.querySelectorAll('#visit li').length === 2")
+    page.until_state("done")
+    spared = page.browser.run("return location.hash.slice(1)")
+    page.click("#visit li:first-child .plain")
+    page.until_state("empty")
+    page.until("document.querySelectorAll('#visit li').length === 1")
+    page.browser.run(f"location.hash = '{spared}'")
+    page.browser.driver.refresh()
+    page.until("!document.querySelector('#refusal').hidden")
+    assert "is no longer here" in page.text("#refusal-words")
+
+
+def test_a_queue_a_full_one_and_a_change_of_mind(browser, shots, tmp_path, photograph, doubting_weights):
+    settings = Settings(tmp_path, models=(str(doubting_weights),), queue=1)
+    with served(settings, make_pool=NobodyWorks) as app:
+        app.state.server.store.usual_seconds = lambda: 2.0  # so much for Retry-After
+        page = Page(browser, app.state.address, shots)
+        page.open()
+        page.click("#examples li:nth-child(1) button")
+        page.until("document.querySelector('#told').textContent.startsWith('Waiting')")
+        assert page.text("#told") == "Waiting for a free place; yours is next."
+        assert page.browser.run("return document.activeElement.id") == "cancel"
+        page.shot("waiting")
+        first = browser.run("return location.hash.slice(1)")
+        page.open()
+        page.choose(photograph)
+        page.until_state("chosen")
+        page.click("#start")
+        page.until("!document.querySelector('#refusal').hidden")
+        assert "1 pictures are waiting, which is the limit" in page.text("#refusal-words")
+        assert "Try again now (or in " in page.text("#refusal-retry")
+        page.shot("full")
+        app.state.server.store.end(first, "cancelled", None, 60.0, before=("queued",))
+        page.until_state("working")  # by itself, when the time is over
+        page.until("location.hash")
+        second = browser.run("return location.hash.slice(1)")
+        page.until("document.querySelector('#told').textContent.startsWith('Waiting')")
+        page.click("#cancel")
+        page.until_state("chosen")
+        end = time.monotonic() + 20
+        while app.state.server.store.get(second).state != "cancelled" and time.monotonic() < end:
+            time.sleep(0.02)
+        assert app.state.server.store.get(second).state == "cancelled"
+        assert page.text("#preview-name") == photograph.name
+
+
+def test_a_token_is_asked_for_once(browser, shots, tmp_path, photograph, doubting_weights):
+    settings = Settings(tmp_path, models=(str(doubting_weights),), token="open sesame, sixteen")
+    with served(settings, make_pool=NobodyWorks) as app:
+        page = Page(browser, app.state.address, shots)
+        page.open()
+        page.choose(photograph)
+        page.until_state("chosen")
+        page.click("#start")
+        page.until("document.querySelector('#login').open")
+        page.browser.find("#token").send_keys("another one\n")
+        page.until("!document.querySelector('#login-words').hidden")
+        assert "the token is another one" in page.text("#login-words")
+        page.shot("token")
+        page.browser.find("#token").clear()
+        page.browser.find("#token").send_keys("open sesame, sixteen\n")
+        page.until("document.querySelector('#told').textContent.startsWith('Waiting')")
+        page.click("#cancel")
+        page.until_state("chosen")
+        browser.driver.delete_all_cookies()
+
+
+@pytest.mark.parametrize("state", ["empty", "done"])
+def test_the_page_is_for_everybody(page, finished, state):
+    """No serious finding of axe, and nothing to scroll sideways, in light, in dark and on phones."""
+    axe = pytest.importorskip("axe_core_python.selenium", reason="needs axe-core-python").Axe()
+    page.open(finished if state == "done" else "")
+    page.until_state(state)
+    if state == "done":
+        page.click("#toggle-loupe")
+        page.click("#toggle-doubt")
+        page.browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        page.browser.run("document.querySelector('[name=kernel][value=drawn]').click()")
+    papers = []
+    for name, size, options in (
+        ("light", DESK, {}), ("dark", DESK, {"scheme": "dark"}),
+        ("phone", PHONE, {"touch": True, "scheme": "dark"}), ("small", SMALL_PHONE, {"touch": True}),
+    ):  # fmt: skip
+        page.browser.screen(*size, **options)
+        wide = page.browser.run("return document.documentElement.scrollWidth")
+        assert wide <= size[0], f"{name}: {wide} pixels"
+        papers.append(page.browser.find("body").value_of_css_property("background-color"))
+        if name != "small":
+            found = axe.run(page.browser.driver)["violations"]
+            grave = [
+                (each["id"], [node["html"] for node in each["nodes"]])
+                for each in found
+                if each["impact"] in ("serious", "critical")
+            ]
+            assert grave == []
+        page.shot(f"{state}-{name}")
+    assert papers[0] == papers[3] != papers[1] == papers[2]
+
+
+def test_everything_can_be_reached_by_the_keyboard(done):
+    from selenium.webdriver import Keys
+
+    reached = []
+    done.browser.run("document.activeElement.blur()")
+    for _ in range(40):
+        done.browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+        element = done.browser.driver.switch_to.active_element
+        reached.append(element.get_attribute("id") or element.get_attribute("name") or element.text)
+        outline = done.browser.run(
+            "const e = document.activeElement; return [e, e.nextElementSibling, document.querySelector('#knob svg')]"
+            ".some((part) => part && getComputedStyle(part).outlineStyle !== 'none')"
+        )
+        assert outline or element.tag_name == "body", f"no focus is seen at {reached[-1]}"
+        if element.tag_name == "body":
+            break
+    for name in (
+        "slider",
+        "smaller",
+        "larger",
+        "toggle-loupe",
+        "toggle-doubt",
+        "download",
+        "report",
+        "another",
+        "scale",
+        "mode",
+        "start",
+    ):
+        assert name in reached
