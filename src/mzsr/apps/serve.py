@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,7 @@ def serve(
             import pebble  # noqa: F401
             import prometheus_client  # noqa: F401
             import python_multipart  # noqa: F401
-            import uvicorn
+            import uvicorn  # noqa: F401
         except ImportError as error:
             raise InputError(f"{error.name} is not installed, which serving needs; pip install 'mzsr[serve]'") from None
         from mzsr.apps.usage import seconds
@@ -99,6 +100,7 @@ def serve(
         door = _door(host, port)
         app = create(chosen)
         with listen.locked(chosen.data):
+            tempfile.tempdir = str(chosen.data / "incoming")  # uploads go nowhere else while they come in
             address = f"[{host}]" if ":" in host else host
             typer.echo(
                 f"mzsr: http://{address}:{door.getsockname()[1]} — {workers} workers, {threads} threads each", err=True

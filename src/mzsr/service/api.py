@@ -26,7 +26,7 @@ from mzsr.inference.upscale import MODES
 from mzsr.service import answers, names, options, sessions
 from mzsr.service.answers import Example, Health, JobAnswer, Limits, Mode, ModelAnswer, OptionsAnswer, Problem, Scale
 from mzsr.service.counters import CONTENT_TYPE
-from mzsr.service.form import JobForm
+from mzsr.service.form import FormRoute, JobForm
 from mzsr.service.guard import Guard, describe, problem
 from mzsr.service.look import Refused
 from mzsr.service.pool import Pool
@@ -70,7 +70,7 @@ def create(settings: Settings, make_pool: Callable[..., Pool] = Pool) -> FastAPI
 
     app = FastAPI(
         title="mzsr", version=__version__, summary="Super-resolution that learns your picture.",
-        lifespan=lifespan, docs_url=None, redoc_url=None,
+        lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.server = server
     app.include_router(_about(server))
@@ -147,7 +147,7 @@ def _about(server: Server) -> APIRouter:
 
 def _jobs(server: Server) -> APIRouter:
     """Return the routes on which jobs begin, are watched, and end."""
-    routes = APIRouter(prefix="/api/jobs")
+    routes = APIRouter(prefix="/api/jobs", route_class=FormRoute)
 
     @routes.post(
         "", status_code=201,

@@ -1,15 +1,36 @@
 """The form that asks for a job: the options of `mzsr upscale` as fields, and the picture itself."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal
 
-from fastapi import UploadFile
+from fastapi import Request, Response, UploadFile
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from mzsr.imaging.degrade import MAX_SCALE
 from mzsr.inference.adapt import MAX_STEPS
 from mzsr.service.options import Format
 
-FILES = ("file", "kernel_file", "example")
+MOST_FILES, MOST_FIELDS, MOST_LETTERS = 4, 40, 4096
+
+
+class _FormRequest(Request):
+    def form(self, **_: Any) -> Any:
+        # Files are put on the disk as they come in, fields are kept in memory: a hundred megabytes, if nobody minds
+        return super().form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=MOST_LETTERS)
+
+
+class FormRoute(APIRoute):
+    """A route whose form is a small one, but for its files."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        answer = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            return await answer(_FormRequest(request.scope, request.receive))
+
+        return limited
 
 
 class JobForm(BaseModel):

@@ -61,7 +61,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        upload = scope["method"] == "POST" and scope["path"].rstrip("/") == "/api/jobs"
+        upload = scope["method"] == "POST" and scope["path"] == "/api/jobs"
         most = self.settings.max_bytes + body.FORM_BYTES if upload else body.SMALL
         incoming = body.Body(scope, receive, most)
         send = body.heard_out(incoming, _with_headers(send, scope))
@@ -71,6 +71,10 @@ class Guard:
             self._check(scope, Headers(scope=scope))
             incoming.check_length()
             if upload:
+                if not Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data"):
+                    raise HTTPException(
+                        415, "the body is no form; multipart/form-data with a picture as 'file' is required"
+                    )
                 self.admit()
                 if not (entered := self.gate.enter(address)):
                     raise HTTPException(

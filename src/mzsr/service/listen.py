@@ -58,11 +58,27 @@ class PromptProtocol(H11Protocol):
             self.transport.close()
 
 
-class _Uvicorn(uvicorn.Server):
+class Listener(uvicorn.Server):
+    """A server that answers requests until SIGINT, SIGTERM or `stop`."""
+
+    def __init__(self, app: FastAPI) -> None:
+        """Prepare to serve an app made by `api.create`."""
+        self._app = app
+        config = uvicorn.Config(
+            app, http=PromptProtocol, ws="none", log_level="warning", access_log=False, server_header=False,
+            limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=5, lifespan="on",
+        )  # fmt: skip
+        super().__init__(config)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Event streams would keep the server open as long as somebody listens
-        self.config.app.state.server.closing = True  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
+        """Begin to stop when a signal comes."""
+        self.stop()
         super().handle_exit(sig, frame)
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._app.state.server.closing = True  # event streams would go on as long as somebody listens
+        self.should_exit = True
 
 
 def serve(app: FastAPI, door: socket.socket) -> None:
@@ -71,14 +87,10 @@ def serve(app: FastAPI, door: socket.socket) -> None:
     Raises:
         InputError: the server could not start.
     """
-    config = uvicorn.Config(
-        app, http=PromptProtocol, ws="none", log_level="warning", access_log=False, server_header=False,
-        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=5, lifespan="on",
-    )  # fmt: skip
-    server = _Uvicorn(config)
+    listener = Listener(app)
     with suppress(KeyboardInterrupt):
-        server.run([door])
-    if not server.started:
+        listener.run([door])
+    if not listener.started:
         raise InputError("the server could not start; the reason is above")
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -28,6 +28,7 @@ LOOK_MEMORY = 3 * 2**30  # bytes: one picture of 100 million pixels, decoded, an
 MERCY = 3.0  # seconds that a cancelled job gets to notice it, before its process is ended and another must warm up
 
 
+@runtime_checkable
 class Slot(Protocol):
     """One worker, replaced when it dies."""
 

@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,14 @@ class Store:
         self.data = data
         self._lock = threading.Lock()
         try:
-            (data / "jobs").mkdir(parents=True, exist_ok=True, mode=0o700)
+            for part in ("jobs", "incoming"):
+                (data / part).mkdir(parents=True, exist_ok=True, mode=0o700)
             self._base = sqlite3.connect(
                 data / "jobs.sqlite", timeout=30, isolation_level=None, check_same_thread=False
             )
             self._base.row_factory = sqlite3.Row
             self._base.execute("PRAGMA journal_mode = WAL")
+            self._base.execute("PRAGMA synchronous = NORMAL")  # what a power cut may cost is said at `done`
             self._prepare()
         except OSError as error:
             raise InputError(
@@ -112,7 +114,7 @@ class Store:
     def incoming(self) -> Path:
         """Make a folder for an upload; its name is the id that the job will have: 192 random bits."""
         folder = self.data / "incoming" / secrets.token_urlsafe(24)
-        folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(mode=0o700)
         return folder
 
     def add(self, folder: Path, name: str, input: dict[str, Any], options: dict[str, Any], limit: int) -> Job:
@@ -158,12 +160,12 @@ class Store:
     def claim(self) -> Job | None:
         """Take the job that has waited longest, and call it running."""
         with self._lock:
-            row = self._base.execute(
-                "UPDATE jobs SET state = 'running', started = ?, stage = NULL, share = 0 WHERE rowid = "
-                "(SELECT min(rowid) FROM jobs WHERE state = 'queued') RETURNING *",
-                (time.time(),),
-            ).fetchone()
-        return None if row is None else _job(row)
+            row = self._base.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY rowid LIMIT 1").fetchone()
+            if row is None:
+                return None
+            job = replace(_job(row), state="running", started=time.time())
+            self._base.execute("UPDATE jobs SET state = ?, started = ? WHERE id = ?", (job.state, job.started, job.id))
+        return job
 
     def tell(self, id: str, stage: str, share: float) -> bool:
         """Note how far a job has come; False if it is not to go on."""
@@ -172,6 +174,8 @@ class Store:
     def done(self, id: str, result: str, record: dict[str, Any], words: list[str], keep: float) -> bool:
         """Call a job done; False if it was cancelled meanwhile."""
         now = time.time()
+        with self._lock:
+            self._base.execute("PRAGMA synchronous = FULL")  # what is done stays done, even if the power fails now
         return self._change(
             "UPDATE jobs SET state = 'done', finished = ?, expires = ?, stage = NULL, share = 1, result = ?, "
             "record = ?, words = ? WHERE id = ? AND state = 'running'",
@@ -213,7 +217,8 @@ class Store:
             self.end(id, "interrupted", "the server stopped while it worked on this; send it again", keep,
                      before=("running",))  # fmt: skip
             shutil.rmtree(self.folder(id) / "part", ignore_errors=True)
-        shutil.rmtree(self.data / "incoming", ignore_errors=True)
+        for left in (self.data / "incoming").iterdir():
+            shutil.rmtree(left, ignore_errors=True)
         for folder in (self.data / "jobs").iterdir():
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
