@@ -1,6 +1,8 @@
 """Chromium for tests, without a window: the one place that knows its flags, its screens and how a finger moves."""
 
+import base64
 import importlib.util
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -8,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 FLAGS = (
     "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
@@ -45,9 +49,20 @@ class Browser:
 
     def screen(self, width: int, height: int, *, touch: bool = False, scheme: str = "light") -> None:
         """Become a screen of this size, one with fingers instead of a mouse, light or dark."""
+        self._screen = (width, height), {"touch": touch, "scheme": scheme}
         self.tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         self.tell("Emulation.setTouchEmulationEnabled", enabled=touch)
         self.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def picture(self) -> Image.Image:
+        """Return what the whole page looks like, below the edge of the screen too."""
+        made = self.tell("Page.captureScreenshot", captureBeyondViewport=True)
+        self.screen(*self._screen[0], **self._screen[1])  # which that has put off
+        return Image.open(io.BytesIO(base64.b64decode(made["data"]))).convert("RGB")
+
+    def picture_of(self, selector: str) -> np.ndarray:
+        """Return what an element looks like, (H, W, 3)."""
+        return np.asarray(Image.open(io.BytesIO(self.find(selector).screenshot_as_png)).convert("RGB"))
 
     def swipe(self, *fingers: tuple[tuple[float, float], tuple[float, float]]) -> None:
         """Move each finger from its first point to its second in ten steps."""

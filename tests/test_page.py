@@ -8,68 +8,25 @@ import base64
 import io
 import os
 import re
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from browser import Browser, chromium
 from PIL import Image
 
-for _package in ("fastapi", "uvicorn", "pebble", "prometheus_client", "python_multipart"):
-    pytest.importorskip(_package, reason="needs the extra serve")
+pytest.importorskip("fastapi", reason="needs the extra serve")
 
-import uvicorn
+from servers import Asleep, running
 
-from mzsr.service.api import WEB, create
-from mzsr.service.settings import Settings
+from mzsr.service.api import WEB
+from mzsr.service.store import Store
 
 SHOTS = os.environ.get("MZSR_SHOTS")
 PHONE, SMALL_PHONE, DESK = (360, 740), (320, 640), (1280, 900)
-
-
-@contextmanager
-def served(settings: Settings, **options: Any) -> Iterator[Any]:
-    """Serve in a thread; yields the app, whose `state.address` is where it listens."""
-    app = create(settings, **options)
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        app.state.address = f"http://127.0.0.1:{door.getsockname()[1]}/"
-        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_level="warning", timeout_graceful_shutdown=2))
-        thread = threading.Thread(target=server.run, args=([door],))
-        thread.start()
-        try:
-            while not server.started and thread.is_alive():
-                time.sleep(0.02)
-            yield app
-        finally:
-            app.state.server.closing = True  # ends event streams
-            server.should_exit = True
-            thread.join()
-
-
-class NobodyWorks:
-    """A pool without workers: whatever comes waits until it is cancelled."""
-
-    def __init__(self, settings: Settings, store: Any, models: dict[str, str], **_: Any):
-        self.settings, self.store = settings, store
-
-    def look(self, folder: Path, kernel: str | None) -> dict[str, Any]:
-        with Image.open(folder / "input") as image:
-            return {"width": image.width, "height": image.height, "bytes": 1, "format": str(image.format)}
-
-    def cancel(self, id: str) -> bool:
-        return self.store.end(id, "cancelled", None, self.settings.keep, before=("queued",))
-
-    def thumbnail(self, folder: Path) -> None: ...
-    def fill(self) -> None: ...
-    def keep_alive(self) -> None: ...
-    def stop(self, grace: float) -> None: ...
 
 
 @dataclass
@@ -88,8 +45,8 @@ class Page:
         self.until("document.querySelectorAll('#examples li').length > 0")
 
     def until(self, script: str) -> None:
-        """Wait until an expression of JavaScript is true; a minute is enough for any machine."""
-        end = time.monotonic() + 60
+        """Wait until an expression of JavaScript is true; half a minute is enough for any machine."""
+        end = time.monotonic() + 30
         while not self.browser.run(f"return Boolean({script})"):
             if time.monotonic() > end:
                 self.shot("stuck")
@@ -109,17 +66,14 @@ class Page:
     def choose(self, path: Path) -> None:
         self.browser.find("#file").send_keys(str(path))
 
-    def shot(self, name: str) -> Image.Image:
+    def shot(self, name: str) -> None:
         """Keep what the whole page looks like."""
-        made = self.browser.tell("Page.captureScreenshot", captureBeyondViewport=True)
-        image = Image.open(io.BytesIO(base64.b64decode(made["data"]))).convert("RGB")
-        image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(self.shots / f"{name}.png", optimize=True)
-        return image
+        image = self.browser.picture().quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+        image.save(self.shots / f"{name}.png", optimize=True)
 
     def red(self) -> int:
         """Return how many pixels of the frame's width are red, the colour that `paint` gave to the plain picture."""
-        image = np.asarray(Image.open(io.BytesIO(self.browser.find("#frame").screenshot_as_png)).convert("RGB"))
-        return int((image[-20] == (255, 0, 0)).all(axis=1).sum())
+        return int((self.browser.picture_of("#frame")[-20] == (255, 0, 0)).all(axis=1).sum())
 
     def paint(self) -> None:
         """Make the plain picture red and the result blue, so that it can be told which is seen where."""
@@ -152,9 +106,8 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, browser, doubting_weights) -> Iterator[str]:
-    settings = Settings(tmp_path_factory.mktemp("served"), models=(str(doubting_weights),), max_pixels=60_000)
-    with served(settings) as app:
-        yield app.state.address
+    with running(tmp_path_factory.mktemp("served"), doubting_weights, max_pixels=50_000) as client:
+        yield f"{client.base_url}/"
 
 
 @pytest.fixture
@@ -387,10 +340,9 @@ def test_the_map_of_doubt_lies_over_the_result_alone(done):
     page.click("#toggle-doubt")
     page.until("document.querySelector('#doubt').naturalWidth === 450")
     page.shot("doubt")
-    image = Image.open(io.BytesIO(browser.find("#frame").screenshot_as_png)).convert("RGB")
+    doubted = browser.picture_of("#frame").astype(int)
     page.click("#toggle-doubt")
-    plain = Image.open(io.BytesIO(browser.find("#frame").screenshot_as_png)).convert("RGB")
-    changed = np.abs(np.asarray(image, int) - np.asarray(plain, int)).max(axis=2) > 20
+    changed = np.abs(doubted - browser.picture_of("#frame")).max(axis=2) > 20
     width = changed.shape[1]
     assert changed[60:, width // 2 + 20 : width // 2 + 200].mean() > 0.5
     assert not changed[:, : width // 2 - 25].any()
@@ -452,8 +404,8 @@ def test_a_blur_that_is_drawn_is_the_one_that_is_used(page, photograph):
     [
         ("notes.txt", b"hello", "notes.txt is no kind of picture that can be read."),
         ("empty.png", b"", "empty.png is empty."),
-        ("broken.png", b"no picture at all", "no picture"),
-        ("large.png", None, "has 300 x 200 pixels, 0.1 million; the limit here is 0.06 million"),
+        ("broken.png", b"no picture at all", "The picture is no image that can be read; "),
+        ("large.png", None, "has 300 x 200 pixels, 0.1 million; the limit here is 0.05 million"),
     ],
 )
 def test_what_is_refused_is_said_and_another_picture_may_come(page, photograph, tmp_path, name, content, words):
@@ -511,18 +463,24 @@ def test_this_visit_is_remembered_until_it_is_deleted(page, finished):
     assert "is no longer here" in page.text("#refusal-words")
 
 
-def test_a_queue_a_full_one_and_a_change_of_mind(browser, shots, tmp_path, photograph, doubting_weights):
-    settings = Settings(tmp_path, models=(str(doubting_weights),), queue=1)
-    with served(settings, make_pool=NobodyWorks) as app:
-        app.state.server.store.usual_seconds = lambda: 2.0  # so much for Retry-After
-        page = Page(browser, app.state.address, shots)
-        page.open()
-        page.click("#examples li:nth-child(1) button")
-        page.until("document.querySelector('#told').textContent.startsWith('Waiting')")
-        assert page.text("#told") == "Waiting for a free place; yours is next."
+def test_a_queue_a_full_one_and_a_change_of_mind(browser, shots, tmp_path, photograph, doubting_weights, monkeypatch):
+    monkeypatch.setattr(Store, "usual_seconds", lambda _: 2.0)  # so much for Retry-After
+    with running(tmp_path, doubting_weights, slot=Asleep, queue=1) as client:
+        page = Page(browser, f"{client.base_url}/", shots)
+        browser.screen(*DESK)
+
+        def ask(words: str) -> str:
+            page.open()
+            page.choose(photograph)
+            page.until_state("chosen")
+            page.click("#start")
+            page.until(f"document.querySelector('#told').textContent.startsWith('{words}')")
+            return browser.run("return location.hash.slice(1)")
+
+        ask("Opening")
+        second = ask("Waiting for a free place; yours is next.")
         assert page.browser.run("return document.activeElement.id") == "cancel"
         page.shot("waiting")
-        first = browser.run("return location.hash.slice(1)")
         page.open()
         page.choose(photograph)
         page.until_state("chosen")
@@ -531,24 +489,23 @@ def test_a_queue_a_full_one_and_a_change_of_mind(browser, shots, tmp_path, photo
         assert "1 pictures are waiting, which is the limit" in page.text("#refusal-words")
         assert "Try again now (or in " in page.text("#refusal-retry")
         page.shot("full")
-        app.state.server.store.end(first, "cancelled", None, 60.0, before=("queued",))
-        page.until_state("working")  # by itself, when the time is over
-        page.until("location.hash")
-        second = browser.run("return location.hash.slice(1)")
+        assert client.post(f"/api/jobs/{second}/cancel").json()["state"] == "cancelled"
+        page.until("location.hash")  # by itself, when the time is over
+        third = browser.run("return location.hash.slice(1)")
         page.until("document.querySelector('#told').textContent.startsWith('Waiting')")
         page.click("#cancel")
         page.until_state("chosen")
         end = time.monotonic() + 20
-        while app.state.server.store.get(second).state != "cancelled" and time.monotonic() < end:
+        while (state := client.get(f"/api/jobs/{third}").json()["state"]) != "cancelled" and time.monotonic() < end:
             time.sleep(0.02)
-        assert app.state.server.store.get(second).state == "cancelled"
+        assert state == "cancelled"
         assert page.text("#preview-name") == photograph.name
 
 
 def test_a_token_is_asked_for_once(browser, shots, tmp_path, photograph, doubting_weights):
-    settings = Settings(tmp_path, models=(str(doubting_weights),), token="open sesame, sixteen")
-    with served(settings, make_pool=NobodyWorks) as app:
-        page = Page(browser, app.state.address, shots)
+    with running(tmp_path, doubting_weights, slot=Asleep, token="open sesame, sixteen") as client:
+        page = Page(browser, f"{client.base_url}/", shots)
+        browser.screen(*DESK)
         page.open()
         page.choose(photograph)
         page.until_state("chosen")
@@ -556,11 +513,11 @@ def test_a_token_is_asked_for_once(browser, shots, tmp_path, photograph, doubtin
         page.until("document.querySelector('#login').open")
         page.browser.find("#token").send_keys("another one\n")
         page.until("!document.querySelector('#login-words').hidden")
-        assert "the token is another one" in page.text("#login-words")
+        assert "token is another one" in page.text("#login-words")
         page.shot("token")
         page.browser.find("#token").clear()
         page.browser.find("#token").send_keys("open sesame, sixteen\n")
-        page.until("document.querySelector('#told').textContent.startsWith('Waiting')")
+        page.until("document.querySelector('#told').textContent.startsWith('Opening')")
         page.click("#cancel")
         page.until_state("chosen")
         browser.driver.delete_all_cookies()

@@ -340,8 +340,7 @@ def near(pixels: float):
 
 def red(browser: Browser) -> int:
     """Return how many pixels of the picture's visible width are red (before); the others are blue (after)."""
-    image = np.asarray(Image.open(io.BytesIO(browser.find("#scroller").screenshot_as_png)).convert("RGB"))
-    return int((image[5] == (255, 0, 0)).all(axis=1).sum())
+    return int((browser.picture_of("#scroller")[5] == (255, 0, 0)).all(axis=1).sum())
 
 
 @pytest.fixture
@@ -419,8 +418,7 @@ def test_the_map_is_shown_and_hidden_by_the_keyboard(data, tmp_path, browser):
     from selenium.webdriver import Keys
 
     def colour(x: int) -> list[int]:
-        image = Image.open(io.BytesIO(browser.find("#scroller").screenshot_as_png)).convert("RGB")
-        return np.asarray(image)[200, x].tolist()
+        return browser.picture_of("#scroller")[200, x].tolist()
 
     path = tmp_path / "r.html"
     red, blue = solid(400, 600, (255, 0, 0)), solid(400, 600, (0, 0, 255))
