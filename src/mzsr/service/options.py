@@ -30,7 +30,7 @@ SUFFIX_OF = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": 
 class Options:
     """The options of one job, checked as far as they can be without the picture."""
 
-    scale: float | None = None
+    scale: float | int | None = None
     width: int | None = None
     height: int | None = None
     fit: Literal["stretch", "inside", "outside"] = "stretch"
