@@ -54,11 +54,11 @@ class Browser:
         self.tell("Emulation.setTouchEmulationEnabled", enabled=touch)
         self.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
-    def picture(self) -> Image.Image:
-        """Return what the whole page looks like, below the edge of the screen too."""
+    def picture(self) -> bytes:
+        """Return what the whole page looks like, below the edge of the screen too, as a PNG."""
         made = self.tell("Page.captureScreenshot", captureBeyondViewport=True)
         self.screen(*self._screen[0], **self._screen[1])  # which that has put off
-        return Image.open(io.BytesIO(base64.b64decode(made["data"]))).convert("RGB")
+        return base64.b64decode(made["data"])
 
     def picture_of(self, selector: str) -> np.ndarray:
         """Return what an element looks like, (H, W, 3)."""

@@ -45,10 +45,10 @@ function unfit({ name, size }) {
   return "";
 }
 
-function kinds() {
-  const known = options.suffixes.map((suffix) => suffix.slice(1).toUpperCase());
-  return known.filter((kind) => !["JPG", "TIF"].includes(kind)).join(", ");
-}
+// One name for a kind, however many suffixes it has.
+const ALIASES = [".jpg", ".tif", ".heif", ".jfif", ".mpo"];
+const kinds = () => options.suffixes.filter((suffix) => !ALIASES.includes(suffix)).map((suffix) => suffix.slice(1).toUpperCase()).join(", ");
+
 
 function take(taken, address, about) {
   clear();
@@ -211,14 +211,20 @@ async function begin() {
     options = await admitted(() => api.json("/api/options"));
     settings.offer(options);
     byId("file").accept = options.suffixes.join();
-    byId("accepts").textContent = `${kinds()}, up to ${bytes(options.limits.bytes)} and ${Math.round(options.limits.pixels / 1e6)} megapixels`;
+    byId("accepts").textContent = `${kinds()}, up to ${bytes(options.limits.bytes)} and ${Number((options.limits.pixels / 1e6).toPrecision(2))} megapixels`;
     offer(await api.json("/api/examples"));
   } catch (error) {
     stop(error);
   }
+  route();
+}
+
+// An address with the name of a job leads to it, also when it is pasted into an open page.
+function route() {
   const id = location.hash.slice(1);
   if (id) open(id);
 }
+window.addEventListener("hashchange", route);
 
 function offer(examples) {
   const card = ({ name, title, words, thumbnail }) => element("li", {}, element("button", {
