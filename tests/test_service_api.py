@@ -13,9 +13,14 @@ from servers import Asleep, events, finished, png, post, running
 from mzsr.inference.upscale import Upscaler
 
 
-@pytest.fixture
-def client(tmp_path: Path, tiny_weights: Path) -> Iterator[httpx.Client]:
-    with running(tmp_path / "data", tiny_weights) as client:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def client(place: Path, tiny_weights: Path) -> Iterator[httpx.Client]:
+    with running(place, tiny_weights) as client:
         yield client
 
 
@@ -178,9 +183,9 @@ def test_a_job_can_be_cancelled_while_it_waits_and_not_twice(tmp_path, tiny_weig
         assert finished(client, second)["state"] == "cancelled"
 
 
-def test_a_deleted_job_is_gone_with_its_pictures(client, tmp_path) -> None:
+def test_a_deleted_job_is_gone_with_its_pictures(client, place) -> None:
     last = finished(client, post(client).json())
-    folder = tmp_path / "data" / "jobs" / last["id"]
+    folder = place / "jobs" / last["id"]
     assert folder.exists()
     assert client.delete(last["links"]["self"]).status_code == 204
     assert not folder.exists()
@@ -213,10 +218,11 @@ def test_a_server_that_comes_back_has_its_jobs(tmp_path, tiny_weights) -> None:
         assert finished(client, waiting)["state"] == "done"
 
 
-def test_metrics_count_what_happened(client) -> None:
-    finished(client, post(client).json())
-    finished(client, post(client, png(200, 200)[:-9000]).json())
-    got = client.get("/metrics")
+def test_metrics_count_what_happened(tmp_path, tiny_weights) -> None:
+    with running(tmp_path, tiny_weights) as client:
+        finished(client, post(client).json())
+        finished(client, post(client, png(200, 200)[:-9000]).json())
+        got = client.get("/metrics")
     assert got.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = got.text.splitlines()
     for line in ('mzsr_jobs_total{state="done"} 1.0', 'mzsr_jobs_total{state="failed"} 1.0',

@@ -3,16 +3,18 @@
 import os
 import socket
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mzsr.apps.usage import usage
+from mzsr.apps.usage import seconds, usage
 from mzsr.errors import InputError
 
 TOKEN = "MZSR_TOKEN"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LEAST_MEMORY = 1  # GB; half of it is PyTorch
 SHORTEST_TOKEN = 16  # characters; below it, it can be guessed
 
 
@@ -64,20 +66,19 @@ def serve(
                 f"--host is {host}, which others reach, and there is no token; set {TOKEN} or --token-file, or add "
                 "--no-token to let everybody in"
             )
-        try:
-            import fastapi  # noqa: F401
-            import pebble  # noqa: F401
-            import prometheus_client  # noqa: F401
-            import python_multipart  # noqa: F401
-            import uvicorn  # noqa: F401
-        except ImportError as error:
-            raise InputError(f"{error.name} is not installed, which serving needs; pip install 'mzsr[serve]'") from None
-        from mzsr.apps.usage import seconds
+        if not 0 < keep < float("inf"):
+            raise InputError(f"--keep is {keep:g}; it must be a number of hours above 0")
+        if memory is not None and not memory >= LEAST_MEMORY:
+            raise InputError(f"--memory is {memory:g}; a worker needs at least {LEAST_MEMORY} GB")
+        _require_extra()
+        from mzsr.learning.devices import pick_device
+        from mzsr.service import listen
         from mzsr.service import settings as bounds
+        from mzsr.service.api import create
 
+        pick_device(device)
         workers, threads = bounds.share_of_cores(workers, threads, bounds.cores())
         os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # of the workers to come
-        hosts = None if host not in LOOPBACK and not allow_host else frozenset({*LOOPBACK, *(allow_host or [])})
         chosen = bounds.Settings(
             data=(data or _data_folder()).absolute(),
             models=tuple(model or ()),
@@ -88,24 +89,33 @@ def serve(
             max_pixels=_millions("--max-pixels", max_pixels),
             seconds=seconds(time_limit),
             memory=bounds.share_of_memory(memory, workers),
-            keep=3600 * keep,
+            keep=3600.0 * keep,
             grace=seconds(grace),
             token=token,
-            hosts=hosts,
+            hosts=None if host not in LOOPBACK and not allow_host else frozenset({*LOOPBACK, *(allow_host or [])}),
             device=device,
         )
-        from mzsr.service import listen
-        from mzsr.service.api import create
-
-        door = _door(host, port)
         app = create(chosen)
-        with listen.locked(chosen.data):
+        with _door(host, port) as door, listen.locked(chosen.data):
             tempfile.tempdir = str(chosen.data / "incoming")  # uploads go nowhere else while they come in
-            address = f"[{host}]" if ":" in host else host
-            typer.echo(
-                f"mzsr: http://{address}:{door.getsockname()[1]} — {workers} workers, {threads} threads each", err=True
-            )
-            listen.serve(app, door)
+            address = f"{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"
+            what = f"{_several(workers, 'worker')} of {_several(threads, 'thread')}"
+            listen.serve(app, door, lambda: typer.echo(f"mzsr: http://{address} — {what}", err=True))
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _require_extra() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import pebble  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"{error.name} is not installed, which serving needs; pip install 'mzsr[serve]'") from None
 
 
 def _token(file: Path | None) -> str | None:
@@ -135,14 +145,17 @@ def _data_folder() -> Path:
 
 
 def _door(host: str, port: int) -> socket.socket:
-    """Take the port before any model is loaded."""
-    try:
-        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        door = socket.socket(kind)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
-    except OSError as error:
-        raise InputError(
-            f"{host} port {port} cannot be listened on ({error.strerror}); it may be taken — choose another with --port"
-        ) from error
+    """Take the port before any worker starts."""
+    with ExitStack() as opened:
+        try:
+            kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            door = opened.enter_context(socket.socket(kind))
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(address)
+        except OSError as error:
+            raise InputError(
+                f"{host} port {port} cannot be listened on ({error.strerror}); it may be taken — choose another with "
+                "--port"
+            ) from error
+        opened.pop_all()
     return door

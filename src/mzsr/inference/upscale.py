@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,9 +166,14 @@ class Upscaler:
                 crops=expert.card.crops, generator=generator,
             )  # fmt: skip
         with _timed(seconds, "enhance", progress):
+            positions, turned = 8 if x8 else 1, count()
 
             def larger(lr: Images, d: Degradation) -> Layers:
-                told = (lambda done: None) if x8 else (lambda done: progress("enhance", done))
+                before = next(turned)
+
+                def told(done: float) -> None:
+                    progress("enhance", (before + done) / positions)
+
                 return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_factor=c, progress=told)
 
             both = ensemble(larger, rgb, d) if x8 else larger(rgb, d)

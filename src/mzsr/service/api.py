@@ -253,7 +253,7 @@ def _take_in(server: Server, form: JobForm) -> Job:
         raise HTTPException(422, str(error)) from error
     folder = server.store.incoming()
     try:
-        name = _receive(form, folder / "input")
+        name = _receive(form, folder / "input", server.settings.max_bytes)
         place = None
         if kernel is not None:
             place = options.kernel_place(str(wanted.kernel_file))
@@ -276,13 +276,17 @@ def _take_in(server: Server, form: JobForm) -> Job:
     return job
 
 
-def _receive(form: JobForm, path: File) -> str:
+def _receive(form: JobForm, path: File, most: int) -> str:
     """Put the picture of a form, or the example that it names, into a file; return its name."""
     picture = form.file if form.file is not None and (form.file.filename or form.file.size) else None
     if (picture is None) == (form.example is None):
         what = "neither a file nor an example is" if picture is None else "both a file and an example are"
         raise InputError(f"{what} given; send a picture as 'file', or name an example of /api/examples")
     if picture is not None:
+        if (picture.size or 0) > most:
+            raise HTTPException(
+                413, f"the picture has {picture.size:,} bytes; the limit here is {most:,} — send a smaller file"
+            )
         with path.open("wb") as file:
             shutil.copyfileobj(picture.file, file, 1 << 20)
         return names.safe(picture.filename or "picture")

@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
@@ -103,6 +103,8 @@ def heard_out(body: Body, send: Send) -> Send:
     """Return a `send` that hears a client out for a moment where the answer came before the end of its request."""
 
     async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start" and not body.complete:
+            MutableHeaders(scope=message)["Connection"] = "close"  # the rest would be taken for another request
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if not last or body.complete:
             await send(message)

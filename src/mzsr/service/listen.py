@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -61,14 +61,20 @@ class PromptProtocol(H11Protocol):
 class Listener(uvicorn.Server):
     """A server that answers requests until SIGINT, SIGTERM or `stop`."""
 
-    def __init__(self, app: FastAPI) -> None:
-        """Prepare to serve an app made by `api.create`."""
-        self._app = app
+    def __init__(self, app: FastAPI, ready: Callable[[], None] = lambda: None) -> None:
+        """Prepare to serve an app made by `api.create`; `ready` is called when it can be asked."""
+        self._app, self._ready = app, ready
         config = uvicorn.Config(
             app, http=PromptProtocol, ws="none", log_level="warning", access_log=False, server_header=False,
             limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=5, lifespan="on",
         )  # fmt: skip
         super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop when a signal comes."""
@@ -81,13 +87,13 @@ class Listener(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(app: FastAPI, door: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM.
+def serve(app: FastAPI, door: socket.socket, ready: Callable[[], None]) -> None:
+    """Answer requests until SIGINT or SIGTERM; `ready` is called when it can be asked.
 
     Raises:
         InputError: the server could not start.
     """
-    listener = Listener(app)
+    listener = Listener(app, ready)
     with suppress(KeyboardInterrupt):
         listener.run([door])
     if not listener.started:

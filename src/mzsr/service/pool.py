@@ -180,7 +180,7 @@ class Pool:
         again = isinstance(error, BrokenProcessPool) and id not in self._tried  # it died before it began
         if again and self.store.again(id):
             self._tried.add(id)
-        elif error is not None:
+        elif error is not None and not isinstance(error, CancelledError | work.Stopped):
             self.store.end(id, "failed", self._reason(error, id), self.settings.keep, before=("running",))
         with self._lock:
             del self._running[id]

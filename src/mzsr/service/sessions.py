@@ -46,4 +46,4 @@ def allowed(authorization: str, cookies: str, token: str, now: float) -> bool:
     ends = found.value.partition(".")[0]
     if not (ends.isascii() and ends.isdigit() and len(ends) <= 12 and int(ends) > now):
         return False
-    return same(found.value, cookie_value(token, int(ends) - SECONDS))
+    return same(found.value, cookie_value(token, float(int(ends) - SECONDS)))
