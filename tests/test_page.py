@@ -23,6 +23,7 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 from servers import Asleep, running
 
 from mzsr.service.api import WEB
+from mzsr.service.pool import ProcessSlot
 from mzsr.service.store import Store
 
 SHOTS = os.environ.get("MZSR_SHOTS")
@@ -319,7 +320,10 @@ def test_the_loupe_shows_one_spot_of_both(done):
 
     def colours() -> list[list[int]]:
         return browser.run(
-            "return ['loupe-before', 'loupe-after'].map((id) => [...document.getElementById(id).getContext('2d').getImageData(40, 40, 1, 1).data])"
+            """
+            return ["loupe-before", "loupe-after"].map((id) =>
+              [...document.getElementById(id).getContext("2d").getImageData(40, 40, 1, 1).data]);
+            """
         )
 
     def spot() -> tuple[float, float]:
@@ -375,16 +379,15 @@ def test_a_blur_that_is_drawn_is_the_one_that_is_used(page, photograph):
     assert shown == ["2.00 px", "0.90 px", "30°"]
     assert "turned 30 degrees" in page.browser.find("#kernel").accessible_name
     page.shot("kernel")
-    drawn = np.array(
-        page.browser.run(
-            """
-        const canvas = document.querySelector("#kernel"), cell = canvas.width / 21;
-        const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-        return Array.from({length: 441}, (_, i) => data[4 * (Math.floor((Math.floor(i / 21) + .5) * cell) * canvas.width + Math.floor((i % 21 + .5) * cell))]);
+    drawn = page.browser.run(
         """
-        ),
-        float,
-    ).reshape(21, 21)
+        const canvas = document.querySelector("#kernel"), cell = canvas.width / 21;
+        const context = canvas.getContext("2d"), middle = (index) => Math.floor((index + .5) * cell);
+        const tap = (i) => context.getImageData(middle(i % 21), middle(Math.floor(i / 21)), 1, 1).data[0];
+        return Array.from({length: 441}, (_, i) => tap(i));
+        """
+    )
+    drawn = np.reshape(drawn, (21, 21)).astype(float)
     row, column = np.indices((21, 21)) - 10
     covariance = [float((drawn * a * b).sum() / drawn.sum()) for a, b in ((row, row), (row, column), (column, column))]
     page.click("[name=grain][value=known]")
@@ -589,3 +592,67 @@ def test_everything_can_be_reached_by_the_keyboard(done):
         "start",
     ):
         assert name in reached
+
+
+@pytest.mark.slow
+def test_the_tour_is_taken_with_the_shipped_weights(browser, shots, tmp_path, photograph):
+    """Takes the pictures of docs/page.md; see the top of this file."""
+    from selenium.webdriver import Keys
+
+    with running(tmp_path, "mzsr", slot=ProcessSlot) as client:
+        page = Page(browser, f"{client.base_url}/", tmp_path)
+        sizes = {}
+
+        def take(name: str, selector: str = "html") -> None:
+            """Keep what is on the screen, or an element of it with a margin, in 256 colours."""
+            browser.run("arguments[0].scrollIntoView({block: 'start'})", browser.find(selector))
+            box = browser.run("return arguments[0].getBoundingClientRect().toJSON()", browser.find(selector))
+            screen = Image.open(io.BytesIO(base64.b64decode(browser.tell("Page.captureScreenshot")["data"])))
+            edges = [max(0, box["left"] - 16), max(0, box["top"] - 16), box["right"] + 16, box["bottom"] + 16]
+            part = screen.crop((*edges[:2], min(screen.width, edges[2]), min(screen.height, edges[3]))).convert("RGB")
+            part.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(shots / f"{name}.png", optimize=True)
+            sizes[name] = (shots / f"{name}.png").stat().st_size
+
+        browser.screen(1200, 840)
+        page.open()
+        page.until("[...document.images].every((image) => image.complete)")
+        take("start")
+        page.choose(WEB / "examples" / "astronaut.jpg")
+        page.until("document.querySelector('#becomes').textContent")
+        page.click("[name=mode][value=best]")
+        take("chosen")
+        page.click("#start")
+        page.until("document.querySelector('#told').textContent.startsWith('Enlarging')")
+        take("working")
+        page.click("#cancel")
+        page.until_state("chosen")
+        browser.screen(1200, 1240)
+        page.click("#past summary")
+        page.click("[name=kernel][value=drawn]")
+        for name, keys in (("along", Keys.ARROW_RIGHT * 20), ("angle", Keys.ARROW_RIGHT * 30)):
+            browser.find(f"#{name}").send_keys(keys)
+        browser.run("document.activeElement.blur()")
+        take("blur", "#settings")
+        browser.screen(1200, 840)
+        page.open()
+        page.click("#examples li:nth-child(1) button")
+        page.until_state("done")
+        page.until("document.querySelector('#before').complete && document.querySelector('#after').complete")
+        browser.find("#slider").send_keys(Keys.ARROW_LEFT * 5)
+        browser.run("document.activeElement.blur()")
+        take("done")
+        assert page.red() == 0, "a photograph, not the colours of a test"
+        take("explained", "#findings")
+        browser.find("#slider").send_keys("l2")
+        browser.run("document.activeElement.blur()")
+        take("loupe", "#viewer")
+        browser.screen(*PHONE, touch=True, scheme="dark")
+        browser.run(
+            "scrollTo(0, 0); document.querySelector('#toggle-loupe').click(); document.querySelector('[data-zoom=fit]').click()"
+        )
+        take("phone")
+        if client.get(f"/api/jobs/{browser.run('return location.hash.slice(1)')}").json()["links"]["uncertainty"]:
+            browser.screen(1200, 840)
+            page.click("#toggle-doubt")
+            take("doubt", "#viewer")
+        assert max(sizes.values()) < 400_000, sizes

@@ -13,7 +13,7 @@ def same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
 
 
-def cookie_value(token: str, now: float) -> str:
+def cookie_value(token: str, now: int | float) -> str:
     """Return what proves that somebody knew the token; it says nothing of it, and needs no memory on the server."""
     ends = str(int(now) + SECONDS)
     return f"{ends}.{hmac.new(token.encode(), ends.encode(), hashlib.sha256).hexdigest()}"
