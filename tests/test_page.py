@@ -6,6 +6,7 @@ shipped weights, and its pictures are written there: `MZSR_SHOTS=docs/page pytes
 
 import base64
 import io
+import json
 import os
 import re
 import time
@@ -432,10 +433,13 @@ def test_what_is_refused_is_said_and_another_picture_may_come(page, photograph, 
         assert page.text("#preview-name") == photograph.name
 
 
-def test_a_server_that_is_gone_is_tried_again(page, photograph):
+def test_a_server_that_is_gone_is_tried_again_with_a_picture_that_no_browser_shows(page, photograph):
+    path = photograph.with_suffix(".tif")
+    with Image.open(photograph) as picture:
+        picture.save(path)
     page.open()
-    page.choose(photograph)
-    page.until_state("chosen")
+    page.choose(path)
+    page.until("!document.querySelector('#preview-missing').hidden")
     page.browser.tell("Network.setBlockedURLs", urls=["*/api/jobs*"])
     page.click("#start")
     page.until("!document.querySelector('#refusal').hidden")
@@ -443,6 +447,7 @@ def test_a_server_that_is_gone_is_tried_again(page, photograph):
     page.browser.tell("Network.setBlockedURLs", urls=[])
     page.click("#refusal-retry")
     page.until_state("done")
+    assert page.browser.run("return document.querySelector('#preview-picture').src").endswith("/views/thumbnail.jpg")
 
 
 def test_this_visit_is_remembered_until_it_is_deleted(page, finished):
@@ -597,7 +602,7 @@ def test_everything_can_be_reached_by_the_keyboard(done):
 @pytest.mark.slow
 def test_the_tour_is_taken_with_the_shipped_weights(browser, shots, tmp_path, photograph):
     """Takes the pictures of docs/page.md; see the top of this file."""
-    from selenium.webdriver import Keys
+    from selenium.webdriver import ActionChains, Keys
 
     with running(tmp_path, "mzsr", slot=ProcessSlot) as client:
         page = Page(browser, f"{client.base_url}/", tmp_path)
@@ -613,10 +618,11 @@ def test_the_tour_is_taken_with_the_shipped_weights(browser, shots, tmp_path, ph
             part.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(shots / f"{name}.png", optimize=True)
             sizes[name] = (shots / f"{name}.png").stat().st_size
 
-        browser.screen(1200, 840)
+        browser.screen(1200, 930)
         page.open()
         page.until("[...document.images].every((image) => image.complete)")
         take("start")
+        browser.screen(1200, 840)
         page.choose(WEB / "examples" / "astronaut.jpg")
         page.until("document.querySelector('#becomes').textContent")
         page.click("[name=mode][value=best]")
@@ -632,7 +638,7 @@ def test_the_tour_is_taken_with_the_shipped_weights(browser, shots, tmp_path, ph
         for name, keys in (("along", Keys.ARROW_RIGHT * 20), ("angle", Keys.ARROW_RIGHT * 30)):
             browser.find(f"#{name}").send_keys(keys)
         browser.run("document.activeElement.blur()")
-        take("blur", "#settings")
+        take("blur", "#past")
         browser.screen(1200, 840)
         page.open()
         page.click("#examples li:nth-child(1) button")
@@ -643,16 +649,36 @@ def test_the_tour_is_taken_with_the_shipped_weights(browser, shots, tmp_path, ph
         take("done")
         assert page.red() == 0, "a photograph, not the colours of a test"
         take("explained", "#findings")
-        browser.find("#slider").send_keys("l2")
-        browser.run("document.activeElement.blur()")
+        browser.find("#slider").send_keys("l")
+        browser.run("document.activeElement.blur(); scrollTo(0, 0)")
+        ActionChains(browser.driver).move_to_element_with_offset(browser.find("#frame"), 85, 65).perform()
         take("loupe", "#viewer")
         browser.screen(*PHONE, touch=True, scheme="dark")
-        browser.run(
-            "scrollTo(0, 0); document.querySelector('#toggle-loupe').click(); document.querySelector('[data-zoom=fit]').click()"
-        )
+        browser.run("scrollTo(0, 0); document.querySelector('#toggle-loupe').click()")
         take("phone")
         if client.get(f"/api/jobs/{browser.run('return location.hash.slice(1)')}").json()["links"]["uncertainty"]:
             browser.screen(1200, 840)
             page.click("#toggle-doubt")
             take("doubt", "#viewer")
         assert max(sizes.values()) < 400_000, sizes
+
+
+@pytest.mark.slow
+def test_what_people_wait_for_is_measured(browser, shots, tmp_path):
+    """Writes seconds.json: the page's first byte, a thumbnail, and 256 x 256 → 512 x 512 once the server is warm."""
+    with running(tmp_path, "mzsr", slot=ProcessSlot, threads=int(os.environ.get("OMP_NUM_THREADS", "2"))) as client:
+        page = Page(browser, f"{client.base_url}/", tmp_path)
+        browser.screen(*DESK)
+        told = []
+        for _ in range(4):
+            page.open()
+            first = browser.run("return performance.getEntriesByType('navigation')[0].responseStart")
+            page.choose(WEB / "examples" / "astronaut.jpg")
+            page.until("performance.getEntriesByName('choice to thumbnail').length")
+            page.click("#start")
+            page.until("performance.getEntriesByName('start to result').length")
+            names = "choice to thumbnail", "start to result"
+            spans = browser.run("return arguments[0].map((n) => performance.getEntriesByName(n)[0].duration)", names)
+            told.append(dict(zip(("first byte", *names), (first, *spans), strict=True)))
+            assert page.text("#outcome-title") == "512 × 512 pixels"
+        (shots / "seconds.json").write_text(json.dumps(told, indent=1))

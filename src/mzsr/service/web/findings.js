@@ -15,9 +15,9 @@ export function show(job) {
 function past(job) {
   const { degradation } = job.record;
   const list = element("ul", { className: "plainly" },
-    element("li", {}, ...titled("Blur", blur(job.record))),
+    element("li", {}, ...titled(degradation.kernel === "given" ? "Blur, as you gave it" : "Blur", blur(job.record))),
     element("li", {}, ...titled("Grain", grain(255 * degradation.noise))),
-    element("li", {}, ...titled("JPEG", compression(degradation.jpeg))));
+    element("li", {}, ...titled("JPEG", job.options.jpeg === "off" ? "Not looked for, as you wished." : compression(degradation.jpeg))));
   const drawing = element("figure", {},
     element("img", { src: job.links.kernel, width: 168, height: 168, alt: "The blur: what became of a single point of light" }),
     element("figcaption", { textContent: "What became of a point of light" }));
@@ -50,7 +50,7 @@ function grain(levels) {
 }
 
 function compression(jpeg) {
-  if (!jpeg) return "No trace of it, or none that was to be undone.";
+  if (!jpeg) return "No trace of it.";
   const harm = jpeg.quality >= 90 ? "hardly any harm" : jpeg.quality >= 70 ? "fine detail was lost" : "much detail was lost, and blocks were left";
   return `Saved with quality ${jpeg.quality}: ${harm}.`;
 }
