@@ -1,5 +1,6 @@
 """The API as programs see it: the real app and the real work, on a tiny picture and an untrained network."""
 
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -251,3 +252,14 @@ def test_examples_are_jobs_like_others(client, tmp_path, monkeypatch) -> None:
 def test_health_tells_what_goes_on(client) -> None:
     told = client.get("/health").json()
     assert (told["status"], told["queued"], told["running"]) == ("ok", 0, 0)
+
+
+def test_the_client_in_the_documents_works(client, tmp_path, monkeypatch) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "serving.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    address = "http://127.0.0.1:7860"
+    assert code.count(address) == 1
+    monkeypatch.chdir(tmp_path)
+    Path("photo.png").write_bytes(png())
+    exec(compile(code.replace(address, str(client.base_url).rstrip("/")), "serving.md", "exec"), {})
+    assert Image.open("larger.png").size == (48, 32)
