@@ -70,8 +70,9 @@ class Page:
         self.browser.find("#file").send_keys(str(path))
 
     def shot(self, name: str) -> None:
-        """Keep what the whole page looks like."""
-        (self.shots / f"{name}.png").write_bytes(self.browser.picture())
+        """Keep what the whole page looks like, for those who want to see it and when a test is stuck."""
+        if SHOTS or name == "stuck":
+            (self.shots / f"{name}.png").write_bytes(self.browser.picture())
 
     def red(self) -> int:
         """Return how many pixels of the frame's width are red, the colour that `paint` gave to the plain picture."""
@@ -383,8 +384,9 @@ def test_a_blur_that_is_drawn_is_the_one_that_is_used(page, photograph):
     drawn = page.browser.run(
         """
         const canvas = document.querySelector("#kernel"), cell = canvas.width / 21;
-        const context = canvas.getContext("2d"), middle = (index) => Math.floor((index + .5) * cell);
-        const tap = (i) => context.getImageData(middle(i % 21), middle(Math.floor(i / 21)), 1, 1).data[0];
+        const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.width);
+        const middle = (index) => Math.floor((index + .5) * cell);
+        const tap = (i) => data[4 * (middle(Math.floor(i / 21)) * canvas.width + middle(i % 21))];
         return Array.from({length: 441}, (_, i) => tap(i));
         """
     )
@@ -431,6 +433,31 @@ def test_what_is_refused_is_said_and_another_picture_may_come(page, photograph, 
         page.choose(photograph)
         page.until("document.querySelector('#refusal').hidden")
         assert page.text("#preview-name") == photograph.name
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_may_be_dropped_or_pasted(page, photograph, way):
+    page.open()
+    page.browser.run(
+        """
+        const [way, name, content] = arguments, carried = new DataTransfer();
+        carried.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+        const drag = (kind) => new DragEvent(kind, {dataTransfer: carried, cancelable: true, bubbles: true});
+        if (way === "paste") document.dispatchEvent(new ClipboardEvent(way, {clipboardData: carried}));
+        else {
+          document.body.dispatchEvent(drag("dragenter"));
+          window.welcomed = getComputedStyle(document.querySelector("#dropping")).display;
+          document.body.dispatchEvent(drag("drop"));
+        }
+        """,
+        way, photograph.name, base64.b64encode(photograph.read_bytes()).decode(),
+    )  # fmt: skip
+    page.until_state("chosen")
+    page.until("document.querySelector('#preview-picture').naturalWidth === 90")
+    assert page.text("#preview-name") == photograph.name
+    if way == "drop":
+        assert page.browser.run("return welcomed") == "grid"
+        assert not page.browser.find("#dropping").is_displayed()
 
 
 def test_a_server_that_is_gone_is_tried_again_with_a_picture_that_no_browser_shows(page, photograph):
