@@ -75,7 +75,7 @@ def png(width: int = 24, height: int = 16, seed: int = 0) -> bytes:
     return out.getvalue()
 
 
-def post(client: httpx.Client, content: bytes | None = None, name: str = "photo.png", **fields: Any) -> Any:
+def post(client: httpx.Client, content: bytes | None = None, name: str = "photo.png", **fields: Any) -> httpx.Response:
     """Ask for a job."""
     files = {"file": (name, png() if content is None else content, "application/octet-stream")}
     return client.post("/api/jobs", files=files, data={"steps": "0"} | fields)

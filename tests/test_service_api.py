@@ -147,7 +147,7 @@ def test_a_kernel_file_is_used(client) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_before_it_waits(client, fields: dict[str, str], words: str) -> None:
-    refused = post(client, **fields)
+    refused = post(client, None, "photo.png", **fields)
     assert refused.status_code == 422
     assert words in refused.json()["detail"]
 
@@ -262,4 +262,5 @@ def test_the_client_in_the_documents_works(client, tmp_path, monkeypatch) -> Non
     monkeypatch.chdir(tmp_path)
     Path("photo.png").write_bytes(png())
     exec(compile(code.replace(address, str(client.base_url).rstrip("/")), "serving.md", "exec"), {})
-    assert Image.open("larger.png").size == (48, 32)
+    with Image.open("larger.png") as larger:
+        assert larger.size == (48, 32)

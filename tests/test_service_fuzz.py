@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import hypothesis
+import hypothesis.strategies as st
 import pytest
 import schemathesis
 from schemathesis import GenerationMode
@@ -33,11 +34,14 @@ def test_no_request_that_can_be_made_up_is_a_fault_of_the_server(
         schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
         seen = set()
         for found in schema.get_all_operations():
-            operation = found.ok()
+            operation = found.ok()  # pyright: ignore[reportAttributeAccessIssue]
             modes = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
 
-            @hypothesis.settings(max_examples=examples, suppress_health_check=list(hypothesis.HealthCheck))
-            @hypothesis.given(case=hypothesis.strategies.one_of(modes), mine=hypothesis.strategies.booleans())
+            @hypothesis.settings(
+                max_examples=examples,
+                suppress_health_check=[*hypothesis.HealthCheck],  # pyright: ignore[reportArgumentType]
+            )
+            @hypothesis.given(case=st.one_of(modes), mine=st.booleans())
             def ask(case: schemathesis.Case, mine: bool) -> None:
                 if mine and "id" in case.path_parameters and case.method == "GET":
                     case.path_parameters["id"] = known["id"]  # nobody guesses one

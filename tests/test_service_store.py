@@ -21,14 +21,20 @@ def added(store: Store, name: str = "a.png", limit: int = 99) -> Job:
     return store.add(folder, name, {"width": 8}, {"scale": 2}, limit)
 
 
+def claimed(store: Store) -> str:
+    job = store.claim()
+    assert job is not None
+    return job.id
+
+
 def test_jobs_are_begun_in_the_order_in_which_they_came(store) -> None:
     jobs = [added(store, name) for name in "abc"]
     assert [store.position(job.id) for job in jobs] == [0, 1, 2]
-    claimed = store.claim()
-    assert (claimed.id, claimed.state) == (jobs[0].id, "running")
+    assert claimed(store) == jobs[0].id
+    assert store.get(jobs[0].id).state == "running"
     assert [store.position(job.id) for job in jobs] == [None, 0, 1]
     store.remove(jobs[1].id)
-    assert store.claim().id == jobs[2].id
+    assert claimed(store) == jobs[2].id
     assert store.claim() is None
 
 
@@ -60,7 +66,10 @@ def test_what_a_job_came_to_is_kept_as_it_was(store) -> None:
     again = Store(store.data).get(job.id)
     assert (again.state, again.result, again.record, again.words) == ("done", "a_x2.png", record, ["Blur: none."])
     assert (again.input, again.options, again.share, again.error) == ({"width": 8}, {"scale": 2}, 1.0, None)
-    assert again.created <= again.started <= again.finished == again.expires - 60
+    assert again.started is not None
+    assert again.finished is not None
+    assert again.created <= again.started <= again.finished
+    assert again.expires == again.finished + 60
 
 
 def test_a_full_queue_takes_nothing_and_leaves_nothing(store) -> None:
@@ -90,7 +99,7 @@ def test_a_server_that_comes_back_finds_everything_in_order(store) -> None:
         "the server stopped while it worked on this; send it again",
     )
     assert not (again.folder(running.id) / "part").exists()
-    assert (again.position(waiting.id), again.claim().id) == (0, waiting.id)
+    assert (again.position(waiting.id), claimed(again)) == (0, waiting.id)
     assert not half_received.exists()
     assert not stray.exists()
 
@@ -131,7 +140,7 @@ def test_usual_seconds_are_those_of_the_last_twenty(store) -> None:
 
 def test_two_processes_see_what_the_other_does(store) -> None:
     other, job = Store(store.data), added(store)
-    assert other.claim().id == job.id
+    assert claimed(other) == job.id
     assert store.get(job.id).state == "running"
     assert store.claim() is None
 

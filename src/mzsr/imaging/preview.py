@@ -77,7 +77,7 @@ def _small(path: Path, side: int) -> tuple[Image.Image, bytes | None]:
     except NoPicture:
         if (deep := _deep_tiff(path)) is None:
             raise
-        small = deep.thumbnail_image(side, height=side, size="down").flatten(background=65535)
+        small = deep.thumbnail_image(side, height=side, size="down").flatten(background=[65535])
         return Image.fromarray(small.colourspace("srgb").cast("uchar").numpy()), None
     if small.has_transparency_data:
         small = small.convert("RGBA")
