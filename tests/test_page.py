@@ -477,7 +477,7 @@ def test_a_server_that_is_gone_is_tried_again_with_a_picture_that_no_browser_sho
     assert page.browser.run("return document.querySelector('#preview-picture').src").endswith("/views/thumbnail.jpg")
 
 
-def test_this_visit_is_remembered_until_it_is_deleted(page, finished):
+def test_this_visit_is_remembered_until_it_is_deleted(page, finished, tmp_path):
     page.open(finished)
     page.until_state("done")
     page.browser.driver.refresh()
@@ -488,11 +488,16 @@ def test_this_visit_is_remembered_until_it_is_deleted(page, finished):
     page.until("document.querySelectorAll('#visit li').length === 1")
     page.click("#visit .card")
     page.until_state("done")
-    # One that can be spared: the same once more, opened from the server's copy
+    # One that can be spared: the same once more, from the server's copy, with a kernel from a file
+    np.save(tmp_path / "k.npy", np.full((5, 5), 0.04))
+    page.click("#past summary")
+    page.click("[name=kernel][value=file]")
+    page.browser.find("#kernel-file").send_keys(str(tmp_path / "k.npy"))
     page.click("[name=mode][value=fast]")
     page.click("#start")
     page.until("document.querySelectorAll('#visit li').length === 2")
     page.until_state("done")
+    assert page.text(".plainly li").startswith("Blur, as you gave it")
     spared = page.browser.run("return location.hash.slice(1)")
     page.click("#visit li:first-child .plain")
     page.until_state("empty")
