@@ -111,6 +111,7 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 def address(tmp_path_factory, browser, doubting_weights) -> Iterator[str]:
     with running(tmp_path_factory.mktemp("served"), doubting_weights, max_pixels=50_000) as client:
         yield f"{client.base_url}/"
+        browser.driver.get("about:blank")  # or it would still be asking while the server stops
 
 
 @pytest.fixture
@@ -544,6 +545,7 @@ def test_a_queue_a_full_one_and_a_change_of_mind(browser, shots, tmp_path, photo
             time.sleep(0.02)
         assert state == "cancelled"
         assert page.text("#preview-name") == photograph.name
+        browser.driver.get("about:blank")
 
 
 def test_a_token_is_asked_for_once(browser, shots, tmp_path, photograph, doubting_weights):
@@ -565,6 +567,7 @@ def test_a_token_is_asked_for_once(browser, shots, tmp_path, photograph, doubtin
         page.click("#cancel")
         page.until_state("chosen")
         browser.driver.delete_all_cookies()
+        browser.driver.get("about:blank")
 
 
 @pytest.mark.parametrize("state", ["empty", "done"])
