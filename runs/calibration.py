@@ -6,9 +6,10 @@ For every picture, known or estimated kernel, and clean, noisy or compressed:
     coverage   share of the errors |e| ≤ E|e| ln 10, where 90 % of a Laplace distribution lie
     dB         expected PSNR less the true one, RGB, nothing rounded, nothing cut off
 
-Writes calibration.csv (a row for every picture) and calibration.svg (expected against true error; needs matplotlib). With --fit nothing of that: the error law (`uncertainty`) is measured, and
-written to the card of the model. That is for photographs of training, degraded anew, and never for a test set;
-where several weights share the work, it is done for each by its own name.
+Writes calibration.csv (a row for every picture) and calibration.svg (expected against true error; needs matplotlib).
+With --fit nothing of that: the error law (`uncertainty`) is measured, and written to the card of the model. That is for
+photographs of training, degraded anew, and never for a test set; where several weights share the work, it is done for
+each by its own name.
 
 command: python runs/calibration.py --data ../shared/data/bench/BSD100 --data ../shared/data/bench/Kodak24
 machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13, the other one busy

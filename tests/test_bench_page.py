@@ -2,12 +2,10 @@
 
 import base64
 import hashlib
-import importlib.util
 import io
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from browser import Browser, chromium
 from PIL import Image
 
 from mzsr.benchmark import plots
@@ -346,56 +345,36 @@ def test_a_crop_that_is_no_picture_is_refused(about, crop, tmp_path):
 
 
 @pytest.fixture
-def driver(tmp_path_factory) -> Iterator:
-    missing = [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
-    missing += ["selenium"] if importlib.util.find_spec("selenium") is None else []
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for flag in (
-        "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-        f"disable-component-update disable-sync user-data-dir={tmp_path_factory.mktemp('chromium')}"
-    ).split(" "):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    try:
-        yield driver
-    finally:
-        driver.quit()
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
-def test_the_page_is_sound_in_a_browser(rows, about, comparisons, tmp_path, driver):
+def test_the_page_is_sound_in_a_browser(rows, about, comparisons, tmp_path, browser):
     path = tmp_path / "a & <b>#1.html"
     long = [row(f"{'long' * 30} set", "x" * 200 + ".png", "method" * 20, steps, 30.0) for steps in (0, 1)]
     table = TABLE + f"| {'set' * 40} | {'m' * 200} | 1.0 | 2.0 |\n"
     write_page(path, rows + long, about, [("PSNR", table), ("t" * 200, TABLE)], comparisons)
     for width in (320, 390, 1200):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        driver.get(path.as_uri())
-        wide, page = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+        browser.screen(width, 900, touch=width < 500)
+        browser.driver.get(path.as_uri())
+        wide, page = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert (wide, page) == (width, width) or wide <= page == width
-        small = driver.execute_script(
+        small = browser.run(
             "return [...document.querySelectorAll('svg text')].filter(t => t.getBoundingClientRect().height < 9).length"
         )
         assert small == 0, "letters of the plots are too small to read"
-    natural = driver.execute_script("return [...document.images].map((i) => [i.complete, i.naturalWidth, i.width])")
+    natural = browser.run("return [...document.images].map((i) => [i.complete, i.naturalWidth, i.width])")
     assert natural == [[True, 96, 192], [True, 48, 192], [True, 96, 192]]
-    regions = driver.find_elements("css selector", "[role=region]")
+    regions = browser.driver.find_elements("css selector", "[role=region]")
     assert all(region.accessible_name and region.get_attribute("tabindex") == "0" for region in regions)
     # The policy let no style by that is not the page's own: lines are drawn in the colours they were given
-    line = driver.find_element("css selector", "[data-mark] path")
+    line = browser.find("[data-mark] path")
     red, green, blue = (int(plots.COLOURS[1][start : start + 2], 16) for start in (1, 3, 5))
     assert line.value_of_css_property("stroke") == f"rgb({red}, {green}, {blue})"
     inks = []
     for scheme in ("light", "dark"):
-        scheme_feature = {"name": "prefers-color-scheme", "value": scheme}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme_feature]})
-        inks.append(driver.find_element("css selector", "svg text").value_of_css_property("fill"))
+        browser.screen(1200, 900, scheme=scheme)
+        inks.append(browser.find("svg text").value_of_css_property("fill"))
     assert inks == ["rgb(28, 28, 26)", "rgb(233, 231, 225)"]
-    assert driver.get_log("browser") == []
+    assert browser.complaints() == []

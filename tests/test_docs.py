@@ -46,8 +46,8 @@ def parse(arguments: list[str]) -> None:
 
 
 def readme_commands() -> list[list[str]]:
-    readme = ROOT / "README.md"
-    return mzsr_commands(readme.read_text(encoding="utf-8")) if readme.exists() else []
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", ROOT / "docs" / "serving.md")]
+    return [command for text in texts for command in mzsr_commands(text)]
 
 
 def test_readme_shows_commands() -> None:

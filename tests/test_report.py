@@ -2,13 +2,10 @@
 
 import base64
 import hashlib
-import importlib.util
 import io
-import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Browser, chromium
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -340,62 +338,15 @@ def near(pixels: float):
     return pytest.approx(pixels, abs=4)
 
 
-class Browser:
-    """Chromium on a red picture (before) over a blue one (after): where red ends is where the divider is."""
-
-    def __init__(self, folder: Path):
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(shutil.which("chromium"))
-        for flag in (
-            "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-            f"disable-component-update disable-sync force-device-scale-factor=1 user-data-dir={folder}"
-        ).split(" "):
-            options.add_argument(f"--{flag}")
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-
-    def screen(self, width: int, height: int, *, touch: bool = False) -> None:
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": touch})
-
-    def find(self, selector: str):
-        return self.driver.find_element("css selector", selector)
-
-    def red(self) -> int:
-        """Return how many pixels of the picture's visible width are red."""
-        image = np.asarray(Image.open(io.BytesIO(self.find("#scroller").screenshot_as_png)).convert("RGB"))
-        return int((image[5] == (255, 0, 0)).all(axis=1).sum())
-
-    def swipe(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Move one finger in ten steps."""
-        for step in range(11):
-            x, y = (a + (b - a) * step / 10 for a, b in zip(start, end, strict=True))
-            kind = "touchStart" if step == 0 else "touchMove"
-            self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
-        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-
-    def requests(self) -> list[str]:
-        """Return every address asked for, by any page but the browser's own start page."""
-        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-        return [event["request"]["url"] for event in sent if not event["documentURL"].startswith("chrome://")]
+def red(browser: Browser) -> int:
+    """Return how many pixels of the picture's visible width are red (before); the others are blue (after)."""
+    return int((browser.picture_of("#scroller")[5] == (255, 0, 0)).all(axis=1).sum())
 
 
 @pytest.fixture
 def browser(tmp_path_factory) -> Iterator[Browser]:
-    missing = [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
-    missing += ["selenium"] if importlib.util.find_spec("selenium") is None else []
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
-    browser = Browser(tmp_path_factory.mktemp("chromium"))
-    try:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
-    finally:
-        browser.driver.quit()
 
 
 def test_the_divider_moves_in_a_browser(data, tmp_path, browser):
@@ -409,57 +360,57 @@ def test_the_divider_moves_in_a_browser(data, tmp_path, browser):
     assert slider.aria_role == "slider"
     assert slider.accessible_name.startswith("Divider")
     assert browser.find("#after").size == {"width": 600, "height": 400}  # 1x
-    assert browser.red() == near(300)
+    assert red(browser) == near(300)
 
     # Keyboard: reached by Tab, one hundredth per arrow, Home and End.
     browser.find("body").send_keys(Keys.TAB)
     assert browser.driver.switch_to.active_element == slider
     slider.send_keys(Keys.ARROW_RIGHT * 5)
-    assert browser.red() == near(330)
+    assert red(browser) == near(330)
     assert slider.get_attribute("aria-valuetext") == "55% plain enlargement, 45% mzsr"
     slider.send_keys(Keys.HOME)
-    assert browser.red() == 0
+    assert red(browser) == 0
     slider.send_keys(Keys.END)
-    assert browser.red() == near(600)
+    assert red(browser) == near(600)
 
     # Mouse: press anywhere and drag, also past the edge.
     def mouse() -> ActionChains:
         return ActionChains(browser.driver, duration=50)
 
     mouse().move_to_element_with_offset(frame, 0, 0).click_and_hold().move_by_offset(-150, 40).perform()
-    assert browser.red() == near(150)
+    assert red(browser) == near(150)
     mouse().move_by_offset(-400, 0).perform()
-    assert browser.red() == 0
+    assert red(browser) == 0
     mouse().move_by_offset(520, 0).release().move_by_offset(-50, 0).perform()
-    assert browser.red() == near(270)
+    assert red(browser) == near(270)
 
     # Zoomed, the divider stays where it is while the picture is scrolled under it.
     browser.find("input[value='4']").find_element("xpath", "..").click()
     assert browser.find("#after").size == {"width": 2400, "height": 1600}
-    wide = browser.driver.execute_script("return scroller.clientWidth")
-    assert browser.red() == near(0.45 * wide)
-    browser.driver.execute_script("scroller.scrollLeft = 0")
-    assert browser.red() == near(0.45 * wide)
+    wide = browser.run("return scroller.clientWidth")
+    assert red(browser) == near(0.45 * wide)
+    browser.run("scroller.scrollLeft = 0")
+    assert red(browser) == near(0.45 * wide)
 
     # Finger, on a phone: across the picture it drags; zoomed it pans, and only the knob drags.
     browser.screen(390, 844, touch=True)
     browser.find("input[value='fit']").find_element("xpath", "..").click()
     box = frame.rect
     assert box["width"] == 350
-    browser.swipe((box["x"] + 300, box["y"] + 60), (box["x"] + 100, box["y"] + 60))
-    assert browser.red() == near(100)
+    browser.swipe(((box["x"] + 300, box["y"] + 60), (box["x"] + 100, box["y"] + 60)))
+    assert red(browser) == near(100)
     browser.find("input[value='4']").find_element("xpath", "..").click()
-    at, left = browser.red(), browser.driver.execute_script("return scroller.scrollLeft")
-    browser.swipe((box["x"] + 300, box["y"] + 60), (box["x"] + 200, box["y"] + 60))
-    assert browser.driver.execute_script("return scroller.scrollLeft") > left + 50
-    assert browser.red() == near(at)
+    at, left = red(browser), browser.run("return scroller.scrollLeft")
+    browser.swipe(((box["x"] + 300, box["y"] + 60), (box["x"] + 200, box["y"] + 60)))
+    assert browser.run("return scroller.scrollLeft") > left + 50
+    assert red(browser) == near(at)
     knob = browser.find("#knob").rect
     x, y = knob["x"] + knob["width"] / 2, knob["y"] + knob["height"] / 2
-    browser.swipe((x, y), (x + 150, y))
-    assert browser.red() == near(at + 150)
-    assert browser.driver.execute_script("return document.documentElement.scrollWidth") == 390
+    browser.swipe(((x, y), (x + 150, y)))
+    assert red(browser) == near(at + 150)
+    assert browser.run("return document.documentElement.scrollWidth") == 390
 
-    assert browser.driver.get_log("browser") == []
+    assert browser.complaints() == []
     assert {url for url in browser.requests() if not url.startswith("data:")} == {path.as_uri()}
 
 
@@ -467,8 +418,7 @@ def test_the_map_is_shown_and_hidden_by_the_keyboard(data, tmp_path, browser):
     from selenium.webdriver import Keys
 
     def colour(x: int) -> list[int]:
-        image = Image.open(io.BytesIO(browser.find("#scroller").screenshot_as_png)).convert("RGB")
-        return np.asarray(image)[200, x].tolist()
+        return browser.picture_of("#scroller")[200, x].tolist()
 
     path = tmp_path / "r.html"
     red, blue = solid(400, 600, (255, 0, 0)), solid(400, 600, (0, 0, 255))
@@ -488,4 +438,4 @@ def test_the_map_is_shown_and_hidden_by_the_keyboard(data, tmp_path, browser):
     assert (colour(50), key.is_displayed()) == ([255, 0, 0], True)  # the map is about the result alone
     box.send_keys(Keys.SPACE)
     assert (colour(550), key.is_displayed()) == ([0, 0, 255], False)
-    assert browser.driver.get_log("browser") == []
+    assert browser.complaints() == []

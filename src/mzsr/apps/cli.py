@@ -17,6 +17,7 @@ import typer
 from mzsr.apps.batch import Records, each, fingerprint
 from mzsr.apps.bench import bench
 from mzsr.apps.jobs import claim, is_several, pair
+from mzsr.apps.serve import serve
 from mzsr.apps.training import train
 from mzsr.apps.usage import noise_level, usage
 from mzsr.errors import InputError
@@ -28,6 +29,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(train, name="train")
 app.add_typer(bench, name="bench")
+app.command()(serve)
 
 # A path is `readable=False` where files.py shall say, in one line, that it may not be read
 Kernel = Annotated[

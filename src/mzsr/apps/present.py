@@ -64,10 +64,42 @@ def estimate_lines(told: Estimate, scale: int) -> list[str]:
         told.note,
         f"blur        {major:.2f} x {minor:.2f} pixels (standard deviations) of the x{scale} picture, "
         f"turned {math.degrees(told.theta):.0f}°",
-        f"noise       {255 * told.noise:.2f} of 255 grey levels (standard deviation)",
+        f"noise       {noise_words(told.noise)}",
         f"JPEG        {jpeg_words(told.degradation.jpeg)}",
         f"confidence  {told.confidence:.2f} of 1",
     ]
+
+
+def noise_words(noise: float) -> str:
+    """Say how strong noise is, given its standard deviation in [0, 1].
+
+    >>> noise_words(0.02)
+    '5.10 of 255 grey levels (standard deviation)'
+    """
+    return f"{255 * noise:.2f} of 255 grey levels (standard deviation)"
+
+
+def result_lines(result: Result) -> list[str]:
+    """Say in plain sentences what a picture is taken to have gone through, and what became of it."""
+    d, told = result.degradation, result.estimate
+    blur = blur_words(d.kernel).removeprefix("blur ")
+    lines = [
+        f"Blur: {blur} (standard deviations) of the x{d.scale} picture, "
+        + ("as given." if told is None else f"estimated with a confidence of {told.confidence:.2f} of 1."),
+        f"Noise: {noise_words(float(d.noise))}.",
+        f"JPEG: {jpeg_words(d.jpeg)}.",
+    ]
+    if told is not None and told.fallback:
+        lines.append(f"{told.note[:1].upper()}{told.note[1:]}.")
+    if result.losses and result.facts["steps"]:
+        lines.append(f"Adaptation: {result.kept} of {result.facts['steps']} steps kept.")
+    if math.isfinite(result.reprojection_psnr):
+        lines.append(
+            f"Blurred and shrunk again, the result agrees with the picture to {result.reprojection_psnr:.1f} dB."
+        )
+    if result.uncertainty is not None:
+        lines.append(error_words(result))
+    return lines
 
 
 def estimate_record(told: Estimate, source: str | Path, scale: int) -> dict[str, object]:

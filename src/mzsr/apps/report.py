@@ -109,9 +109,9 @@ def render(data: ReportData) -> str:
             '<p class="quiet">To stay a small file, this page carries only the middle of the picture, '
             f"{width} × {height} of its {full_width} × {full_height} pixels, at full resolution.</p>"
         )
-    template = resources.files("mzsr.apps").joinpath("report.html").read_text(encoding="utf-8")
+    template = _template()
     fields = {
-        "policy": _policy(template),
+        "policy": policy(),
         "name": _text(data.name),
         "lead": f"Enlarged to {full_width} × {full_height} pixels.",
         "width": str(width),
@@ -180,8 +180,9 @@ def _text(text: str) -> str:
     return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]", "\ufffd", text))
 
 
-def _policy(template: str) -> str:
+def policy() -> str:
     """Return a policy that lets in the page's own style and script, by hash, and data-URI pictures; nothing else."""
+    template = _template()
     hashes = {}
     for tag in ("style", "script"):
         body = template.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
@@ -190,6 +191,10 @@ def _policy(template: str) -> str:
         f"default-src 'none'; img-src data:; style-src 'sha256-{hashes['style']}'; "
         f"script-src 'sha256-{hashes['script']}'; base-uri 'none'; form-action 'none'"
     )
+
+
+def _template() -> str:
+    return resources.files("mzsr.apps").joinpath("report.html").read_text(encoding="utf-8")
 
 
 def _centre_crop(image: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ READABLE = (*SUFFIXES, ".gif", ".heic", ".heif", ".jfif", ".mpo")
 _FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands at byte 8
 # What pillow's decoders and libvips raise on damaged bytes.
-_DAMAGE = (
+DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, struct.error, zlib.error,
     pyvips.Error,
 )  # fmt: skip
@@ -53,8 +53,8 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
     Raises:
         InputError: If the file is missing, empty, damaged, no image, animated, too large or of another depth.
     """
-    data = _bytes_of(Path(path))
-    with _quiet_pillow():
+    data = bytes_of(Path(path))
+    with quiet_pillow():
         try:
             return _decode(data, max_pixels)
         except UnidentifiedImageError as error:
@@ -62,7 +62,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
             raise InputError(f"{path} is no image that can be read; {known} is required — convert it first") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = " ".join(str(error).split())  # libvips reports on several lines
             raise InputError(
                 f"{path} is damaged or cut short ({reason}); a whole file is required — copy it again"
@@ -125,7 +125,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _bytes_of(path: Path) -> bytes:
+def bytes_of(path: Path) -> bytes:
+    """Return the bytes of an ordinary file that is not empty, or raise InputError."""
     # os.path answers False where pathlib raises: a folder that may not be entered, a name too long.
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder; a file is required — name a picture in it")
@@ -148,7 +149,7 @@ def _bytes_of(path: Path) -> bytes:
 
 def _decode(data: bytes, max_pixels: int) -> Picture:
     try:
-        image = Image.open(io.BytesIO(data), formats=_formats_of(data))
+        image = Image.open(io.BytesIO(data), formats=formats_of(data))
     except UnidentifiedImageError:
         # Pillow knows few kinds of 16-bit TIFF (none of grey with alpha), libvips nearly all.
         if not data.startswith((b"II*\0", b"MM\0*")) or (array := _sixteen_bits(data, max_pixels)) is None:
@@ -172,7 +173,7 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         return from_array(array, metadata=metadata)
 
 
-def _formats_of(data: bytes) -> list[str]:
+def formats_of(data: bytes) -> list[str]:
     """Return what pillow may try; HEIC needs an extra, since its decoder has a licence of its own."""
     if data[4:8] != b"ftyp" or data[8:12] not in _HEIC or b"avif" in data[12:32]:
         return _FORMATS
@@ -187,7 +188,7 @@ def _formats_of(data: bytes) -> list[str]:
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
+def quiet_pillow() -> Iterator[None]:
     """Silence pillow's warnings and its own pixel limit; both are global, so one thread at a time may do it."""
     with _quiet_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,7 +149,7 @@ class Upscaler:
             picture = _picture(image, max_pixels)
             rgb = bleed(picture.pixels, picture.alpha).expand(-1, 3, -1, -1).to(self.device)
         height, width = rgb.shape[2:]
-        factor, target = _target(height, width, scale, size, fit)
+        factor, target = target_size(height, width, scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
         if not (isinstance(kernel, str) and kernel == "bicubic"):
             subsample = subsample or self.at(whole).card.subsample
@@ -165,9 +166,14 @@ class Upscaler:
                 crops=expert.card.crops, generator=generator,
             )  # fmt: skip
         with _timed(seconds, "enhance", progress):
+            positions, turned = 8 if x8 else 1, count()
 
             def larger(lr: Images, d: Degradation) -> Layers:
-                told = (lambda done: None) if x8 else (lambda done: progress("enhance", done))
+                before = next(turned)
+
+                def told(done: float) -> None:
+                    progress("enhance", (before + done) / positions)
+
                 return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_law=law, progress=told)
 
             both = ensemble(larger, rgb, d) if x8 else larger(rgb, d)
@@ -266,10 +272,14 @@ def check_options(scale: float | int | None, size: tuple[int | None, int | None]
         check_steps(steps)
 
 
-def _target(
+def target_size(
     height: int, width: int, scale: float | int | None, size: tuple[int | None, int | None] | None, fit: Fit
 ) -> tuple[float, tuple[int, int]]:  # fmt: skip
-    """Return the scale and the size of the output from whichever was given."""
+    """Return the scale and the size (height, width) of the output from whichever was given.
+
+    Raises:
+        InputError: a size that is less than the picture's, or too many times as large.
+    """
     sides = height, width
     if size is None:
         factor = float(2 if scale is None else scale)

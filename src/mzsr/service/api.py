@@ -1,0 +1,373 @@
+"""The HTTP API in front of a server, and the page's files. OpenAPI describes all of it at /openapi.json."""
+
+import asyncio
+import json
+import logging
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path as File
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, Form, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from mzsr.apps import report
+from mzsr.errors import InputError
+from mzsr.imaging.degrade import MAX_SCALE
+from mzsr.imaging.files import READABLE, SUFFIXES
+from mzsr.inference.upscale import MODES
+from mzsr.service import answers, names, options, sessions
+from mzsr.service.answers import Example, Health, JobAnswer, Limits, Mode, ModelAnswer, OptionsAnswer, Problem, Scale
+from mzsr.service.counters import CONTENT_TYPE
+from mzsr.service.form import FormRoute, JobForm
+from mzsr.service.guard import Guard, describe, problem
+from mzsr.service.look import Refused
+from mzsr.service.pool import Pool
+from mzsr.service.server import Server
+from mzsr.service.settings import STREAMS, Settings
+from mzsr.service.store import FINAL, Job, QueueFull
+from mzsr.version import __version__
+
+log = logging.getLogger("mzsr.service")
+
+WEB = File(str(resources.files("mzsr.service") / "web"))
+BEAT = 0.1  # seconds between two looks at a job that somebody watches
+COMMENT = 15.0  # seconds after which a silent stream says something, so that proxies keep it open
+REPORT_POLICY = f"sandbox allow-scripts; {report.policy()}; frame-ancestors 'none'"
+GONE = "there is no such job, or not any more; results are kept for a while only — send the picture again"
+Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{32}$", description="As POST /api/jobs gave it.")]
+View = Literal["thumbnail.jpg", "result.png", "bicubic.png", "kernel.png", "uncertainty.png"]
+
+_ASKED = {400: "Malformed, or for another host.", 401: "A token is required."}
+_OF_A_JOB = _ASKED | {404: "No such job, or not any more.", 422: "No such id can exist."}
+_CHANGING = {403: "From another site.", 408: "Too slow.", 413: "Too large."}
+
+
+def create(settings: Settings, make_pool: Callable[..., Pool] = Pool) -> FastAPI:
+    """Return the app of a server; its workers start when it does.
+
+    Raises:
+        InputError: a model that is not there.
+    """
+    server = Server(settings, make_pool)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(server.start)
+        house = asyncio.create_task(server.keep_house())
+        try:
+            yield
+        finally:
+            house.cancel()
+            await asyncio.to_thread(server.stop)
+
+    app = FastAPI(
+        title="mzsr", version=__version__, summary="Super-resolution that learns your picture.",
+        lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.server = server
+    app.include_router(_about(server))
+    app.include_router(_jobs(server))
+    app.include_router(_results(server))
+    app.add_middleware(Guard, settings=settings, admit=server.admit, refused=server.refused)
+    app.add_exception_handler(HTTPException, _told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _fault)
+    if (WEB / "index.html").exists():
+        app.mount("/static", StaticFiles(directory=WEB), name="static")
+
+        @app.get("/", include_in_schema=False)
+        def page() -> FileResponse:
+            return FileResponse(WEB / "index.html", media_type="text/html; charset=utf-8")
+
+    return app
+
+
+def _about(server: Server) -> APIRouter:
+    """Return the routes that tell of the server itself."""
+    routes = APIRouter()
+    settings = server.settings
+
+    @routes.get("/health", responses=describe({400: _ASKED[400]}, Problem))
+    def health() -> Health:
+        counts = server.store.counts()
+        return Health(
+            status="ok", version=__version__, queued=counts.get("queued", 0), running=counts.get("running", 0)
+        )
+
+    @routes.get("/metrics", responses=describe(_ASKED, Problem), response_class=PlainTextResponse)
+    def metrics() -> Response:
+        return Response(server.counters.text(), media_type=CONTENT_TYPE)
+
+    @routes.get("/api/options", responses=describe({400: _ASKED[400]}, Problem))
+    def what_may_be_asked_for() -> OptionsAnswer:
+        return OptionsAnswer(
+            version=__version__,
+            limits=Limits(
+                bytes=settings.max_bytes, pixels=settings.max_pixels, result_pixels=settings.max_result_pixels,
+                queue=settings.queue, seconds=settings.seconds,
+            ),
+            suffixes=list(READABLE),
+            formats=sorted({options.SUFFIX_OF[kind] for kind in SUFFIXES.values()}),
+            modes={
+                name: Mode(steps=steps, x8=x8, gloss=options.MODE_WORDS[name]) for name, (steps, x8) in MODES.items()
+            },
+            scale=Scale(min=1, max=MAX_SCALE, default=2),
+            models=[
+                ModelAnswer(name=name, summary=card.summary, uncertainty=card.told_errors() is not None)
+                for name, (_, card) in server.models.items()
+            ],
+            auth=settings.token is not None,
+        )  # fmt: skip
+
+    @routes.get("/api/examples", responses=describe({400: _ASKED[400]}, Problem))
+    def examples() -> list[Example]:
+        return [Example(**words, thumbnail=f"/static/examples/{words['name']}") for words in example_words()]
+
+    @routes.post("/api/session", status_code=204, responses=describe(_ASKED | _CHANGING | {422: "No token."}, Problem))
+    def sign_in(session: answers.Session, request: Request, response: Response) -> None:
+        if settings.token is None:
+            return
+        if not sessions.same(session.token, settings.token):
+            raise HTTPException(401, "the token is another one; ask the operator", {"WWW-Authenticate": "Bearer"})
+        response.set_cookie(
+            sessions.COOKIE, sessions.cookie_value(settings.token, time.time()), max_age=sessions.SECONDS,
+            httponly=True, samesite="strict", secure=request.url.scheme == "https",
+        )  # fmt: skip
+
+    return routes
+
+
+def _jobs(server: Server) -> APIRouter:
+    """Return the routes on which jobs begin, are watched, and end."""
+    routes = APIRouter(prefix="/api/jobs", route_class=FormRoute)
+
+    @routes.post(
+        "", status_code=201,
+        responses=describe(
+            _ASKED | _CHANGING | {415: "No picture of a kind that can be read.", 422: "An option that cannot be.",
+                                  429: "Too many wait; Retry-After tells when to try again.",
+                                  503: "Stopping, or out of room."},
+            Problem,
+        ),
+    )  # fmt: skip
+    def ask(form: Annotated[JobForm, Form(media_type="multipart/form-data")], response: Response) -> JobAnswer:
+        job = _take_in(server, form)
+        response.headers["Location"] = f"/api/jobs/{job.id}"
+        return answers.answer(job, server.store)
+
+    @routes.get("/{id}", responses=describe(_OF_A_JOB, Problem))
+    def state(id: Id) -> JobAnswer:
+        return answers.answer(_known(server, id), server.store)
+
+    @routes.get(
+        "/{id}/events",
+        response_class=StreamingResponse,
+        responses={
+            200: {"content": {"text/event-stream": {}}, "description": "event: job, data: the job, at every change."},
+            **describe(_OF_A_JOB | {503: "Too many are listening."}, Problem),
+        },
+    )
+    def events(id: Id) -> StreamingResponse:
+        _known(server, id)
+        if server.streams >= STREAMS:
+            raise HTTPException(
+                503, "too many are listening; ask for the job itself now and then", {"Retry-After": "5"}
+            )
+        return StreamingResponse(
+            _events(server, id), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        )
+
+    @routes.post("/{id}/cancel", responses=describe(_OF_A_JOB | _CHANGING | {409: "It has ended."}, Problem))
+    def cancel(id: Id) -> JobAnswer:
+        job = _known(server, id)
+        if not server.pool.cancel(id):
+            raise HTTPException(409, f"the job is {job.state} already; there is nothing to cancel")
+        return answers.answer(_known(server, id), server.store)
+
+    @routes.delete("/{id}", status_code=204, responses=describe(_OF_A_JOB | _CHANGING, Problem))
+    def delete(id: Id) -> None:
+        _known(server, id)
+        server.pool.cancel(id)
+        server.store.remove(id)
+
+    return routes
+
+
+def _results(server: Server) -> APIRouter:
+    """Return the routes that give out files; each is one of a few names in the folder of a job."""
+    routes = APIRouter(prefix="/api/jobs/{id}")
+    file = {"content": {"application/octet-stream": {}}, "description": "The file."}
+    saved = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+
+    def responses(media: str, more: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
+        told: dict[int | str, dict[str, Any]] = {200: file | {"content": {media: {}}}}
+        return told | describe(_OF_A_JOB | (more or {}), Problem)
+
+    @routes.get("/input", response_class=FileResponse, responses=responses("application/octet-stream"))
+    def original(id: Id) -> FileResponse:
+        job = _known(server, id)
+        return _file(server.store.folder(id) / "input", "application/octet-stream", job.name, saved)
+
+    @routes.get("/result", response_class=FileResponse, responses=responses("application/octet-stream", _NOT_YET))
+    def result(id: Id) -> FileResponse:
+        job = _finished(server, id)
+        name = str(job.result)
+        path = server.store.folder(id) / "out" / f"result{File(name).suffix}"
+        return _file(path, "application/octet-stream", name, saved)
+
+    @routes.get("/report", response_class=FileResponse, responses=responses("text/html", _NOT_YET))
+    def page(id: Id) -> FileResponse:
+        _finished(server, id)
+        path = server.store.folder(id) / "out" / "report.html"
+        return _file(path, "text/html; charset=utf-8", None, {"Content-Security-Policy": REPORT_POLICY})
+
+    @routes.get("/views/{view}", response_class=FileResponse, responses=responses("image/*"))
+    def view(id: Id, view: View) -> FileResponse:
+        _known(server, id)
+        kind = "image/jpeg" if view.endswith(".jpg") else "image/png"
+        return _file(answers.view_file(server.store, id, view), kind, None, saved)
+
+    return routes
+
+
+_NOT_YET = {409: "There is none yet, or there will be none."}
+
+
+def _take_in(server: Server, form: JobForm) -> Job:
+    """Check a form, look at its picture, and queue it; nothing is left of one that is refused."""
+    values = form.model_dump(exclude={"file", "example", "kernel_file"})
+    kernel = form.kernel_file if form.kernel_file and form.kernel_file.filename else None
+    if kernel is not None:
+        values["kernel_file"] = names.safe(str(kernel.filename))
+    try:
+        wanted = options.check(values, {name: card for name, (_, card) in server.models.items()})
+    except InputError as error:
+        raise HTTPException(422, str(error)) from error
+    folder = server.store.incoming()
+    try:
+        name = _receive(form, folder / "input", server.settings.max_bytes)
+        place = None
+        if kernel is not None:
+            place = options.kernel_place(str(wanted.kernel_file))
+            with (folder / place).open("wb") as file:
+                shutil.copyfileobj(kernel.file, file)
+        found = server.pool.look(folder, place)
+        if isinstance(found, Refused):
+            raise HTTPException(found.status, found.reason)
+        wanted.check_target(found["width"], found["height"], server.settings.max_result_pixels)
+        job = server.store.add(folder, name, found, asdict(wanted), server.settings.queue)
+    except InputError as error:
+        raise HTTPException(422, str(error)) from error
+    except QueueFull:
+        raise server.busy() from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # it has moved if all went well
+    server.counters.received.inc(found["bytes"])
+    server.pool.thumbnail(server.store.folder(job.id))
+    server.pool.fill()
+    return job
+
+
+def _receive(form: JobForm, path: File, most: int) -> str:
+    """Put the picture of a form, or the example that it names, into a file; return its name."""
+    picture = form.file if form.file is not None and (form.file.filename or form.file.size) else None
+    if (picture is None) == (form.example is None):
+        what = "neither a file nor an example is" if picture is None else "both a file and an example are"
+        raise InputError(f"{what} given; send a picture as 'file', or name an example of /api/examples")
+    if picture is not None:
+        if (picture.size or 0) > most:
+            raise HTTPException(
+                413, f"the picture has {picture.size:,} bytes; the limit here is {most:,} — send a smaller file"
+            )
+        with path.open("wb") as file:
+            shutil.copyfileobj(picture.file, file, 1 << 20)
+        return names.safe(picture.filename or "picture")
+    known = [words["name"] for words in example_words()]
+    if form.example not in known:
+        raise InputError(f"example is '{form.example}'; it must be one of {', '.join(known)}")
+    shutil.copyfile(WEB / "examples" / form.example, path)
+    return form.example
+
+
+def example_words() -> list[dict[str, str]]:
+    """Return name, title and words of the bundled examples."""
+    path = WEB / "examples" / "examples.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else []
+
+
+def _known(server: Server, id: str) -> Job:
+    try:
+        return server.store.get(id)
+    except KeyError:
+        raise HTTPException(404, GONE) from None
+
+
+def _finished(server: Server, id: str) -> Job:
+    job = _known(server, id)
+    if job.state != "done":
+        raise HTTPException(409, f"the job is {job.state}; there is a result only when it is done")
+    return job
+
+
+def _file(path: File, media: str, name: str | None, headers: dict[str, str]) -> FileResponse:
+    if not path.is_file():
+        raise HTTPException(404, "there is no such file, or not yet; the links of the job name those that exist")
+    saved = {} if name is None else {"Content-Disposition": names.attachment(name)}
+    return FileResponse(path, media_type=media, headers=headers | saved)
+
+
+async def _events(server: Server, id: str) -> AsyncIterator[str]:
+    """Yield a job whenever it changes, until it has ended or is gone."""
+    told, silent = "", 0.0
+    server.streams += 1
+    try:
+        while not server.closing:
+            try:
+                job = server.store.get(id)
+            except KeyError:
+                return
+            if (now := answers.answer(job, server.store).model_dump_json()) != told:
+                yield f"event: job\ndata: {now}\n\n"
+                told, silent = now, 0.0
+            elif silent > COMMENT:
+                yield ": still here\n\n"
+                silent = 0.0
+            if job.state in FINAL:
+                return
+            await asyncio.sleep(BEAT)
+            silent += BEAT
+    finally:
+        server.streams -= 1
+
+
+def _told(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    words = {404: "there is nothing here; the API is described at /openapi.json", 405: "no such method is known here"}
+    detail = (
+        words.get(error.status_code, error.detail)
+        if error.detail in ("Not Found", "Method Not Allowed")
+        else error.detail
+    )
+    return problem(error.status_code, detail, dict(error.headers or {}))
+
+
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """Say in one line what is wrong with a form."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+    given = "" if isinstance(first.get("input"), dict | list | None) else f" is '{str(first['input'])[:100]}'"
+    return problem(422, f"{where}{given}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+
+def _fault(_: Request, error: Exception) -> JSONResponse:
+    log.error("a request failed", exc_info=error)
+    return problem(500, "a fault of the server; please report it with the time at which it happened")

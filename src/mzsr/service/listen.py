@@ -1,0 +1,127 @@
+"""A listening server: uvicorn, with a time limit on the head of a request, and a folder of its own."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mzsr.errors import InputError
+
+HEAD_SECONDS = 15.0  # in which the head of a request must have come in
+CONNECTIONS = 512  # at a time; beyond, uvicorn answers 503
+
+
+class PromptProtocol(H11Protocol):
+    """HTTP/1.1 that waits only so long for the head of a request; uvicorn itself waits for ever."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on for the rest of a head, or no longer."""
+        super().data_received(data)
+        if self._busy():
+            self._stop_waiting()
+        elif self._late is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        self._late = None
+        if not self._busy():
+            self.transport.close()
+
+
+class Listener(uvicorn.Server):
+    """A server that answers requests until SIGINT, SIGTERM or `stop`."""
+
+    def __init__(self, app: FastAPI, ready: Callable[[], None] = lambda: None) -> None:
+        """Prepare to serve an app made by `api.create`; `ready` is called when it can be asked."""
+        self._app, self._ready = app, ready
+        config = uvicorn.Config(
+            app, http=PromptProtocol, ws="none", log_level="warning", access_log=False, server_header=False,
+            limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=5, lifespan="on",
+        )  # fmt: skip
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop when a signal comes."""
+        self.stop()
+        super().handle_exit(sig, frame)
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._app.state.server.closing = True  # event streams would go on as long as somebody listens
+        self.should_exit = True
+
+
+def serve(app: FastAPI, door: socket.socket, ready: Callable[[], None]) -> None:
+    """Answer requests until SIGINT or SIGTERM; `ready` is called when it can be asked.
+
+    Raises:
+        InputError: the server could not start.
+    """
+    listener = Listener(app, ready)
+    with suppress(KeyboardInterrupt):
+        listener.run([door])
+    if not listener.started:
+        raise InputError("the server could not start; the reason is above")
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Keep a data folder to this server.
+
+    Raises:
+        InputError: it cannot be written to, or another server has it.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (data / "lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"{data} is not writable ({error.strerror}); the data folder must be — choose another with --data"
+        ) from error
+    with lock:
+        if sys.platform != "win32":  # which has no locks of this kind
+            import fcntl
+
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"{data} belongs to a server that runs; stop it, or choose another folder with --data"
+                ) from error
+        yield

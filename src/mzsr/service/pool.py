@@ -1,0 +1,230 @@
+"""Worker processes, and who does what: waiting jobs go to idle workers, in their order.
+
+Every worker is a pool of one process: pebble ends and replaces a process whose time is up or whose job is cancelled,
+and one that dies takes nothing with it but its own job. Who waits is known to the store alone.
+"""
+
+import logging
+import multiprocessing
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from pebble import ProcessExpired, ProcessPool
+
+from mzsr.errors import InputError
+from mzsr.service import look, work
+from mzsr.service.settings import Settings
+from mzsr.service.store import Job, Store
+
+log = logging.getLogger("mzsr.service")
+
+LOOK_SECONDS = 20.0  # for a header or a thumbnail; a healthy picture takes less than one
+LOOK_MEMORY = 3 * 2**30  # bytes: one picture of 100 million pixels, decoded, and the libraries
+MERCY = 3.0  # seconds that a cancelled job gets to notice it, before its process is ended and another must warm up
+
+
+@runtime_checkable
+class Slot(Protocol):
+    """One worker, replaced when it dies."""
+
+    def schedule(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float) -> Future[Any]:
+        """Let the worker do something."""
+        ...
+
+    def keep_alive(self) -> None:
+        """Replace a worker that died while it had nothing to do."""
+        ...
+
+    def stop(self) -> None:
+        """End the worker."""
+        ...
+
+
+class ProcessSlot:
+    """One worker in a process of its own, begun afresh so that it inherits nothing of the server."""
+
+    def __init__(self, begin: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """Start the process; `begin` prepares it."""
+        self._begin, self._args = begin, args
+        self._lock = threading.Lock()
+        self._pool = self._start()
+
+    def schedule(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float) -> Future[Any]:
+        """Let the worker do something; the future tells how it ended."""
+        with self._lock:
+            self._replace_broken()
+            return self._pool.schedule(function, args=args, timeout=timeout)
+
+    def keep_alive(self) -> None:
+        """Replace a worker that died while it had nothing to do."""
+        with self._lock:
+            self._replace_broken()
+
+    def stop(self) -> None:
+        """End the worker, whatever it does."""
+        with self._lock:
+            _end(self._pool)
+
+    def _start(self) -> ProcessPool:
+        pool = ProcessPool(
+            1, initializer=self._begin, initargs=self._args, context=multiprocessing.get_context("spawn")
+        )
+        pool.schedule(_nothing)  # the process starts with the first task
+        return pool
+
+    def _replace_broken(self) -> None:
+        if not self._pool.active:
+            # From another thread, since pebble tells of its end in a thread of the pool, which cannot wait for itself
+            threading.Thread(target=_end, args=(self._pool,), daemon=True).start()
+            self._pool = self._start()
+
+
+class Pool:
+    """The workers of a server."""
+
+    def __init__(
+        self, settings: Settings, store: Store, models: dict[str, str],
+        slot: Callable[[Callable[..., None], tuple[Any, ...]], Slot] = ProcessSlot,
+        ended: Callable[[Job], None] = lambda job: None,
+    ) -> None:  # fmt: skip
+        """Start the workers.
+
+        Args:
+            settings: how many, and their limits.
+            store: where the jobs are.
+            models: name → what an `Upscaler` loads, the default first.
+            slot: makes one worker.
+            ended: told every job that ended, with its last state.
+        """
+        self.settings, self.store, self.models, self.ended = settings, store, models, ended
+        begin = (settings.memory, settings.threads, tuple(models.values()), settings.device)
+        self._idle = [slot(work.begin, begin) for _ in range(settings.workers)]
+        self._slots = tuple(self._idle)
+        self._looker = slot(look.begin, (LOOK_MEMORY,))
+        self._running: dict[str, Future[Any]] = {}
+        self._tried: set[str] = set()
+        self._lock = threading.RLock()
+        self._closing = False
+        self._all_idle = threading.Condition(self._lock)
+
+    def look(self, folder: Path, kernel: str | None) -> dict[str, Any] | look.Refused:
+        """Look at an upload; see `look.look`. Waits for it."""
+        future = self._looker.schedule(look.look, (folder, kernel, self.settings.max_pixels), LOOK_SECONDS)
+        try:
+            return future.result()
+        except (TimeoutError, MemoryError, ProcessExpired):
+            return look.Refused(
+                422, "the picture takes too much time or memory to be read; save it again, and send that"
+            )
+
+    def thumbnail(self, folder: Path) -> None:
+        """Have the thumbnail of an upload made, soon."""
+        self._looker.schedule(look.thumbnail, (folder,), LOOK_SECONDS)
+
+    def fill(self) -> None:
+        """Give waiting jobs to idle workers."""
+        with self._lock:
+            while self._idle and not self._closing and (job := self.store.claim()):
+                slot = self._idle.pop()
+                settings = self.settings
+                args = (
+                    settings.data, job.id, self.models.get(job.options["model"], job.options["model"]),
+                    settings.device, settings.max_pixels, settings.keep,
+                )  # fmt: skip
+                try:
+                    future = slot.schedule(work.run, args, settings.seconds)
+                except RuntimeError:  # its process died this very moment; `keep_alive` replaces it
+                    self.store.again(job.id)
+                    self._idle.append(slot)
+                    return
+                self._running[job.id] = future
+                future.add_done_callback(partial(self._ended, job.id, slot))
+
+    def cancel(self, id: str) -> bool:
+        """Cancel a job that waits or runs; False if it does neither."""
+        if not self.store.end(id, "cancelled", None, self.settings.keep, before=("queued", "running")):
+            return False
+        if (future := self._running.get(id)) is None:
+            self.ended(self.store.get(id))
+        else:
+            timer = threading.Timer(MERCY, future.cancel)
+            timer.daemon = True
+            timer.start()
+        return True
+
+    def keep_alive(self) -> None:
+        """Replace workers that died while they had nothing to do; called now and then."""
+        with self._lock:
+            if not self._closing:
+                for slot in (*self._idle, self._looker):
+                    slot.keep_alive()
+                self.fill()
+
+    def stop(self, grace: float) -> None:
+        """Begin nothing more, let running jobs finish for some seconds, and end the workers."""
+        with self._lock:
+            self._closing = True
+            self._all_idle.wait_for(lambda: not self._running, grace)
+            for id in self._running:
+                self.store.end(id, "interrupted", INTERRUPTED, self.settings.keep, before=("running",))
+        for slot in (*self._slots, self._looker):
+            slot.stop()
+
+    def _ended(self, id: str, slot: Slot, future: Future[Any]) -> None:
+        error = CancelledError() if future.cancelled() else future.exception()
+        again = isinstance(error, BrokenProcessPool) and id not in self._tried  # it died before it began
+        if again and self.store.again(id):
+            self._tried.add(id)
+        elif error is not None and not isinstance(error, CancelledError | work.Stopped):
+            self.store.end(id, "failed", self._reason(error, id), self.settings.keep, before=("running",))
+        with self._lock:
+            del self._running[id]
+            self._idle.append(slot)
+            self._all_idle.notify_all()
+        if not again:
+            self._tried.discard(id)
+            self._tell(id)
+        self.fill()
+
+    def _tell(self, id: str) -> None:
+        try:
+            job = self.store.get(id)
+        except KeyError:  # removed while it ran: what the worker wrote meanwhile goes too
+            self.store.remove(id)
+            return
+        log.info("a job ended: %s%s", job.state, f", {job.error}" if job.error else "")
+        self.ended(job)
+
+    def _reason(self, error: BaseException, id: str) -> str:
+        """Say in one line why a job failed."""
+        if isinstance(error, InputError):
+            return str(error).replace(f"{self.store.folder(id) / 'input'}", "the picture")
+        if isinstance(error, TimeoutError):
+            return f"it took longer than the {self.settings.seconds:g} seconds that a job may take here; {LESS}"
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            return f"it needs more memory than a job may take here; {LESS}"
+        if isinstance(error, ProcessExpired):
+            how = f"by signal {-error.exitcode}" if error.exitcode < 0 else f"with code {error.exitcode}"
+            return f"its worker process was ended {how}, most likely because memory ran out; {LESS}"
+        if isinstance(error, BrokenProcessPool):
+            return "no worker process could be started; the operator finds the reason in the server's log"
+        log.error("a job failed: %s", getattr(error, "traceback", error))
+        return f"{type(error).__name__}: {' '.join(str(error).split())}; please report this with the picture"
+
+
+LESS = "ask for a smaller scale or fewer steps, or send a smaller picture"
+INTERRUPTED = "the server was stopped while it worked on this; send it again"
+
+
+def _nothing() -> None:
+    """Do nothing: pebble starts a process only when it has a task."""
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()

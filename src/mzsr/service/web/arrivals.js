@@ -1,0 +1,36 @@
+// The ways in which a picture comes to the page: chosen, pasted, dropped.
+
+import { byId } from "./dom.js";
+
+const file = byId("file");
+
+/** Hand every picture that comes to `take`, while `welcome()` says that one may come. */
+export function begin(take, welcome) {
+  file.addEventListener("change", () => file.files[0] && take(file.files[0]));
+  document.addEventListener("paste", (event) => {
+    const [pasted] = event.clipboardData.files;
+    if (pasted && welcome()) take(pasted);
+  });
+  const carries = (event) => event.dataTransfer?.types.includes("Files") && welcome();
+  let over = 0; // elements that the file is over: to leave a child is not to leave the window
+  for (const [kind, change] of [["dragenter", 1], ["dragleave", -1]]) {
+    window.addEventListener(kind, (event) => {
+      if (carries(event)) document.body.classList.toggle("dragging", (over += change) > 0);
+    });
+  }
+  window.addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+  window.addEventListener("drop", (event) => {
+    over = 0;
+    document.body.classList.remove("dragging");
+    if (!carries(event)) return;
+    event.preventDefault();
+    const [dropped] = event.dataTransfer.files;
+    if (dropped) take(dropped);
+  });
+}
+
+/** Open the browser's own dialog. */
+export function ask() {
+  file.value = ""; // else the same file a second time would be no change
+  file.click();
+}

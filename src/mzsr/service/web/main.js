@@ -1,0 +1,242 @@
+// The page as a whole: empty → chosen → working → done. Each part knows itself; this file knows their order.
+
+import * as api from "./api.js";
+import * as arrivals from "./arrivals.js";
+import { byId, bytes, element } from "./dom.js";
+import * as findings from "./findings.js";
+import * as visit from "./history.js";
+import * as progress from "./progress.js";
+import { clear, refuse } from "./refusal.js";
+import { admitted } from "./session.js";
+import * as settings from "./settings.js";
+import * as viewer from "./viewer.js";
+
+const main = byId("main");
+const picture = byId("preview-picture");
+
+let options = null; // what this server can do
+let source = null; // { file } or { example } or { link }, with a name
+let running = null; // the AbortController of the job at work
+let shown = null; // the job on the page
+
+function become(state) {
+  main.dataset.state = state;
+  for (const part of document.querySelectorAll("[data-when]")) part.hidden = !part.dataset.when.split(" ").includes(state);
+}
+
+// Choosing
+
+function choose(chosen) {
+  const reason = unfit(chosen);
+  if (reason) return refuse(reason);
+  const name = chosen.name || "pasted.png";
+  take({ file: chosen, name }, URL.createObjectURL(chosen), `${bytes(chosen.size)}`);
+  become("chosen");
+  byId("start").focus({ preventScroll: true });
+}
+
+// Said before the upload, which may take minutes, and said again by the server, which knows better.
+function unfit({ name, size }) {
+  if (!options) return "";
+  const suffix = /\.[^.]+$/.exec(name)?.[0].toLowerCase();
+  if (size === 0) return `${name} is empty. Choose another picture.`;
+  if (size > options.limits.bytes) return `${name} is ${bytes(size)}; this server takes at most ${bytes(options.limits.bytes)}. Choose a smaller file.`;
+  if (suffix && !options.suffixes.includes(suffix)) return `${name} is no kind of picture that can be read. ${kinds()} are.`;
+  return "";
+}
+
+// One name for a kind, however many suffixes it has.
+const ALIASES = [".jpg", ".tif", ".heif", ".jfif", ".mpo"];
+const kinds = () => options.suffixes.filter((suffix) => !ALIASES.includes(suffix)).map((suffix) => suffix.slice(1).toUpperCase()).join(", ");
+
+
+function take(taken, address, about) {
+  clear();
+  if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
+  [source, shown] = [taken, null];
+  history.replaceState(null, "", location.pathname);
+  byId("preview-name").textContent = taken.name;
+  preview(address, about);
+  settings.name("Enlarge");
+}
+
+async function preview(address, about) {
+  const start = performance.now();
+  byId("preview-size").textContent = about;
+  settings.suit(0, 0);
+  picture.hidden = false;
+  byId("preview-missing").hidden = true;
+  picture.src = address;
+  try {
+    await picture.decode();
+    const { naturalWidth, naturalHeight } = picture;
+    byId("preview-size").textContent = `${naturalWidth} × ${naturalHeight} pixels, ${about}`.replace(/, $/, "");
+    settings.suit(naturalWidth, naturalHeight);
+    performance.measure("choice to thumbnail", { start });
+  } catch {
+    if (picture.src !== address && !picture.src.endsWith(address)) return; // another one has been chosen meanwhile
+    picture.hidden = true;
+    byId("preview-missing").hidden = false;
+  }
+}
+
+// Working
+
+async function start() {
+  clear();
+  running = new AbortController();
+  const { signal } = running;
+  const begun = performance.now();
+  become("working");
+  progress.sending(0);
+  byId("cancel").focus({ preventScroll: true });
+  try {
+    const form = settings.fields();
+    await attach(form);
+    const job = await admitted(() => api.submit(form, progress.sending, signal));
+    shown = job;
+    history.replaceState(null, "", `#${job.id}`);
+    await finish(job, signal);
+    performance.measure("start to result", { start: begun });
+  } catch (error) {
+    stop(error);
+  } finally {
+    running = null;
+  }
+}
+
+// The picture itself; one that was opened again lies on the server alone.
+async function attach(form) {
+  if (source.example) return form.set("example", source.example);
+  const blob = source.file ?? await (await api.ask(source.link)).blob();
+  form.set("file", blob, source.name);
+}
+
+async function finish(job, signal) {
+  const done = await api.follow(job, tell, progress.silent, signal);
+  if (done.state === "done") return reveal(done);
+  if (done.state === "cancelled") return become("chosen");
+  throw new api.Refusal(422, api.sentence(done.error ?? "the work was interrupted; try again"));
+}
+
+// A picture that the browser could not read: the server's thumbnail, once there is one.
+function tell(job) {
+  progress.working(job);
+  if (picture.hidden && job.links.thumbnail) preview(job.links.thumbnail, bytes(job.input.bytes));
+}
+
+function stop(error) {
+  become(source ? "chosen" : "empty");
+  if (source) byId("start").focus({ preventScroll: true });
+  if (error.name === "AbortError") return;
+  if (!(error instanceof api.Refusal)) throw error;
+  const again = source && (error.status === 0 || error.wait !== null) ? start : null;
+  refuse(error.message, { action: again, wait: error.wait });
+}
+
+async function cancel() {
+  const job = shown;
+  running?.abort(new DOMException("cancelled", "AbortError"));
+  if (job) await api.post(job.links.cancel).catch(() => {}); // finished meanwhile: nothing is left to cancel
+}
+
+// Done
+
+async function reveal(job) {
+  shown = job;
+  const [height, width] = job.record.output_size;
+  const seconds = (new Date(job.finished) - new Date(job.started)) / 1000;
+  become("done");
+  byId("outcome-title").textContent = `${width} × ${height} pixels`;
+  byId("outcome-words").textContent = `${job.name}, done in ${seconds.toFixed(1)} seconds.`;
+  byId("download").href = job.links.result;
+  byId("report").href = job.links.report;
+  settings.name("Enlarge again");
+  settings.suit(job.input.width, job.input.height);
+  findings.show(job);
+  visit.add(job);
+  byId("outcome-title").focus({ preventScroll: true });
+  main.scrollIntoView({ block: "start" });
+  await viewer.show(job);
+}
+
+async function open(id) {
+  try {
+    const job = await admitted(() => api.json(`/api/jobs/${encodeURIComponent(id)}`));
+    take({ link: job.links.input, name: job.name }, job.links.thumbnail ?? "", bytes(job.input.bytes));
+    history.replaceState(null, "", `#${job.id}`);
+    if (job.state === "done") return await reveal(job);
+    become("working");
+    shown = job;
+    running = new AbortController();
+    await finish(job, running.signal);
+  } catch (error) {
+    if (error.status === 404) {
+      visit.forget(id);
+      source = null;
+      error.message = "That picture is no longer here: it was deleted, or its time had passed.";
+    }
+    stop(error);
+  }
+}
+
+async function remove(id) {
+  try {
+    await api.ask(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
+  } catch (error) {
+    if (error.status !== 404) return refuse(error.message);
+  }
+  visit.forget(id);
+  if (shown?.id === id) empty();
+}
+
+function empty() {
+  clear();
+  [source, shown] = [null, null];
+  history.replaceState(null, "", location.pathname);
+  become("empty");
+  byId("choose").focus({ preventScroll: true });
+}
+
+// What people do
+
+arrivals.begin(choose, () => !running);
+for (const id of ["choose", "discard", "another"]) byId(id).addEventListener("click", arrivals.ask);
+byId("cancel").addEventListener("click", cancel);
+byId("settings").addEventListener("submit", (event) => { event.preventDefault(); start(); });
+
+async function begin() {
+  visit.begin({ open, remove });
+  try {
+    options = await admitted(() => api.json("/api/options"));
+    settings.offer(options);
+    byId("file").accept = options.suffixes.join();
+    byId("accepts").textContent = `${kinds()}, up to ${bytes(options.limits.bytes)} and ${Number((options.limits.pixels / 1e6).toPrecision(2))} megapixels`;
+    offer(await api.json("/api/examples"));
+  } catch (error) {
+    stop(error);
+  }
+  route();
+}
+
+// An address with the name of a job leads to it, also when it is pasted into an open page.
+function route() {
+  const id = location.hash.slice(1);
+  if (id) open(id);
+}
+window.addEventListener("hashchange", route);
+
+function offer(examples) {
+  const card = ({ name, title, words, thumbnail }) => element("li", {}, element("button", {
+    type: "button",
+    className: "card",
+    onclick: () => {
+      take({ example: name, name: title }, thumbnail, "");
+      start();
+    },
+  }, element("img", { src: thumbnail, alt: "" }), element("span", {}, element("strong", { textContent: title }), element("small", { textContent: words }))));
+  byId("examples").querySelector("ul").replaceChildren(...examples.map(card));
+  byId("examples").hidden = main.dataset.state !== "empty";
+}
+
+begin();

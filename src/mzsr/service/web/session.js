@@ -1,0 +1,39 @@
+// A server with a token asks for it once; what was wanted then goes on.
+
+import * as api from "./api.js";
+import { byId } from "./dom.js";
+
+const dialog = byId("login");
+const words = byId("login-words");
+
+/** Do what is wanted; if the server asks who that is, ask the person, and do it then. */
+export async function admitted(wanted) {
+  for (;;) {
+    try {
+      return await wanted();
+    } catch (error) {
+      if (error.status !== 401 || !(await login())) throw error;
+    }
+  }
+}
+
+/** Returns whether the server took a token. */
+function login() {
+  words.hidden = true;
+  byId("token").value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "in"), { once: true }));
+}
+
+dialog.querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await api.post("/api/session", { token: byId("token").value });
+    dialog.close("in");
+  } catch (error) {
+    words.textContent = error.message;
+    words.hidden = false;
+  }
+});
+byId("login-close").addEventListener("click", () => dialog.close(""));

@@ -1,0 +1,68 @@
+// The form: what people choose → what the server is asked for, in the words of the command line.
+
+import { byId } from "./dom.js";
+import * as kernel from "./kernel.js";
+
+const form = document.querySelector("#settings");
+const chosen = (name) => form.elements[name].value;
+let size = null; // [width, height] of the picture, where it is known
+
+function scale() {
+  return chosen("scale") === "other" ? byId("times").valueAsNumber : Number(chosen("scale"));
+}
+
+/** Return the fields of a job, without the picture. */
+export function fields() {
+  const data = new FormData();
+  data.set("scale", scale());
+  data.set("mode", chosen("mode"));
+  const blur = chosen("kernel");
+  if (blur === "file") data.set("kernel_file", byId("kernel-file").files[0]);
+  else data.set("kernel", blur === "drawn" ? kernel.spec() : blur);
+  data.set("noise", chosen("grain") === "auto" ? "auto" : `${byId("noise").value}/255`);
+  data.set("jpeg", byId("jpeg").checked ? "auto" : "off");
+  for (const name of ["format", "model"]) if (byId(name).value) data.set(name, byId(name).value);
+  data.set("quality", byId("quality").value);
+  return data;
+}
+
+/** Say what comes of a picture of this size; without one, say nothing. */
+export function suit(width, height) {
+  size = width && height ? [width, height] : null;
+  refresh();
+}
+
+/** Offer what this server can do. */
+export function offer(options) {
+  for (const format of options.formats) byId("format").add(new Option(format.toUpperCase(), format));
+  for (const model of options.models) byId("model").add(new Option(model.name, model.name));
+  byId("times").min = options.scale.min;
+  byId("times").max = options.scale.max;
+}
+
+// What does not count is disabled, not only hidden: else the browser would wait for it to be filled in.
+function only(id, shown) {
+  byId(id).hidden = !shown;
+  for (const input of byId(id).querySelectorAll("input")) input.disabled = !shown;
+}
+
+function refresh() {
+  only("other", chosen("scale") === "other");
+  only("drawn", chosen("kernel") === "drawn");
+  only("kernel-of", chosen("kernel") === "file");
+  byId("kernel-file").required = chosen("kernel") === "file";
+  only("grain-of", chosen("grain") === "known");
+  byId("noise-value").textContent = Number(byId("noise").value).toFixed(1);
+  const factor = scale();
+  const known = size && factor >= 1;
+  const [width, height] = known ? size.map((side) => Math.round(side * factor)) : [];
+  byId("becomes").textContent = known ? `${size[0]} × ${size[1]} pixels become ${width} × ${height}.` : "";
+}
+
+/** The word on the button: the first time, or once more. */
+export function name(button) {
+  byId("start").textContent = button;
+}
+
+form.addEventListener("input", refresh);
+refresh();

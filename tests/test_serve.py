@@ -1,0 +1,163 @@
+"""`mzsr serve` from the command line: what it refuses to start with, and what a killed one leaves behind."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from servers import finished, png, post
+from typer.testing import CliRunner
+
+from mzsr.apps.cli import app
+from mzsr.service import settings
+
+
+def refused(*words: str, token: str | None = None) -> str:
+    """Run the command, which must not start, and return what it says."""
+    done = CliRunner().invoke(app, ["serve", *words], env={"MZSR_TOKEN": token})
+    assert done.exit_code == 2, done.output
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "token", "said"),
+    [
+        (
+            ["--host", "0.0.0.0"],
+            None,
+            "--host is 0.0.0.0, which others reach, and there is no token; set MZSR_TOKEN or",
+        ),
+        ([], "short", "the token in MZSR_TOKEN has 5 characters; at least 16 of ASCII without spaces are required"),
+        (["--token-file", "/nowhere/token"], None, "--token-file /nowhere/token cannot be read"),
+        (["--max-pixels", "0"], None, "--max-pixels is 0; it must be a number of millions above 0"),
+        (["--time-limit", "soon"], None, "time limit is 'soon'; write 90s, 9m or 2h"),
+        (["--keep", "-1"], None, "--keep is -1; it must be a number of hours above 0"),
+        (["--memory", "0.1"], None, "--memory is 0.1; a worker needs at least 1 GB"),
+        (["--model", "none"], None, "model is 'none'; give a .safetensors file or a model that is installed"),
+        (["--device", "tpu"], None, "device is 'tpu'"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(tmp_path, words: list[str], token: str | None, said: str) -> None:
+    assert said in refused("--data", str(tmp_path), "--port", "0", *words, token=token)
+
+
+def test_a_port_that_is_taken_is_said(tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        said = refused("--data", str(tmp_path), "--port", port)
+        assert said.startswith(f"mzsr: 127.0.0.1 port {port} cannot be listened on (Address already in use)")
+
+
+def test_a_folder_that_is_none_or_in_use_is_said(tmp_path) -> None:
+    import fcntl
+
+    (tmp_path / "file").write_text("")
+    assert "file is not writable" in refused("--data", str(tmp_path / "file"), "--port", "0")
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert f"{tmp_path} belongs to a server that runs" in refused("--data", str(tmp_path), "--port", "0")
+
+
+def test_without_the_extra_it_says_how_to_get_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert "uvicorn is not installed, which serving needs; pip install 'mzsr[serve]'" in refused(
+        "--data", str(tmp_path)
+    )
+
+
+def test_cores_and_memory_are_shared_among_workers() -> None:
+    for available in (1, 2, 3, 8, 64):
+        workers, threads = settings.share_of_cores(None, None, available)
+        assert workers * threads <= available or (workers, threads) == (1, 1)
+        assert workers * threads > available - workers, "a core for each worker is left idle"
+    assert settings.share_of_memory(1.5, 7) == 1_500_000_000
+    all_of_it, half = settings.share_of_memory(None, 1), settings.share_of_memory(None, 2)
+    assert all_of_it is not None
+    assert half is not None
+    assert abs(all_of_it - 2 * half) <= 1
+
+
+@contextmanager
+def served(data: Path, weights: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """Run the real command, and give its process and a client."""
+    command = [
+        sys.executable,
+        "-m",
+        "mzsr",
+        "serve",
+        "--port",
+        "0",
+        "--data",
+        str(data),
+        "--model",
+        str(weights),
+        *words,
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            found = re.match(r"mzsr: (http://\S+) — (\d+) workers?", process.stderr.readline())
+            assert found, process.stderr.read()
+            with httpx.Client(base_url=found[1], timeout=60) as client:
+                yield process, client
+        finally:
+            process.kill()
+
+
+def children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_server_killed_in_the_middle_loses_no_finished_job(tmp_path, tiny_weights) -> None:
+    with served(tmp_path, tiny_weights, "--workers", "1") as (process, client):
+        done = finished(client, post(client).json())
+        result = client.get(done["links"]["result"]).content
+        running = post(client, png(400, 400), steps="50", x8="true", kernel="gauss:1.0").json()
+        waiting = post(client).json()
+        while client.get(running["links"]["self"]).json()["progress"]["stage"] != "adapt":
+            time.sleep(0.01)
+        workers = {pid for thread in Path(f"/proc/{process.pid}/task").iterdir()
+                   for pid in map(int, (thread / "children").read_text().split())}  # fmt: skip
+        assert len(workers) >= 2
+        process.kill()
+        process.wait()
+        while any(map(alive, workers)):
+            time.sleep(0.05)
+    with served(tmp_path, tiny_weights, "--workers", "1") as (process, client):
+        assert client.get(done["links"]["self"]).json() == done
+        assert client.get(done["links"]["result"]).content == result
+        assert client.get(running["links"]["self"]).json()["state"] == "interrupted"
+        assert finished(client, waiting)["state"] == "done"
+        # And one that is told to stop ends by itself, with nobody left behind
+        cut_off = post(client, png(400, 400), steps="50", x8="true", kernel="gauss:1.0").json()
+        with client.stream("GET", cut_off["links"]["events"]) as stream:
+            told = stream.iter_lines()
+            next(told)
+            process.send_signal(signal.SIGTERM)
+            states = [json.loads(line[6:])["state"] for line in told if line.startswith("data: ")]
+        assert set(states) <= {"queued", "running"}
+        assert process.wait(120) in (0, -signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    with served(tmp_path, tiny_weights) as (_, client):
+        assert client.get(cut_off["links"]["self"]).json()["state"] == "interrupted"
+        assert client.get(cut_off["links"]["self"]).json()["error"].startswith("the server was stopped while it worked")
+    assert os.listdir(tmp_path / "incoming") == []

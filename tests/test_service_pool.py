@@ -1,0 +1,162 @@
+"""Worker processes that die, dawdle or take too much: the job says why, and the next one is done."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from servers import png
+
+from mzsr.service import pool
+from mzsr.service.options import cards, check
+from mzsr.service.pool import LESS, Pool
+from mzsr.service.settings import Settings
+from mzsr.service.store import Job, Store
+
+
+class Workshop:
+    """A store and a pool of one real worker, and pictures for it."""
+
+    def __init__(self, data: Path, weights: Path, **options: object) -> None:
+        settings = Settings(**{"data": data, "workers": 1, "seconds": 600.0, "memory": 8 * 10**9} | options)  # pyright: ignore
+        self.store = Store(data)
+        self.pool = Pool(settings, self.store, {"tiny": str(weights)})
+        self.worker()  # has started
+
+    def add(self, content: bytes, **options: object) -> str:
+        """Queue a picture."""
+        folder = self.store.incoming()
+        (folder / "input").write_bytes(content)
+        found = self.pool.look(folder, None)
+        assert isinstance(found, dict)
+        wanted = check({"model": "tiny", "steps": 0} | options, {"tiny": next(iter(cards(("mzsr",)).values()))[1]})
+        job = self.store.add(folder, "a.png", found, asdict(wanted), 99)
+        self.pool.fill()
+        return job.id
+
+    def worker(self) -> int:
+        """Return the process of the idle worker."""
+        return self.pool._idle[0].schedule(os.getpid, (), 60.0).result()
+
+    def wait(self, id: str, true: Callable[[Job], bool]) -> Job:
+        """Wait until something is true of a job."""
+        while not true(job := self.store.get(id)):
+            time.sleep(0.01)
+        return job
+
+    def ended(self, id: str) -> Job:
+        return self.wait(id, lambda job: job.finished is not None)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Iterator[Workshop]:
+    shop = Workshop(tmp_path_factory.mktemp("data"), tiny_weights)
+    yield shop
+    shop.pool.stop(0.0)
+
+
+def large() -> bytes:
+    """Return a picture that takes seconds."""
+    out = BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+SLOW = {"steps": 50, "x8": True, "kernel": "gauss:1.0", "noise": "0"}
+
+
+def test_a_worker_that_is_killed_fails_its_job_and_the_next_is_done_by_another(workshop) -> None:
+    first = workshop.worker()
+    struck, waiting = workshop.add(large(), **SLOW), workshop.add(png())
+    workshop.wait(struck, lambda job: job.stage is not None)
+    os.kill(first, signal.SIGKILL)
+    told, done = workshop.ended(struck), workshop.ended(waiting)
+    assert (told.state, told.error) == (
+        "failed",
+        f"its worker process was ended by signal 9, most likely because memory ran out; {LESS}",
+    )  # fmt: skip
+    assert (done.state, done.error) == ("done", None)
+    assert workshop.worker() != first
+    assert not (workshop.store.folder(struck) / "out").exists()
+
+
+def test_a_job_that_is_cancelled_while_it_runs_ends_and_keeps_its_worker(workshop, monkeypatch) -> None:
+    monkeypatch.setattr(pool, "MERCY", 3600.0)
+    worker = workshop.worker()
+    stopped, waiting = workshop.add(large(), **SLOW), workshop.add(png())
+    workshop.wait(stopped, lambda job: job.stage == "enhance")
+    assert workshop.pool.cancel(stopped)
+    assert workshop.store.get(stopped).state == "cancelled"
+    assert workshop.ended(waiting).state == "done"
+    assert workshop.store.get(stopped).state == "cancelled"
+    assert [path.name for path in workshop.store.folder(stopped).iterdir()] == ["input"]
+    assert workshop.worker() == worker, "it noticed by itself, and its models stay loaded"
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_that_does_not_notice_loses_its_worker(workshop, monkeypatch) -> None:
+    monkeypatch.setattr(pool, "MERCY", 0.0)
+    worker = workshop.worker()
+    stopped, waiting = workshop.add(large(), **SLOW), workshop.add(png())
+    workshop.wait(stopped, lambda job: job.stage == "adapt")  # which tells nothing of its fifty steps
+    assert workshop.pool.cancel(stopped)
+    assert workshop.ended(waiting).state == "done"
+    assert workshop.store.get(stopped).state == "cancelled"
+    assert workshop.worker() != worker
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_while_idle_is_replaced_before_anybody_asks(workshop) -> None:
+    first = workshop.worker()
+    os.kill(first, signal.SIGKILL)
+    while not workshop.pool._idle[0]._pool._context.status.name == "ERROR":
+        time.sleep(0.01)
+    workshop.pool.keep_alive()
+    assert workshop.worker() != first
+    assert workshop.ended(workshop.add(png())).state == "done"
+
+
+@pytest.mark.slow
+def test_a_job_that_takes_too_long_is_ended(tmp_path, tiny_weights) -> None:
+    shop = Workshop(tmp_path, tiny_weights, seconds=1.0)
+    slow, waiting = shop.add(large(), **SLOW), shop.add(png())
+    told = shop.ended(slow)
+    assert (told.state, told.error) == (
+        "failed",
+        f"it took longer than the 1 seconds that a job may take here; {LESS}",
+    )  # fmt: skip
+    assert shop.ended(waiting).state == "done"
+    shop.pool.stop(0.0)
+
+
+@pytest.mark.slow
+def test_a_job_that_takes_too_much_memory_is_ended_and_its_worker_lives(tmp_path, tiny_weights) -> None:
+    shop = Workshop(tmp_path, tiny_weights, memory=900 * 10**6)
+    worker = shop.worker()
+    out = BytesIO()
+    Image.new("RGB", (4800, 4800)).save(out, "PNG")
+    greedy, waiting = shop.add(out.getvalue(), **SLOW), shop.add(png())
+    told = shop.ended(greedy)
+    assert (told.state, told.error) == (
+        "failed",
+        f"it needs more memory than a job may take here; {LESS}",
+    )  # fmt: skip
+    assert shop.ended(waiting).state == "done"
+    assert shop.worker() == worker
+    shop.pool.stop(0.0)
+
+
+@pytest.mark.slow
+def test_what_still_runs_when_the_server_stops_is_interrupted(tmp_path, tiny_weights) -> None:
+    shop = Workshop(tmp_path, tiny_weights)
+    running, waiting = shop.add(large(), **SLOW), shop.add(png())
+    shop.wait(running, lambda job: job.stage is not None)
+    shop.pool.stop(0.0)
+    assert shop.store.get(running).state == "interrupted"
+    assert shop.store.get(waiting).state == "queued", "it is done when the server comes back"
