@@ -1,15 +1,15 @@
-"""Tests of lists on a Ray cluster: several nodes on this machine, of which one joins late and one dies."""
+"""Tests of lists on a Ray cluster: several nodes on this machine, some of which join late, or die."""
 
 import _thread
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from mzsr.apps import cluster as on_ray
-from mzsr.apps.batch import HIDDEN
+from mzsr.apps import cluster
+from mzsr.apps.batch import HIDDEN, Records
 from mzsr.apps.cli import app
+from mzsr.apps.cluster import Failed, Place, Unfit, Worker
+from mzsr.apps.work import Done, Order
+from mzsr.errors import InputError
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pipes and /proc stand in for slow disks and dead nodes"
@@ -54,7 +57,7 @@ def until(condition: Callable[[], Any], seconds: float = 120) -> None:
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError
-        time.sleep(0.02)
+        time.sleep(0.2)
 
 
 class Nodes:
@@ -171,3 +174,144 @@ def test_a_node_and_a_worker_die(nodes: Nodes, album: Path, tiny_weights: Path) 
     assert result.stderr.splitlines()[-1] == "mzsr: 1 of 12 pictures failed, 11 are done, 7 of them before: in/05.png"
     again = run(*words, "out")  # what a cluster has done is done for one machine
     assert again.stderr.splitlines()[-1].endswith("11 are done, 11 of them before: in/05.png")
+
+
+def test_a_cluster_that_cannot_do_it_says_so(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+    words = ["upscale", "in", "-o", "out", "-n", tiny_weights, "--cluster", nodes.address]
+    for option, said in (
+        (["--threads", "99"], "no node of the cluster can do the work: none has 99 processors, as --threads asks"),
+        (["--device", "cuda"], "device is 'cuda', and no node of the cluster has a GPU; use auto or cpu"),
+    ):
+        result = run(*words, *option)
+        assert (result.exit_code, result.stderr) == (2, f"mzsr: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["in/00.png", "-o", "out.png", "--cluster", "auto"], "give a folder of them, and -o FOLDER for the results"),
+        (["in", "--cluster", "auto"], "give a folder of them, and -o FOLDER for the results"),
+        (["in", "-o", "out", "--threads", "2"], "--threads is of --cluster; on this machine alone set OMP_NUM_THREADS"),
+        (["in", "-o", "out", "--cluster", "here"], "joined (auto, HOST:PORT or ray://HOST:PORT is required); see"),
+        (["in", "-o", "out", "--cluster", "127.0.0.1:1"], "--cluster 127.0.0.1:1 cannot be joined ([Errno 111]"),
+        (["in", "-o", "out", "--cluster", "ray://127.0.0.1:1"], "cannot be joined ([Errno 111]"),
+    ],
+)
+def test_wrong_usage(album: Path, tiny_weights: Path, words: list[str], said: str) -> None:
+    result = run("upscale", *words, "-n", tiny_weights)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_ray(album: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = run("upscale", "in", "-o", "out", "-n", tiny_weights, "--cluster", "auto")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("mzsr: --cluster needs Ray, which is missing (")
+    assert result.stderr.endswith("); pip install 'mzsr[cluster]'\n")
+
+
+@pytest.fixture
+def place(album: Path) -> Place:
+    mark = album / "out" / HIDDEN / "parts/0123"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    return Place(str(album), (Path("in"), Path("in/one")), mark)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda place: place, None),
+        (lambda place: replace(place, home="/nowhere"), "/nowhere cannot be used there (No such file or directory)"),
+        (lambda place: replace(place, inputs=(Path("on"),)), "on cannot be used there (No such file or directory)"),
+        (lambda place: replace(place, inputs=(Path("empty"),)), "folder empty is empty there"),  # a mount that is not
+        (lambda place: replace(place, mark=place.mark.with_name("4567")), "/out is another folder there"),
+    ],
+    ids=["as it should be", "no home", "no input", "empty", "another output"],
+)
+def test_a_place_is_looked_over(place: Place, album: Path, change: Callable[[Place], Place], said: str | None) -> None:
+    (album / "empty").mkdir()
+    problem = change(place).problem()
+    assert problem == said if said is None else problem is not None and problem.endswith(said)
+    assert [path.name for path in place.mark.parent.iterdir()] == ["0123"]  # what was tried is gone
+
+
+def test_a_worker_tells_pictures_from_places(place: Place, album: Path, tiny_weights: Path) -> None:
+    """A picture that fails is named; where nothing can be seen any more, nothing is said against the picture."""
+    options = {"kernel": "auto", "steps": 0}
+    order = Order(str(tiny_weights), "cpu", None, options, False, 10**8, 95)
+    order = replace(order, records=Records(album / "out", order.fingerprint(order.upscaler())))
+    worker = Worker(order, 1, place)
+    assert worker.begin() is None
+    good, bad = (album / "in/00.png", album / "out/00_x2.png"), (album / "in/05.png", album / "out/05_x2.png")
+    done = worker.do(*good)
+    assert isinstance(done, Done)
+    assert not done.skipped
+    assert good[1].exists()
+    again = worker.do(*good)
+    assert isinstance(again, Done)
+    assert again.told == done.told | {"skipped": True}
+    failed = worker.do(*bad)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith(f"{bad[0]} is no image")
+    place.mark.unlink()
+    assert isinstance(worker.do(*bad), Unfit)
+
+
+def test_a_worker_with_other_weights_does_nothing(place: Place, album: Path, tiny_weights: Path) -> None:
+    """Or another version: records of its results would say what is not so."""
+    order = Order(
+        str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, Records(album / "out", "another")
+    )
+    answer = Worker(order, 1, place).begin()
+    assert isinstance(answer, Unfit)
+    assert answer.reason.endswith("its weights are not those of the command; install the same everywhere")
+    missing = Worker(replace(order, model="gone.safetensors"), 1, place).begin()
+    assert isinstance(missing, Unfit)
+    assert "gone.safetensors" in missing.reason
+
+
+@pytest.mark.slow
+def test_a_picture_that_kills_its_workers_is_named(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+    deadly = album / "in/03.png"
+    deadly.unlink()
+    os.mkfifo(deadly)
+    ended = threading.Event()
+
+    def story() -> None:
+        for _ in range(3):
+            until(lambda: reads(nodes, deadly))
+            for worker in nodes.workers(nodes.head):
+                os.kill(worker, signal.SIGKILL)
+        ended.set()
+
+    with meanwhile(story):
+        result = run("upscale", "in", "-o", "out", "-n", tiny_weights, *FAST, "--cluster", nodes.address)
+    assert ended.is_set()
+    assert result.exit_code == 1
+    assert "mzsr: in/03.png: 3 workers have died over it, of memory perhaps; try it alone" in result.stderr
+    assert result.stderr.splitlines()[-1] == "mzsr: 2 of 7 pictures failed, 5 are done: in/05.png, in/03.png"
+    assert len(visible(album / "out")) == 5
+
+
+def reads(nodes: Nodes, pipe: Path) -> bool:
+    """Return whether a worker of the head waits for somebody to write to a pipe."""
+    waiting = [Path(f"/proc/{pid}/task/{pid}") for pid in nodes.workers(nodes.head)]
+    return any(
+        f"{(task / 'syscall').read_text()} ".startswith("257 ") for task in waiting
+    )  # openat, which does not return
+
+
+@pytest.mark.slow
+def test_nodes_that_do_not_see_the_pictures(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+    order = Order(str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, Records(album / "out", ""))
+    said: list[str] = []
+    with cluster.connected(nodes.address, "cpu"), pytest.raises(InputError, match="no node of the cluster can do the"):
+        cluster.run(
+            order, [(album / "a.png", album / "out/a.png")], [album / "gone/a.png"], 1, lambda *_: None, said.append
+        )
+    assert len(said) == 1
+    assert "gone cannot be used there (No such file or directory); all nodes must see the same" in said[0]
+    assert said[0].endswith("the node is left out")

@@ -64,8 +64,9 @@ class Place:
             if self.home is not None:
                 os.chdir(self.home)
             for folder in self.inputs:
-                if next(os.scandir(folder), None) is None:
-                    return f"folder {folder} is empty there"
+                with os.scandir(folder) as found:
+                    if next(found, None) is None:
+                        return f"folder {folder} is empty there"  # what a disk is mounted on, without the disk
             if not self.mark.exists():
                 return f"{self.mark.parent.parent.parent} is another folder there"
             trial = self.mark.with_name(f"{self.mark.name}-{secrets.token_hex(4)}")
