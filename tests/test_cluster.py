@@ -3,7 +3,10 @@
 import _thread
 import json
 import os
+import re
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -51,7 +54,7 @@ def draw(path: Path, seed: int) -> None:
     Image.fromarray(noise).resize((32, 32), Image.Resampling.BICUBIC).save(path)
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> None:
+def until(condition: Callable[[], Any], seconds: float = 600) -> None:
     """Wait for what is certain to come."""
     end = time.monotonic() + seconds
     while not condition():
@@ -315,3 +318,94 @@ def test_nodes_that_do_not_see_the_pictures(nodes: Nodes, album: Path, tiny_weig
     assert len(said) == 1
     assert "gone cannot be used there (No such file or directory); all nodes must see the same" in said[0]
     assert said[0].endswith("the node is left out")
+
+
+ROOT = Path(__file__).resolve().parent.parent
+SHELL = f"""set -e
+mzsr() {{ {sys.executable} -m mzsr "$@"; }}
+ray() {{ {sys.executable} -c 'from ray.scripts.scripts import main; main()' "$@"; }}
+"""
+
+
+def shell(text: str, **options: Any) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    words = ["bash", "-c", SHELL + text]
+    return subprocess.Popen(words, env=environment, text=True, start_new_session=True, **options)
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that it has begun."""
+    found = [pid]
+    for parent in found:
+        for tasks in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += [int(child) for child in tasks.read_text().split()]
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_the_guide(album: Path, tmp_path: Path) -> None:
+    """What docs/scale.md tells people to type, in its order: a head, a node, a run by one of them, one by an outsider."""
+    text = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    head, node, inside, outside = re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S)
+    words = {"10.0.0.1": "127.0.0.1", ":10001": f":{free_port()}", "6379": str(free_port())}
+    words |= {"/mnt/photographs": str(tmp_path), "--num-cpus 4": "--num-cpus 1", "ray start": "ray start --block"}
+    words["--head"] = f"--head --ray-client-server-port {words[':10001'][1:]}"
+
+    def local(block: str) -> str:
+        for said, here in words.items():
+            block = block.replace(said, here)
+        return block
+
+    running: list[subprocess.Popen[str]] = []
+    try:
+        running.append(shell(local(head), stdout=subprocess.DEVNULL))
+        for port in ("6379", ":10001"):
+            until(lambda port=port: listens(int(words[port].strip(":"))))
+        running.append(shell(local(node), stdout=subprocess.DEVNULL))
+        for block, before in ((inside, ""), (outside, ", 11 of them before")):
+            asked = shell(local(block), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            told, complaints = asked.communicate(timeout=600)
+            assert asked.returncode == 1, complaints
+            assert complaints.splitlines()[-1] == f"mzsr: 1 of 12 pictures failed, 11 are done{before}: in/05.png"
+            assert len(told.splitlines()) == (0 if before else 11)
+    finally:
+        for process in [pid for begun in running for pid in family(begun.pid)]:
+            os.kill(process, signal.SIGKILL)
+        for begun in running:
+            begun.wait()
+    assert run("upscale", "in", "-r", "-o", "peace", "--device", "cpu").exit_code == 1
+    assert visible(album / "out") == visible(album / "peace")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_stopped_from_the_keyboard(album: Path, tiny_weights: Path) -> None:
+    """A cluster of this machine alone ends with the command; then it goes on where it was."""
+    slow = album / "in/03.png"
+    slow.unlink()
+    os.mkfifo(slow)
+    words = f"upscale in -o out -n {tiny_weights} {' '.join(FAST)} --cluster auto"
+    asked = shell(f"exec {sys.executable} -m mzsr {words}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: len(visible(album / "out")) >= 2)
+    begun = family(asked.pid)
+    os.killpg(asked.pid, signal.SIGINT)
+    complaints = asked.communicate(timeout=120)[1]
+    assert asked.returncode != 0
+    assert "Traceback" not in complaints
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in begun))
+    slow.unlink()
+    draw(slow, 3)
+    result = run("upscale", "in", "-o", "out", "-n", tiny_weights, *FAST)
+    assert result.exit_code == 1
+    assert "6 are done, " in result.stderr
+    assert len(visible(album / "out")) == 6
