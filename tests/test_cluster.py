@@ -350,7 +350,7 @@ def free_port() -> int:
 
 @pytest.mark.slow
 def test_the_guide(album: Path, tmp_path: Path) -> None:
-    """What docs/scale.md tells people to type, in its order: a head, a node, a run by one of them, one by an outsider."""
+    """What docs/scale.md tells people to type, in its order: a head, a node, a run by one of them, one from outside."""
     text = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
     head, node, inside, outside = re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S)
     words = {"10.0.0.1": "127.0.0.1", ":10001": f":{free_port()}", "6379": str(free_port())}

@@ -189,7 +189,8 @@ def run(
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
     folders = tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in inputs))
-    home = None if all(path.is_absolute() for path in (*folders, mark)) else os.getcwd()
+    named = (*folders, mark, *([Path(order.model)] if os.path.exists(order.model) else []))
+    home = None if all(path.is_absolute() for path in named) else os.getcwd()
     foreman, failed = Foreman["Hand"](jobs), list[Path]()
     crew = Crew(order, threads, Place(home, folders, mark), complain)
 
