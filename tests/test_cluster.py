@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,10 @@ def test_a_cluster_that_cannot_do_it_says_so(nodes: Nodes, album: Path, tiny_wei
         (["in/00.png", "-o", "out.png", "--cluster", "auto"], "give a folder of them, and -o FOLDER for the results"),
         (["in", "--cluster", "auto"], "give a folder of them, and -o FOLDER for the results"),
         (["in", "-o", "out", "--threads", "2"], "--threads is of --cluster; on this machine alone set OMP_NUM_THREADS"),
-        (["in", "-o", "out", "--cluster", "here"], "joined (auto, HOST:PORT or ray://HOST:PORT is required); see"),
+        (
+            ["in", "-o", "out", "--cluster", "here"],
+            "joined (auto, local, HOST:PORT or ray://HOST:PORT is required); see",
+        ),
         (["in", "-o", "out", "--cluster", "127.0.0.1:1"], "--cluster 127.0.0.1:1 cannot be joined ([Errno 111]"),
         (["in", "-o", "out", "--cluster", "ray://127.0.0.1:1"], "cannot be joined ([Errno 111]"),
     ],
@@ -285,9 +288,10 @@ def test_a_picture_that_kills_its_workers_is_named(nodes: Nodes, album: Path, ti
 
     def story() -> None:
         for _ in range(3):
-            until(lambda: reads(nodes, deadly))
-            for worker in nodes.workers(nodes.head):
-                os.kill(worker, signal.SIGKILL)
+            with reader(deadly):
+                for worker in nodes.workers(nodes.head):
+                    os.kill(worker, signal.SIGKILL)
+                until(lambda: not nodes.workers(nodes.head))
         ended.set()
 
     with meanwhile(story):
@@ -299,12 +303,19 @@ def test_a_picture_that_kills_its_workers_is_named(nodes: Nodes, album: Path, ti
     assert len(visible(album / "out")) == 5
 
 
-def reads(nodes: Nodes, pipe: Path) -> bool:
-    """Return whether a worker of the head waits for somebody to write to a pipe."""
-    waiting = [Path(f"/proc/{pid}/task/{pid}") for pid in nodes.workers(nodes.head)]
-    return any(
-        f"{(task / 'syscall').read_text()} ".startswith("257 ") for task in waiting
-    )  # openat, which does not return
+@contextmanager
+def reader(pipe: Path) -> Iterator[None]:
+    """Wait until somebody reads a pipe, and let him wait for what is in it."""
+    found: list[int] = []
+
+    def opened() -> bool:
+        with suppress(OSError):  # nobody reads
+            found.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(found)
+
+    until(opened)
+    yield
+    os.close(found[0])
 
 
 @pytest.mark.slow
@@ -394,7 +405,7 @@ def test_stopped_from_the_keyboard(album: Path, tiny_weights: Path) -> None:
     slow = album / "in/03.png"
     slow.unlink()
     os.mkfifo(slow)
-    words = f"upscale in -o out -n {tiny_weights} {' '.join(FAST)} --cluster auto"
+    words = f"upscale in -o out -n {tiny_weights} {' '.join(FAST)} --cluster local"
     asked = shell(f"exec {sys.executable} -m mzsr {words}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until(lambda: len(visible(album / "out")) >= 2)
     begun = family(asked.pid)

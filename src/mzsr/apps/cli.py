@@ -100,7 +100,8 @@ def upscale(
         float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, whose results would fill the memory.")
     ] = 100.0,
     cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="On Ray: auto, HOST:PORT or ray://HOST:PORT. Needs -o FOLDER.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="On Ray: auto, local, HOST:PORT or ray://HOST:PORT. Needs -o FOLDER."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of a worker of the cluster; 1 if nothing is said.")

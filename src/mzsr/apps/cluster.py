@@ -109,13 +109,18 @@ class Worker:
             return Failed(reason(source, error))
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
     """Join a cluster, or begin one on this machine, and leave it; yield where its workers compute.
 
     Args:
         address: HOST:PORT of its head, from one of its nodes; ray://HOST:PORT from elsewhere; or `auto`: the cluster
-            that this machine is part of, else one on this machine alone, for as long as the work takes.
+            that this machine is part of, else as `local`: one on this machine alone, for as long as the work takes.
         device: `cpu` or `cuda`; or `auto`: GPUs if any node has one, and then nothing else, for mixed work would give
             mixed bytes.
 
@@ -132,17 +137,17 @@ def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
     # Ray prints what happens to its processes, also on standard output, where records are; we say what matters
     worker.print_to_stdstream = lambda *_, **__: None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    # Of a cluster of our own: its store for objects stays empty, as pictures do not travel through Ray
+    own = {"num_cpus": processors(), "object_store_memory": 100 * 2**20, "include_dashboard": False}
     try:
-        if address == "auto":
-            try:
-                ray.init("auto", **quiet)
-            except ConnectionError:
-                # The store for objects stays empty: pictures do not travel through Ray
-                room = {"num_cpus": processors(), "object_store_memory": 100 * 2**20, "include_dashboard": False}
-                ray.init("local", **room, **quiet)
-        else:
+        if address not in ("auto", "local"):
             _knock(address)
-            ray.init(address, **quiet)
+        try:
+            ray.init(address, **quiet, **(own if address == "local" else {}))
+        except ConnectionError:
+            if address != "auto":
+                raise
+            ray.init("local", **quiet, **own)
     except (OSError, RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise InputError(f"--cluster {address} cannot be joined ({why}); see docs/scale.md") from error
@@ -153,11 +158,6 @@ def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
         yield "cuda" if gpus and device != "cpu" else "cpu"
     finally:
         ray.shutdown()
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(
@@ -356,5 +356,5 @@ def _knock(address: str) -> None:
     """Raise OSError or ValueError where nobody listens; Ray itself would try for a minute, and then abort."""
     found = re.fullmatch(r"(?:ray://)?(\[.+\]|[^:/]+):(\d+)", address)
     if found is None or int(found[2]) > 65535:
-        raise ValueError("auto, HOST:PORT or ray://HOST:PORT is required")
+        raise ValueError("auto, local, HOST:PORT or ray://HOST:PORT is required")
     socket.create_connection((found[1].strip("[]"), int(found[2])), timeout=10).close()
