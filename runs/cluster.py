@@ -17,6 +17,7 @@ import ctypes
 import json
 import os
 import resource
+import secrets
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from PIL import Image
 
 MZSR = [sys.executable, "-m", "mzsr", "upscale"]
 ALONE = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+ALONE |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # of these clusters alone
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]  # `ray`, of the same environment
 PORT = 6399
 
