@@ -1,10 +1,11 @@
 """Measure a list on a Ray cluster: against processes without Ray, as the list grows, and while a node dies.
 
 Throughput: photographs cut to squares, one step, by one process, by two that have half of the list each, and by a
-cluster with two workers; one thread each, first on one list and then on one three times as long, so that what a start
+cluster with two workers; one thread each, first on one list and then on one five times as long, so that what a start
 costs falls out of the difference. Growth: lists of 16x16 pictures without adaptation, where there is little but
 overhead. Nodes: three of them with a processor each, one killed with all its processes, results compared with a run
-without Ray. Pin it to two cores that are free, `taskset -c 0,1`.
+without Ray. Two cores have to be free: Ray's workers are polite (nice 15) and
+give way to whatever else runs.
 
 command: python runs/cluster.py --data ../shared/data/bench/BSD100
 machine: MACHINE
@@ -13,19 +14,18 @@ score:   SCORE
 """
 
 import argparse
-import ctypes
 import json
 import os
-import resource
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -55,26 +55,23 @@ def blots(out: Path, count: int) -> None:
         Image.fromarray(noise[index]).save(out / f"{index:05}.png")
 
 
-def timed(sources: list[Path], out: Path, *words: str) -> tuple[float, float]:
-    """Enlarge folders, each by a process of its own; return seconds by the clock and core-seconds of all processes."""
-    clock, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    with tempfile.TemporaryFile() as said:
-        processes = [
-            subprocess.Popen(
-                [*MZSR, str(source), "-o", str(out), "--device", "cpu", *words], env=ALONE, stdout=said, stderr=said
-            )
-            for source in sources
-        ]
-        codes = [process.wait() for process in processes]
-        seconds = time.perf_counter() - clock
+def begin(source: Path, out: Path, *words: str, told: BinaryIO) -> subprocess.Popen[bytes]:
+    """Begin to enlarge a folder."""
+    command = [*MZSR, str(source), "-o", str(out), "--device", "cpu", *words]
+    return subprocess.Popen(command, env=ALONE, stdout=told, stderr=subprocess.STDOUT)
+
+
+def timed(sources: list[Path], out: Path, *words: str) -> float:
+    """Enlarge folders, each by a process of its own; return the seconds until all have ended well."""
+    with tempfile.TemporaryFile() as told:
+        start = time.perf_counter()
+        codes = [process.wait() for process in [begin(source, out, *words, told=told) for source in sources]]
+        seconds = time.perf_counter() - start
         if any(codes):
-            said.seek(0)
-            raise RuntimeError(said.read().decode()[-2000:])
-    with suppress(ChildProcessError):  # what a cluster leaves ends a little later, and its time counts
-        while True:
-            os.waitpid(-1, 0)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            told.seek(0)
+            raise RuntimeError(told.read().decode()[-2000:])
+    time.sleep(3)  # what a cluster leaves behind ends a little later
+    return seconds
 
 
 def seen(folder: Path) -> dict[str, bytes]:
@@ -85,8 +82,8 @@ def seen(folder: Path) -> dict[str, bytes]:
 def throughput(data: Path, root: Path, count: int, side: int) -> None:
     """Compare a cluster of two workers with one process and with two."""
     names = ("one process", "two processes", "cluster, two workers")
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for total in (count, 3 * count):
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for total in (count, 5 * count):
         folder = root / f"photographs {total}"
         crops(data, folder, total, side)
         halves = [root / f"half {half} of {total}" for half in (0, 1)]
@@ -101,21 +98,20 @@ def throughput(data: Path, root: Path, count: int, side: int) -> None:
         assert len(whole) == total
         assert all(seen(out) == whole for out in outs), "bytes differ"
     print(f"\n{side}x{side} → {2 * side}x{2 * side}, one step, one thread a worker; the same bytes from all three\n")
-    print(f"| | {count} pictures, s | {3 * count}, s | a picture, without starts, s | core-s | pace of two processes |")
-    print("|---|---|---|---|---|---|")
-    pace = {name: [(b - a) / (2 * count) for a, b in zip(*both, strict=True)] for name, both in taken.items()}
-    for name, ((short, _), (long, _)) in taken.items():
-        seconds, cores = pace[name]
-        share = pace["two processes"][0] / seconds
-        print(f"| {name} | {short:.1f} | {long:.1f} | {seconds:.3f} | {cores:.3f} | {share:.2f} |", flush=True)
+    print(f"| | {count} pictures | {5 * count} pictures | a picture, without the start | pace of two processes |")
+    print("|---|---|---|---|---|")
+    each = {name: (long - short) / (4 * count) for name, (short, long) in taken.items()}
+    for name, (short, long) in taken.items():
+        share = each["two processes"] / each[name]
+        print(f"| {name} | {short:.1f} s | {long:.1f} s | {each[name]:.3f} s | {share:.2f} |", flush=True)
 
 
 def growth(root: Path, counts: list[int]) -> None:
     """See what a picture costs as the list grows: done, and found done."""
-    print("\n16x16 → 32x32, no step: seconds by the clock, and core-milliseconds a picture beyond the row above\n")
+    print("\n16x16 → 32x32, no step; milliseconds are those of a picture beyond the row above\n")
     print("| pictures | one process | | cluster | | cluster, all done before | |")
     print("|---|---|---|---|---|---|---|")
-    earlier = (0, [0.0, 0.0, 0.0])
+    fewer, earlier = 0, [0.0, 0.0, 0.0]
     for count in counts:
         folder = root / f"blots {count}"
         blots(folder, count)
@@ -123,11 +119,10 @@ def growth(root: Path, counts: list[int]) -> None:
         taken = [timed([folder], one, "--mode", "fast")]
         taken += [timed([folder], many, "--mode", "fast", "--cluster", "local") for _ in range(2)]
         assert seen(one) == seen(many)
-        cells = []
-        for (seconds, cores), before in zip(taken, earlier[1], strict=True):
-            cells += [f"{seconds:.1f} s", f"{1e3 * (cores - before) / (count - earlier[0]):.1f} ms"]
+        more = [1e3 * (now - before) / (count - fewer) for now, before in zip(taken, earlier, strict=True)]
+        cells = [f"{now:.1f} s | {each:.1f} ms" for now, each in zip(taken, more, strict=True)]
         print(f"| {count:,} | {' | '.join(cells)} |", flush=True)
-        earlier = count, [cores for _, cores in taken]
+        fewer, earlier = count, taken
 
 
 def dying(data: Path, root: Path, count: int, side: int) -> None:
@@ -143,9 +138,13 @@ def dying(data: Path, root: Path, count: int, side: int) -> None:
     running = []
     try:
         for command in nodes:
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            running.append(subprocess.Popen(command, env=ALONE, start_new_session=True, **quiet))
-            time.sleep(10)  # a head has to listen before others can join
+            running.append(
+                subprocess.Popen(
+                    command, env=ALONE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+                )
+            )
+            while not listens(PORT):  # the head, before others can join
+                time.sleep(0.1)
         with (root / "told").open("wb") as told:
             command = [*MZSR, str(folder), "-o", str(out), "--device", "cpu", "--json", "--cluster", address]
             start = time.perf_counter()
@@ -170,6 +169,12 @@ def dying(data: Path, root: Path, count: int, side: int) -> None:
     print(f"{twice} finished ones done again; {len(records)} records, {skipped} found done where the dead had been")
 
 
+def listens(port: int) -> bool:
+    """Return whether somebody on this machine listens."""
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 def kill_family(pid: int) -> None:
     """Kill a process with all that it has begun."""
     family = [pid]
@@ -187,21 +192,20 @@ def main() -> None:
     """Measure all of it, or what is named."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
-    parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--side", type=int, default=160)
+    parser.add_argument("--count", type=int, default=30)
+    parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--counts", type=int, nargs="*", default=[100, 1000, 10000])
     parser.add_argument(
         "--only", nargs="*", choices=("throughput", "growth", "nodes"), default=("throughput", "growth", "nodes")
     )
     arguments = parser.parse_args()
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans of a cluster become ours (Linux), so that their time is counted
     with tempfile.TemporaryDirectory() as name:
         if "throughput" in arguments.only:
             throughput(arguments.data, Path(name), arguments.count, arguments.side)
         if "growth" in arguments.only:
             growth(Path(name), arguments.counts)
         if "nodes" in arguments.only:
-            dying(arguments.data, Path(name), 3 * arguments.count, arguments.side)
+            dying(arguments.data, Path(name), 3 * arguments.count, arguments.side // 2)
 
 
 if __name__ == "__main__":
