@@ -194,15 +194,22 @@ def each(
     for source, target in jobs:
         try:
             work(source, target)
-        except InputError as error:
-            reason = str(error)
-        except Exception as error:  # a fault of ours, or memory; it must not cost the others
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}; please report this with the picture"
-        else:
-            continue
-        failed.append(source)
-        complain(reason if str(source) in reason else f"{source}: {reason}")
+        except Exception as error:
+            failed.append(source)
+            complain(reason(source, error))
     return failed
+
+
+def reason(source: Path, error: Exception) -> str:
+    """Say in one line why a picture failed; what is no InputError is a fault of ours, or memory.
+
+    >>> reason(Path("a.png"), InputError("it is broken"))
+    'a.png: it is broken'
+    """
+    words = str(error)
+    if not isinstance(error, InputError):
+        words = f"{type(error).__name__}: {' '.join(words.split())}; please report this with the picture"
+    return words if str(source) in words else f"{source}: {words}"
 
 
 def _place(folder: Path, target: Path) -> Path:

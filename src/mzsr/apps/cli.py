@@ -9,12 +9,13 @@ import os
 import shlex
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from mzsr.apps.batch import Records, each, fingerprint
+from mzsr.apps.batch import Records, each
 from mzsr.apps.bench import bench
 from mzsr.apps.jobs import claim, is_several, pair
 from mzsr.apps.serve import serve
@@ -100,6 +101,13 @@ def upscale(
     max_pixels: Annotated[
         float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, whose results would fill the memory.")
     ] = 100.0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="On Ray: auto, local, HOST:PORT or ray://HOST:PORT. Needs -o FOLDER."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of a worker of the cluster; 1 if nothing is said.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -109,8 +117,10 @@ def upscale(
     what is done is not done again, however the last run ended: give the same command once more.
     """
     with usage():
+        from mzsr.apps import cluster as ray
         from mzsr.apps import present
         from mzsr.apps.report import write_report
+        from mzsr.apps.work import Done, Order, do
         from mzsr.imaging import files, kernel_files
         from mzsr.inference.uncertainty import error_law
         from mzsr.inference.upscale import Upscaler, check_options
@@ -126,56 +136,62 @@ def upscale(
         taps = kernel if kernel in ("auto", "bicubic") else kernel_files.parse(kernel)
         ending = f"_x{scale or 2:g}" if size is None else "_large"
         suffix = None if form is None else f".{form}"
+        if cluster is not None and (output is None or not is_several(inputs)):
+            raise InputError("--cluster is for many pictures; give a folder of them, and -o FOLDER for the results")
+        if threads is not None and cluster is None:
+            raise InputError("--threads is of --cluster; on this machine alone set OMP_NUM_THREADS")
         jobs = pair(
             inputs, output, ending, overwrite, report, uncertainty=uncertainty, recursive=recursive, suffix=suffix
         )
-        upscaler = Upscaler(model, device=device, tile=tile)
+        upscaler = Upscaler(model, device=device if cluster is None else "cpu", tile=tile)
         asked = True if uncertainty is not None else "auto" if report is not None or as_json else False
         error_law(upscaler.card, asked)
         options: dict[str, Any] = {
             "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
             "jpeg": jpeg, "mode": mode, "steps": steps, "x8": x8, "seed": seed,
         }  # fmt: skip
-        records = None
-        if output is not None and is_several(inputs):
-            words = kernel if isinstance(taps, str) else taps.tolist()
-            settings = options | {"kernel": words, "quality": quality, "tile": tile, "device": upscaler.device.type}
-            made_by = {"version": __version__, "weights": upscaler.weights}
-            records = Records(output, fingerprint(settings | made_by), overwrite)
+
+    def complain(words: str) -> None:
+        typer.echo(f"mzsr: {words}", err=True)
+
+    def say(source: Path, done: Done) -> None:
+        if done.skipped:
+            bar.skip()
+        if as_json:
+            typer.echo(json.dumps(done.told))
+        elif done.line:
+            typer.echo(done.line)
+        for warning in done.warnings:
+            complain(f"{source}: mind: {warning}")
 
     def work(source: Path, target: Path) -> None:
-        task = None if records is None else records.task(source, target)
-        if task is not None and task.told is not None:
-            bar.skip()
-            if as_json:
-                typer.echo(json.dumps(task.told | {"input": str(source), "output": str(target), "skipped": True}))
-            return
-        result = upscaler(
-            source, uncertainty=asked, max_pixels=round(1e6 * max_pixels), progress=bar.stage(source), **options
-        )
-
-        def save(path: Path) -> dict[str, Any]:
-            result.save(path, quality=quality)
-            return {"input": str(source), "output": str(target), "version": __version__, **result.record()}
-
-        if records is None or task is None:
-            record = save(target)
-        else:
-            record = records.finish(task, save)
-        typer.echo(json.dumps(record) if as_json else present.one_line(source, target, result))
-        for warning in result.facts["warnings"]:
-            typer.echo(f"mzsr: {source}: mind: {warning}", err=True)
-        if uncertainty is not None:
-            files.write(uncertainty, present.error_plot(result))
-        if report is not None:
+        done = do(order, upscaler, source, target, bar.stage)
+        say(source, done)
+        if uncertainty is not None and done.result is not None:
+            files.write(uncertainty, present.error_plot(done.result))
+        if report is not None and done.result is not None:
             command = shlex.join(["mzsr", *sys.argv[1:]])
-            write_report(report, present.report_data(source, result, command, __version__))
+            write_report(report, present.report_data(source, done.result, command, __version__))
+
+    def answered(source: Path, done: Done | None) -> None:
+        if done is None or not done.skipped:
+            bar.stage(source)("enhance", 1.0)
+        if done is not None:
+            say(source, done)
 
     name = jobs[0][0] if len(jobs) == 1 else f"{len(jobs)} pictures"
-    swept = nullcontext() if records is None else records.swept()
-    with usage(), swept, present.progress(name, len(jobs)) as tell:
-        bar = present.ListProgress(len(jobs), tell)
-        failed = each(jobs, work, lambda reason: typer.echo(f"mzsr: {reason}", err=True))
+    computing = nullcontext(upscaler.device.type) if cluster is None else ray.connected(cluster, device)
+    with usage(), computing as where:
+        order = Order(model, where, tile, options, asked, round(1e6 * max_pixels), quality)
+        if output is not None and is_several(inputs):
+            order = replace(order, records=Records(output, order.fingerprint(upscaler), overwrite))
+        swept = nullcontext() if order.records is None else order.records.swept()
+        with swept, present.progress(name, len(jobs)) as tell:
+            bar = present.ListProgress(len(jobs), tell)
+            if cluster is None:
+                failed = each(jobs, work, complain)
+            else:
+                failed = ray.run(order, jobs, inputs, threads or 1, answered, complain)
     if len(jobs) > 1:
         typer.echo(f"mzsr: {present.summary(len(jobs), bar.skipped, failed)}", err=True)
     if failed:
@@ -233,8 +249,6 @@ def degrade(
     overwrite: Overwrite = False,
 ) -> None:
     """Make test inputs: blur, subsample, add noise and compress, with the rules that the networks assume."""
-    from dataclasses import replace
-
     import torch
 
     from mzsr.imaging import degrade as degradation

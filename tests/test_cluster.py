@@ -1,0 +1,427 @@
+"""Tests of lists on a Ray cluster: several nodes on this machine, some of which join late, or die."""
+
+import _thread
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from mzsr.apps import cluster
+from mzsr.apps.batch import HIDDEN, Records
+from mzsr.apps.cli import app
+from mzsr.apps.cluster import Failed, Place, Unfit, Worker
+from mzsr.apps.work import Done, Order
+from mzsr.errors import InputError
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="pipes and /proc stand in for slow disks and dead nodes"
+)
+pytest.importorskip("ray")
+
+FAST = ["--steps", "0", "--device", "cpu"]
+# Ray gives a silent node up after 25 seconds; tests are not that patient
+IMPATIENT = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    found = [path for path in folder.rglob("*") if path.is_file() and HIDDEN not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def draw(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    Image.fromarray(noise).resize((32, 32), Image.Resampling.BICUBIC).save(path)
+
+
+def until(condition: Callable[[], Any], seconds: float = 600) -> None:
+    """Wait for what is certain to come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.2)
+
+
+class Nodes:
+    """A cluster of which every node is a raylet on this machine, with one processor."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 1, "include_dashboard": False, "_system_config": IMPATIENT}
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self.address: str = self._cluster.address
+        self.head: Any = self._cluster.head_node
+
+    def join(self) -> Any:
+        return self._cluster.add_node(num_cpus=1)
+
+    def die(self, node: Any) -> None:
+        """Kill all of a node at once, as a power cut does."""
+        workers = self.workers(node)
+        self._cluster.remove_node(node, allow_graceful=False)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+
+    def workers(self, node: Any) -> list[int]:
+        """Return the processes of a node that do our work."""
+        raylet = node.all_processes["raylet"][0].process.pid
+        children = [int(pid) for pid in Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()]
+        return [pid for pid in children if b"Worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def close(self) -> None:
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    nodes = Nodes()
+    yield nodes
+    nodes.close()
+
+
+@contextmanager
+def meanwhile(story: Callable[[], None]) -> Iterator[None]:
+    """Do something while something else goes on, and hear of it if it fails."""
+    failures: list[BaseException] = []
+
+    def tell() -> None:
+        try:
+            story()
+        except BaseException as error:
+            failures.append(error)
+            _thread.interrupt_main()  # it would wait for ever
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        if failures:
+            raise failures[0]
+
+
+@pytest.fixture
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Eleven pictures in two folders, and a broken one."""
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as workers have
+    for index in range(12):
+        draw(tmp_path / "in" / ("one" if index % 2 == 0 and index else ".") / f"{index:02}.png", index)
+    (tmp_path / "in" / "05.png").write_bytes(b"broken")
+    yield tmp_path
+    torch.set_num_threads(before)
+
+
+def test_a_node_and_a_worker_die(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+    """Begun on this machine, gone on with on a cluster: nothing is lost, nothing repeated, the bytes are the same.
+
+    Pipes without a writer stand in for pictures that take long, so both workers are at work on one when they die: one
+    with all of its node, the other alone. A new one on the node that is left does the rest.
+    """
+    words = ["upscale", "in", "-r", "-n", tiny_weights, *FAST, "-o"]
+    assert run(*words, "peace").exit_code == 1
+    whole = visible(album / "peace")
+    assert len(whole) == 11
+    slow = [album / "in" / name for name in ("03.png", "one/10.png")]
+    aside = [path.rename(album / path.name) for path in slow]
+    assert run(*words, "out").exit_code == 1
+    undone = [album / "out" / name for name in ("00_x2.png", "01_x2.png")]
+    for path in undone:
+        path.unlink()
+    earlier = {path: path.stat().st_mtime_ns for path in (album / "out").rglob("*.png")}
+    for path in slow:
+        os.mkfifo(path)
+    doomed = nodes.join()
+
+    def story() -> None:
+        until(lambda: len(visible(album / "out")) == 9)
+        for path, picture in zip(slow, aside, strict=True):
+            picture.replace(path)
+        nodes.die(doomed)
+        for worker in nodes.workers(nodes.head):
+            os.kill(worker, signal.SIGKILL)
+
+    with meanwhile(story):
+        result = run(*words, "out", "--json", "--cluster", nodes.address)
+    assert result.exit_code == 1, result.stderr
+    assert visible(album / "out") == whole
+    assert {path: path.stat().st_mtime_ns for path in earlier} == earlier
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert sorted(record["output"] for record in records) == sorted(f"out/{name}" for name in whole)
+    worked_on = {record["input"] for record in records if not record.get("skipped")}
+    assert worked_on == {"in/00.png", "in/01.png", "in/03.png", "in/one/10.png"}
+    assert result.stderr.splitlines()[-1] == "mzsr: 1 of 12 pictures failed, 11 are done, 7 of them before: in/05.png"
+    again = run(*words, "out")  # what a cluster has done is done for one machine
+    assert again.stderr.splitlines()[-1].endswith("11 are done, 11 of them before: in/05.png")
+
+
+def test_a_cluster_that_cannot_do_it_says_so(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+    words = ["upscale", "in", "-o", "out", "-n", tiny_weights, "--cluster", nodes.address]
+    for option, said in (
+        (["--threads", "99"], "no node of the cluster can do the work: none has 99 processors, as --threads asks"),
+        (["--device", "cuda"], "device is 'cuda', and no node of the cluster has a GPU; use auto or cpu"),
+    ):
+        result = run(*words, *option)
+        assert (result.exit_code, result.stderr) == (2, f"mzsr: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["in/00.png", "-o", "out.png", "--cluster", "auto"], "give a folder of them, and -o FOLDER for the results"),
+        (["in", "--cluster", "auto"], "give a folder of them, and -o FOLDER for the results"),
+        (["in", "-o", "out", "--threads", "2"], "--threads is of --cluster; on this machine alone set OMP_NUM_THREADS"),
+        (
+            ["in", "-o", "out", "--cluster", "here"],
+            "joined (auto, local, HOST:PORT or ray://HOST:PORT is required); see",
+        ),
+        (["in", "-o", "out", "--cluster", "127.0.0.1:1"], "--cluster 127.0.0.1:1 cannot be joined ([Errno 111]"),
+        (["in", "-o", "out", "--cluster", "ray://127.0.0.1:1"], "cannot be joined ([Errno 111]"),
+    ],
+)
+def test_wrong_usage(album: Path, tiny_weights: Path, words: list[str], said: str) -> None:
+    result = run("upscale", *words, "-n", tiny_weights)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_ray(album: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = run("upscale", "in", "-o", "out", "-n", tiny_weights, "--cluster", "auto")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("mzsr: --cluster needs Ray, which is missing (")
+    assert result.stderr.endswith("); pip install 'mzsr[cluster]'\n")
+
+
+@pytest.fixture
+def place(album: Path) -> Place:
+    mark = album / "out" / HIDDEN / "parts/0123"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    return Place(str(album), (Path("in"), Path("in/one")), mark)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda place: place, None),
+        (lambda place: replace(place, home="/nowhere"), "/nowhere cannot be used there (No such file or directory)"),
+        (lambda place: replace(place, inputs=(Path("on"),)), "on cannot be used there (No such file or directory)"),
+        (lambda place: replace(place, inputs=(Path("empty"),)), "folder empty is empty there"),  # a mount that is not
+        (lambda place: replace(place, mark=place.mark.with_name("4567")), "/out is another folder there"),
+    ],
+    ids=["as it should be", "no home", "no input", "empty", "another output"],
+)
+def test_a_place_is_looked_over(place: Place, album: Path, change: Callable[[Place], Place], said: str | None) -> None:
+    (album / "empty").mkdir()
+    problem = change(place).problem()
+    assert problem == said if said is None else problem is not None and problem.endswith(said)
+    assert [path.name for path in place.mark.parent.iterdir()] == ["0123"]  # what was tried is gone
+
+
+def test_a_worker_tells_pictures_from_places(place: Place, album: Path, tiny_weights: Path) -> None:
+    """A picture that fails is named; where nothing can be seen any more, nothing is said against the picture."""
+    options = {"kernel": "auto", "steps": 0}
+    order = Order(str(tiny_weights), "cpu", None, options, False, 10**8, 95)
+    order = replace(order, records=Records(album / "out", order.fingerprint(order.upscaler())))
+    worker = Worker(order, 1, place)
+    assert worker.begin() is None
+    good, bad = (album / "in/00.png", album / "out/00_x2.png"), (album / "in/05.png", album / "out/05_x2.png")
+    done = worker.do(*good)
+    assert isinstance(done, Done)
+    assert not done.skipped
+    assert good[1].exists()
+    again = worker.do(*good)
+    assert isinstance(again, Done)
+    assert again.told == done.told | {"skipped": True}
+    failed = worker.do(*bad)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith(f"{bad[0]} is no image")
+    place.mark.unlink()
+    assert isinstance(worker.do(*bad), Unfit)
+
+
+def test_a_worker_with_other_weights_does_nothing(place: Place, album: Path, tiny_weights: Path) -> None:
+    """Or another version: records of its results would say what is not so."""
+    order = Order(
+        str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, Records(album / "out", "another")
+    )
+    answer = Worker(order, 1, place).begin()
+    assert isinstance(answer, Unfit)
+    assert answer.reason.endswith("its weights are not those of the command; install the same everywhere")
+    missing = Worker(replace(order, model="gone.safetensors"), 1, place).begin()
+    assert isinstance(missing, Unfit)
+    assert "gone.safetensors" in missing.reason
+
+
+@pytest.mark.slow
+def test_a_picture_that_kills_its_workers_is_named(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+    deadly = album / "in/03.png"
+    deadly.unlink()
+    os.mkfifo(deadly)
+    ended = threading.Event()
+
+    def story() -> None:
+        for _ in range(3):
+            with reader(deadly):
+                killed = nodes.workers(nodes.head)
+                for worker in killed:
+                    os.kill(worker, signal.SIGKILL)
+                until(lambda killed=killed: not any(worker in nodes.workers(nodes.head) for worker in killed))
+        ended.set()
+
+    with meanwhile(story):
+        result = run("upscale", "in", "-o", "out", "-n", tiny_weights, *FAST, "--cluster", nodes.address)
+    assert ended.is_set()
+    assert result.exit_code == 1
+    assert "mzsr: in/03.png: 3 workers have died over it, of memory perhaps; try it alone" in result.stderr
+    summary, _, names = result.stderr.splitlines()[-1].rpartition(": ")
+    assert summary == "mzsr: 2 of 7 pictures failed, 5 are done"
+    assert sorted(names.split(", ")) == ["in/03.png", "in/05.png"]
+    assert len(visible(album / "out")) == 5
+
+
+@contextmanager
+def reader(pipe: Path) -> Iterator[None]:
+    """Wait until somebody reads a pipe, and let him wait for what is in it."""
+    found: list[int] = []
+
+    def opened() -> bool:
+        with suppress(OSError):  # nobody reads
+            found.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(found)
+
+    until(opened)
+    yield
+    os.close(found[0])
+
+
+@pytest.mark.slow
+def test_nodes_that_do_not_see_the_pictures(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+    order = Order(str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, Records(album / "out", ""))
+    said: list[str] = []
+    with cluster.connected(nodes.address, "cpu"), pytest.raises(InputError, match="no node of the cluster can do the"):
+        cluster.run(
+            order, [(album / "a.png", album / "out/a.png")], [album / "gone/a.png"], 1, lambda *_: None, said.append
+        )
+    assert len(said) == 1
+    assert "gone cannot be used there (No such file or directory); all nodes must see the same" in said[0]
+    assert said[0].endswith("the node is left out")
+
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKEN = secrets.token_hex(32)  # of these clusters alone: none is written to, or read from, a home
+SHELL = f"""set -e
+mzsr() {{ {sys.executable} -m mzsr "$@"; }}
+ray() {{ {sys.executable} -c 'from ray.scripts.scripts import main; main()' "$@"; }}
+"""
+
+
+def shell(text: str, **options: Any) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "RAY_AUTH_TOKEN": TOKEN}
+    words = ["bash", "-c", SHELL + text]
+    return subprocess.Popen(words, env=environment, text=True, start_new_session=True, **options)
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that it has begun."""
+    found = [pid]
+    for parent in found:
+        for tasks in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += [int(child) for child in tasks.read_text().split()]
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_the_guide(album: Path, tmp_path: Path) -> None:
+    """What docs/scale.md tells people to type, in its order: a head, a node, a run by one of them, one from outside."""
+    text = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    head, node, inside, outside = re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S)
+    words = {"10.0.0.1": "127.0.0.1", ":10001": f":{free_port()}", "6379": str(free_port())}
+    words |= {"/mnt/photographs": str(tmp_path), "--num-cpus 4": "--num-cpus 1", "ray start": "ray start --block"}
+    words["--head"] = f"--head --ray-client-server-port {words[':10001'][1:]}"
+
+    def local(block: str) -> str:
+        for said, here in words.items():
+            block = block.replace(said, here)
+        return block
+
+    running: list[subprocess.Popen[str]] = []
+    try:
+        running.append(shell(local(head), stdout=subprocess.DEVNULL))
+        for port in ("6379", ":10001"):
+            until(lambda port=port: listens(int(words[port].strip(":"))))
+        running.append(shell(local(node), stdout=subprocess.DEVNULL))
+        for block, before in ((inside, ""), (outside, ", 11 of them before")):
+            asked = shell(local(block), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            told, complaints = asked.communicate(timeout=600)
+            assert asked.returncode == 1, complaints
+            assert complaints.splitlines()[-1] == f"mzsr: 1 of 12 pictures failed, 11 are done{before}: in/05.png"
+            assert len(told.splitlines()) == (0 if before else 11)
+    finally:
+        for process in [pid for begun in running for pid in family(begun.pid)]:
+            os.kill(process, signal.SIGKILL)
+        for begun in running:
+            begun.wait()
+    assert run("upscale", "in", "-r", "-o", "peace", "--device", "cpu").exit_code == 1
+    assert visible(album / "out") == visible(album / "peace")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_stopped_from_the_keyboard(album: Path, tiny_weights: Path) -> None:
+    """A cluster of this machine alone ends with the command; then it goes on where it was."""
+    slow = album / "in/03.png"
+    slow.unlink()
+    os.mkfifo(slow)
+    words = f"upscale in -o out -n {tiny_weights} {' '.join(FAST)} --cluster local"
+    asked = shell(f"exec {sys.executable} -m mzsr {words}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: len(visible(album / "out")) >= 2)
+    begun = family(asked.pid)
+    os.killpg(asked.pid, signal.SIGINT)
+    complaints = asked.communicate(timeout=120)[1]
+    assert asked.returncode != 0
+    assert "Traceback" not in complaints
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in begun))
+    slow.unlink()
+    draw(slow, 3)
+    result = run("upscale", "in", "-o", "out", "-n", tiny_weights, *FAST)
+    assert result.exit_code == 1
+    assert "6 are done, " in result.stderr
+    assert len(visible(album / "out")) == 6
