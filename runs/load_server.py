@@ -6,9 +6,11 @@ to (429, Retry-After), follow the events and fetch the result. Pictures repeat, 
 bytes. The memory is counted after every tenth of the requests: resident kilobytes of the server and all its workers.
 
 command: python runs/load_server.py
-machine: MACHINE
-hours:   HOURS
-score:   SCORE
+machine: 1 core of an Intel Xeon that five others shared, one worker of one thread
+hours:   0.26 by the clock, about 0.05 of computing
+score:   200 of 200 done, none lost, 1072 times told to come back (10 may wait); resident 313 MB before and 317 MB after
+         (server), 703 and 670 MB (worker and looker); first byte 8 ms, thumbnail 134 ms; 256 x 256 at x2 takes 1.6
+         seconds of one core, 5.4 s by that clock
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Headers and thumbnails agree with what a file holds once it is decoded."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,22 @@ def test_what_is_no_picture_is_told_from_a_bad_one(tmp_path: Path) -> None:
     Image.new("L", (9, 9)).save(tmp_path / "b.gif", save_all=True, append_images=[Image.new("L", (9, 9), 255)])
     with pytest.raises(InputError, match="animated"):
         header(tmp_path / "b.gif")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_is_told_in_one_line_wherever_it_strikes(tmp_path: Path, kind: str) -> None:
+    whole, dice, path = saved(tmp_path, kind).read_bytes(), random.Random(0), tmp_path / "damaged"
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(dice.choice((1, 8))):
+            at = dice.randrange(min(len(data) - 4, dice.choice((64, 100_000))))
+            data[at : at + 4] = dice.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"", dice.randbytes(4)))
+        path.write_bytes(data)
+        said = ""
+        try:
+            found = header(path)
+            if found.width * found.height <= 10**6:
+                write_thumbnail(path, tmp_path / "thumbnail.jpg", 30)
+        except InputError as error:
+            said = str(error)
+        assert "\n" not in said

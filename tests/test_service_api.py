@@ -223,11 +223,13 @@ def test_metrics_count_what_happened(tmp_path, tiny_weights) -> None:
     with running(tmp_path, tiny_weights) as client:
         finished(client, post(client).json())
         finished(client, post(client, png(200, 200)[:-9000]).json())
+        post(client, b"no picture")
         got = client.get("/metrics")
     assert got.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = got.text.splitlines()
     for line in ('mzsr_jobs_total{state="done"} 1.0', 'mzsr_jobs_total{state="failed"} 1.0',
-                 'mzsr_jobs_kept{state="queued"} 0.0', "mzsr_job_seconds_count 1.0"):  # fmt: skip
+                 'mzsr_jobs_kept{state="queued"} 0.0', "mzsr_job_seconds_count 1.0",
+                 'mzsr_refused_total{status="415"} 1.0'):  # fmt: skip
         assert line in lines
 
 

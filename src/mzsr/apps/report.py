@@ -210,7 +210,8 @@ def _centre_crop(image: np.ndarray) -> np.ndarray:
 def _data_uri(image: np.ndarray) -> str:
     """Return an (H, W, 3) uint8 image as a lossless data URI."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG")
+    # A third of the time of the usual level 6, and 2 % more bytes (a photograph of 1024 x 700)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=4)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

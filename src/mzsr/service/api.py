@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path as File
 from typing import Annotated, Any, Literal
 
@@ -114,7 +115,7 @@ def _about(server: Server) -> APIRouter:
                 bytes=settings.max_bytes, pixels=settings.max_pixels, result_pixels=settings.max_result_pixels,
                 queue=settings.queue, seconds=settings.seconds,
             ),
-            suffixes=list(READABLE),
+            suffixes=[suffix for suffix in READABLE if suffix not in (".heic", ".heif") or find_spec("pillow_heif")],
             formats=sorted({options.SUFFIX_OF[kind] for kind in SUFFIXES.values()}),
             modes={
                 name: Mode(steps=steps, x8=x8, gloss=options.MODE_WORDS[name]) for name, (steps, x8) in MODES.items()
@@ -266,6 +267,8 @@ def _take_in(server: Server, form: JobForm) -> Job:
         job = server.store.add(folder, name, found, asdict(wanted), server.settings.queue)
     except InputError as error:
         raise HTTPException(422, str(error)) from error
+    except OSError as error:
+        raise HTTPException(503, f"the server cannot keep the picture ({error.strerror}); try again later") from error
     except QueueFull:
         raise server.busy() from None
     finally:

@@ -64,7 +64,7 @@ class Guard:
         upload = scope["method"] == "POST" and scope["path"] == "/api/jobs"
         most = self.settings.max_bytes + body.FORM_BYTES if upload else body.SMALL
         incoming = body.Body(scope, receive, most)
-        send = body.heard_out(incoming, _with_headers(send, scope))
+        send = body.heard_out(incoming, self._with_headers(send, scope))
         address = (scope.get("client") or ("", 0))[0]
         entered = False
         try:
@@ -82,7 +82,6 @@ class Guard:
                         {"Retry-After": "2"},
                     )  # fmt: skip
         except HTTPException as error:
-            self.refused(error.status_code)
             await problem(error.status_code, error.detail, dict(error.headers or {}))(scope, receive, send)
             return
         try:
@@ -111,6 +110,19 @@ class Guard:
                     {"WWW-Authenticate": "Bearer"},
                 )  # fmt: skip
 
+    def _with_headers(self, send: Send, scope: Scope) -> Send:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache")
+                if message["status"] >= 400:
+                    self.refused(message["status"])
+            await send(message)
+
+        return sent
+
 
 def hostname(host: str) -> str:
     """Return the name in a header Host or the authority of a URL, without its port.
@@ -132,18 +144,6 @@ def cross_site(headers: Headers) -> bool:
         return fetch not in ("same-origin", "none")  # another port of the same machine is another origin too
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2] != headers.get("host")  # "null" is nobody's
-
-
-def _with_headers(send: Send, scope: Scope) -> Send:
-    async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache")
-        await send(message)
-
-    return sent
 
 
 def describe(statuses: dict[int, str], model: type) -> dict[int | str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -114,9 +115,12 @@ class Pool:
 
     def look(self, folder: Path, kernel: str | None) -> dict[str, Any] | look.Refused:
         """Look at an upload; see `look.look`. Waits for it."""
-        future = self._looker.schedule(look.look, (folder, kernel, self.settings.max_pixels), LOOK_SECONDS)
+        args = folder, kernel, self.settings.max_pixels
         try:
-            return future.result()
+            try:
+                return self._looker.schedule(look.look, args, LOOK_SECONDS).result()
+            except (BrokenProcessPool, RuntimeError):  # it died before it began; another takes its place
+                return self._looker.schedule(look.look, args, LOOK_SECONDS).result()
         except (TimeoutError, MemoryError, ProcessExpired):
             return look.Refused(
                 422, "the picture takes too much time or memory to be read; save it again, and send that"
@@ -124,7 +128,8 @@ class Pool:
 
     def thumbnail(self, folder: Path) -> None:
         """Have the thumbnail of an upload made, soon."""
-        self._looker.schedule(look.thumbnail, (folder,), LOOK_SECONDS)
+        with suppress(RuntimeError):  # it died this very moment; a job goes on without a thumbnail
+            self._looker.schedule(look.thumbnail, (folder,), LOOK_SECONDS)
 
     def fill(self) -> None:
         """Give waiting jobs to idle workers."""
@@ -206,6 +211,8 @@ class Pool:
             return str(error).replace(f"{self.store.folder(id) / 'input'}", "the picture")
         if isinstance(error, TimeoutError):
             return f"it took longer than the {self.settings.seconds:g} seconds that a job may take here; {LESS}"
+        if isinstance(error, OSError):
+            return f"the server could not read or write its files ({error.strerror or error}); try again later"
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             return f"it needs more memory than a job may take here; {LESS}"
         if isinstance(error, ProcessExpired):

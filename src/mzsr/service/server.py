@@ -53,7 +53,7 @@ class Server:
         self.store.close()
 
     def refused(self, status: int) -> None:
-        """Count a request that was refused at the door."""
+        """Count a request that was refused."""
         self.counters.refused.labels(str(status)).inc()
 
     async def keep_house(self) -> None:
