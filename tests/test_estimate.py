@@ -90,6 +90,15 @@ def test_the_noise_of_a_channel_is_found(level, colors, generator):
     assert found.degradation.noise == found.noise
 
 
+@pytest.mark.parametrize("levels", [(8, 4, 2), (2, 3, 9), (5, 5, 5)])
+def test_the_noise_of_each_channel_is_found(levels, generator):
+    lr = degrade(field(512), Degradation(kernels.gaussian((2.0, 2.0))))
+    noise = torch.tensor(levels)[:, None, None] / 255 * torch.randn(lr.shape, generator=generator)
+    found = estimate(rounded(lr + noise), 2)
+    assert [255 * level for level in found.channels] == pytest.approx(list(levels), rel=0.2, abs=0.3)
+    assert 255 * found.noise == pytest.approx(math.sqrt(sum(level**2 for level in levels) / 3), rel=0.1)
+
+
 def test_grey_noise_is_not_taken_for_independent_noise(generator):
     lr = degrade(field(512, colors=1), Degradation(kernels.gaussian((2.0, 2.0)), noise=5 / 255), generator)
     assert estimate(rounded(lr).expand(1, 3, -1, -1), 2).noise == pytest.approx(5 / 255, rel=0.15)

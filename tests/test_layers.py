@@ -56,6 +56,7 @@ ORDER = [
     "mzsr.learning.pretrain",
     "mzsr.learning.metatrain",
     "mzsr.inference.compression",
+    "mzsr.inference.enlargement",
     "mzsr.inference.families",
     "mzsr.inference.spectra",
     "mzsr.inference.estimate",

@@ -38,7 +38,8 @@ HANDICAP = 10.0
 CONTRADICTION = 8.0  # cost of a decibel between a shape and the network
 EXPLAINED = 0.2  # cost of a fitted value up to which no other shape is tried
 LEARNED = 0.25  # share of the network in the kernel that is believed at last: two half-truths err in different ways
-LUMA_POWER = 0.299**2 + 0.587**2 + 0.114**2  # of the luma of independent noise of power 1 in each of R, G, B
+LUMA = 0.299, 0.587, 0.114  # of R, G and B
+LUMA_POWER = sum(weight**2 for weight in LUMA)  # of the luma of independent noise of power 1 in each of them
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,12 @@ class Estimate:
         confidence: 0 (nothing could be seen) to 1.
         variances: (l1, l2) of the blur before any shrinking, l1 >= l2, pixels² of the high-resolution grid.
         theta: angle of l1 from the column axis towards the row axis, radians in [0, pi).
-        noise: standard deviation per channel, [0, 1] units; what is beyond 8-bit rounding.
+        noise: standard deviation of a channel, [0, 1] units, the RMS over channels; what is beyond 8-bit rounding.
+            Sons get it in all channels, since networks are told one number.
+        channels: the same of R, G and B, or of grey, each.
         fallback: whether the kernel is the mild one because the picture did not tell.
         note: the same in plain words.
+        enlarged: factor by which it had been enlarged before, see `enlargement`; 1 for not at all.
     """
 
     degradation: Degradation
@@ -60,8 +64,10 @@ class Estimate:
     variances: tuple[float, float]
     theta: float
     noise: float
+    channels: tuple[float, ...]
     fallback: bool
     note: str
+    enlarged: float = 1.0
 
 
 def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None = None) -> Estimate:
@@ -84,11 +90,12 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
     'no trustworthy estimate (the picture is flat); a mild blur of variance 0.48 pixels² is assumed'
     """
     _check(lr, scale, grid)
+    none = (0.0,) * lr.shape[1]
     if min(lr.shape[2:]) < spectrum.WINDOW:
-        return _unknown(scale, grid, 0.0, 0.0, f"the picture is smaller than {spectrum.WINDOW} pixels", jpeg)
+        return _unknown(scale, grid, 0.0, none, 0.0, f"the picture is smaller than {spectrum.WINDOW} pixels", jpeg)
     seen = _look(lr)
     if not seen.groups:
-        return _unknown(scale, grid, 0.0, 0.0, "the picture is flat", jpeg)
+        return _unknown(scale, grid, 0.0, none, 0.0, "the picture is flat", jpeg)
     learned = _learned(lr, scale, grid, jpeg)
     textured = sum(len(group) for group in seen.groups)
     confidence = textured / (textured + 8) * learned.trust
@@ -104,11 +111,10 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
         confidence /= 1 + (best.unsure / 0.25) ** 2
     if confidence < TRUSTED:
         why = "too little of the spectrum stands out of the noise"
-        return _unknown(scale, grid, noise, confidence, why, jpeg)
+        return _unknown(scale, grid, noise, seen.noises(noise), confidence, why, jpeg)
     note = f"{words}, variances {variances[0]:.2f} and {variances[1]:.2f} pixels², noise {255 * noise:.1f}/255"
-    return Estimate(
-        Degradation(kernel, scale, noise=noise, jpeg=jpeg), confidence, variances, theta, noise, False, note
-    )
+    d = Degradation(kernel, scale, noise=noise, jpeg=jpeg)
+    return Estimate(d, confidence, variances, theta, noise, seen.noises(noise), False, note)
 
 
 def mild(scale: int, grid: Grid) -> Kernel:
@@ -140,9 +146,19 @@ class _Look:
         places is the rest, and no more than independent noise would leave.
         """
         seen = max(floor - self.rounding, 0.0)
-        mean = sum(level**2 for level in self.channels) / len(self.channels)
-        hidden = max(mean - self.quiet**2 - (spectra.ROUNDING - self.rounding), 0.0)
-        return min(math.sqrt(seen + min(hidden, seen * (1 / LUMA_POWER - 1))), 1.0)
+        hidden = max(self.mean - self.quiet**2 - (spectra.ROUNDING - self.rounding), 0.0)
+        in_luma = sum(w**2 * level**2 for w, level in zip(LUMA, self.channels, strict=False))
+        share = self.mean / in_luma if len(self.channels) == len(LUMA) and in_luma else 1 / LUMA_POWER
+        return min(math.sqrt(seen + min(hidden, seen * (share - 1))), 1.0)
+
+    def noises(self, noise: float) -> tuple[float, ...]:
+        """Return the noise of each channel: the mean of their powers as told, their differences as in quiet places."""
+        return tuple(min(math.sqrt(max(level**2 - self.mean + noise**2, 0.0)), 1.0) for level in self.channels)
+
+    @property
+    def mean(self) -> float:
+        """Return the mean power of the channels where they are quietest."""
+        return sum(level**2 for level in self.channels) / len(self.channels)
 
 
 @dataclass(frozen=True)
@@ -237,8 +253,10 @@ def _check(lr: Images, scale: int, grid: str) -> None:
         raise InputError("picture has values that are NaN or infinite; every value must be finite")
 
 
-def _unknown(scale: int, grid: Grid, noise: float, confidence: float, why: str, jpeg: Jpeg | None) -> Estimate:
+def _unknown(
+    scale: int, grid: Grid, noise: float, channels: tuple[float, ...], confidence: float, why: str, jpeg: Jpeg | None
+) -> Estimate:
     variance = MILD * scale**2
     note = f"no trustworthy estimate ({why}); a mild blur of variance {variance:.2f} pixels² is assumed"
     degradation = Degradation(mild(scale, grid), scale, noise=noise, jpeg=jpeg)
-    return Estimate(degradation, confidence, (variance, variance), 0.0, noise, True, note)
+    return Estimate(degradation, confidence, (variance, variance), 0.0, noise, channels, True, note)
