@@ -59,6 +59,7 @@ ORDER = [
     "mzsr.inference.enlargement",
     "mzsr.inference.families",
     "mzsr.inference.spectra",
+    "mzsr.inference.fits",
     "mzsr.inference.estimate",
     "mzsr.inference.adapt",
     "mzsr.inference.uncertainty",

@@ -20,7 +20,9 @@ from mzsr.inference.upscale import Result
 from mzsr.learning.checkpoint import find_weights, read_card
 
 D = Degradation(kernels.gaussian((4.0, 1.0), size=25), noise=5 / 255)
-TOLD = Estimate(D, 0.83, (4.0, 1.0), math.pi / 2, 5 / 255, (3 / 255, 5 / 255, 6.4 / 255), False, "Gaussian blur")
+TOLD = Estimate(
+    D, 0.83, (4.0, 1.0), math.pi / 2, 5 / 255, (3 / 255, 5 / 255, 6.4 / 255), False, "Gaussian blur", 1.6, 0.08, 0.3
+)
 RESULT = Result(
     picture=Picture(torch.full((1, 3, 20, 32), 0.5)),
     lr=torch.full((1, 3, 10, 16), 0.25),
@@ -72,11 +74,14 @@ def test_estimates_in_words_and_as_values() -> None:
         "5.00 of 255",
         "3.00 in R, 5.00 in G, 6.40 in B",
         "0.83 of 1",
+        "known to ±8 %",
+        "0.3 dB may be lost",
     ):
         assert word in text
     record = present.estimate_record(TOLD, "a.png", 2, (10, 16))
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["variances_px2"] == [4.0, 1.0]
+    assert (record["width_error"], record["expected_loss_db"]) == (0.08, 0.3)
     assert record["theta_rad"] == pytest.approx(math.pi / 2, abs=1e-3)
 
 

@@ -61,6 +61,16 @@ def jpeg_words(jpeg: Jpeg | None) -> str:
     return f"quality {quality_of(jpeg)}, {jpeg.chroma}, took about {255 * float(jpeg.error):.1f} of 255 grey levels"
 
 
+def unsure_words(told: Estimate) -> str:
+    """Say how well a blur is known; empty where it is assumed."""
+    if told.fallback:
+        return ""
+    return (
+        f"; the width is known to ±{100 * told.width_error:.0f} %, and {told.loss:.1f} dB may be lost by that "
+        "(in four of five pictures)"
+    )
+
+
 def noise_words(told: Estimate) -> str:
     """Say how much noise there is, and how much of it in each channel."""
     words = f"{255 * told.noise:.2f} of 255 grey levels (standard deviation)"
@@ -82,7 +92,7 @@ def estimate_lines(told: Estimate, scale: int, size: Sequence[int]) -> list[str]
         f"noise       {noise_words(told)}",
         f"JPEG        {jpeg_words(told.degradation.jpeg)}",
         f"detail      {real}",
-        f"confidence  {told.confidence:.2f} of 1",
+        f"confidence  {told.confidence:.2f} of 1{unsure_words(told)}",
     ]
 
 
@@ -99,6 +109,9 @@ def estimate_record(told: Estimate, source: str | Path, scale: int, size: Sequen
         "enlarged": round(told.enlarged, 3),
         "detail_size": list(detail(size, told.enlarged)),
         "confidence": round(told.confidence, 4),
+        "width_px": round(told.width, 4),
+        "width_error": None if told.fallback else round(told.width_error, 4),
+        "expected_loss_db": None if told.fallback else round(told.loss, 3),
         "fallback": told.fallback,
         "note": told.note,
     }

@@ -95,6 +95,8 @@ class Result:
                 "noise_channels": None if told is None else [round(level, 6) for level in told.channels],
                 "jpeg": jpeg_record(self.degradation.jpeg),
                 "confidence": None if told is None else round(told.confidence, 4),
+                "width_error": None if told is None or told.fallback else round(told.width_error, 4),
+                "expected_loss_db": None if told is None or told.fallback else round(told.loss, 3),
                 "fallback": None if told is None else told.fallback,
                 "enlarged": None if told is None else round(told.enlarged, 3),
                 "note": None if told is None else told.note,
