@@ -53,6 +53,14 @@ def test_the_covariance_of_a_known_blur_is_found(variances, theta):
     )
 
 
+@pytest.mark.parametrize("variance", [1.0, 2.0, 4.0])
+def test_the_width_lies_within_what_is_said(variance):
+    lr = rounded(degrade(field(), Degradation(kernels.gaussian((variance, variance), size=21))))
+    found = estimate(lr, 2, grid="corner")
+    assert abs(found.width / math.sqrt(variance) - 1) < found.width_error < 0.5
+    assert 0 < found.loss < 2
+
+
 @pytest.mark.parametrize("scale", [2, 4])
 def test_turning_the_picture_turns_the_kernel(scale):
     lr = degrade(field(512), Degradation(kernels.gaussian((6.0, 2.0), 0.4, size=25), scale))
@@ -88,6 +96,15 @@ def test_the_noise_of_a_channel_is_found(level, colors, generator):
     found = estimate(rounded(degrade(field(512, colors=colors), d, generator)), 2)
     assert found.noise == pytest.approx(level / 255, rel=0.15)
     assert found.degradation.noise == found.noise
+
+
+@pytest.mark.parametrize("levels", [(8, 4, 2), (2, 3, 9), (5, 5, 5)])
+def test_the_noise_of_each_channel_is_found(levels, generator):
+    lr = degrade(field(512), Degradation(kernels.gaussian((2.0, 2.0))))
+    noise = torch.tensor(levels)[:, None, None] / 255 * torch.randn(lr.shape, generator=generator)
+    found = estimate(rounded(lr + noise), 2)
+    assert [255 * level for level in found.channels] == pytest.approx(list(levels), rel=0.2, abs=0.3)
+    assert 255 * found.noise == pytest.approx(math.sqrt(sum(level**2 for level in levels) / 3), rel=0.1)
 
 
 def test_grey_noise_is_not_taken_for_independent_noise(generator):
@@ -131,6 +148,7 @@ def test_a_mute_picture_falls_back_and_says_so(lr, grid):
     assert found.fallback
     assert found.confidence < 0.5
     assert "no trustworthy estimate" in found.note
+    assert found.width_error == found.loss == math.inf
     assert found.variances == (4 * MILD, 4 * MILD)
     assert torch.equal(found.degradation.kernel, mild(2, grid))
 
@@ -193,12 +211,18 @@ def test_groups_hold_every_textured_window_once():
 
 
 def test_the_derivatives_of_the_model_are_those_of_finite_differences():
-    model = spectra._Model(2, 2, "bicubic")
+    model = spectra.Model(2, 2, "bicubic")
     x = np.concatenate([[0.7, -0.4, 0.3, -9.0], *([level, *spectra.PRIOR[:, 0]] for level in (-6.0, -8.0))])
-    analytic, step = model(x)[1], 1e-6
+    slopes, step = model(x)[1], 1e-6
     for i in range(len(x)):
         up, down = (model(x + sign * step * (np.arange(len(x)) == i))[0] for sign in (1, -1))
-        np.testing.assert_allclose(analytic[:, i], (up - down) / (2 * step), atol=2e-7)
+        expected = np.zeros_like(up)
+        if i < spectra.SHARED:
+            expected = slopes[:, i]
+        else:
+            group, own = divmod(i - spectra.SHARED, spectra.OWN)
+            expected[group] = slopes[group, spectra.SHARED + own]
+        np.testing.assert_allclose(expected, (up - down) / (2 * step), atol=2e-7)
 
 
 @pytest.mark.parametrize(

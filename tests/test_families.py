@@ -13,7 +13,7 @@ from torch import Tensor
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, degrade, effective_kernel
 from mzsr.imaging.random_kernels import RANDOM
-from mzsr.inference import spectra
+from mzsr.inference import fits, spectra
 from mzsr.inference.families import SHAPES, Family, in_order, kernel_from, response_of
 from mzsr.learning import spectrum
 from mzsr.learning.estimator import FREQUENCIES, HEADS, Grid, response, shrinking
@@ -178,12 +178,12 @@ def test_a_disk_is_found_from_nearby(variance: float, generator: torch.Generator
     planes = spectrum.windows(lr)
     quiet = float(spectra.quiet_levels(planes.double().numpy())[0])
     groups = spectra.contrast_groups(spectrum.periodograms(planes[:, 0]).double().numpy())
-    gaussian, unaided = (spectra.fit(groups, 2, family, quiet) for family in ("gaussian", "disk"))
+    gaussian, unaided = (fits.fit(groups, 2, family, quiet) for family in ("gaussian", "disk"))
     start = replace(gaussian, variances=(1.25 * variance, 1.1 * variance))
-    found = spectra.fit(groups, 2, "disk", quiet, near=start)
+    found = fits.fit(groups, 2, "disk", quiet, near=start)
     assert found.variances == pytest.approx((variance, variance), rel=0.06)
     assert found.cost <= unaided.cost + 1e-3
     assert found.cost < 0.6 * gaussian.cost
-    again = spectra.fit(groups, 2, "disk", quiet, near=found)
+    again = fits.fit(groups, 2, "disk", quiet, near=found)
     assert again.cost == pytest.approx(found.cost, rel=1e-4)
     assert again.variances == pytest.approx(found.variances, rel=1e-2)

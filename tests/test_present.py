@@ -20,7 +20,9 @@ from mzsr.inference.upscale import Result
 from mzsr.learning.checkpoint import find_weights, read_card
 
 D = Degradation(kernels.gaussian((4.0, 1.0), size=25), noise=5 / 255)
-TOLD = Estimate(D, 0.83, (4.0, 1.0), math.pi / 2, 5 / 255, False, "Gaussian blur")
+TOLD = Estimate(
+    D, 0.83, (4.0, 1.0), math.pi / 2, 5 / 255, (3 / 255, 5 / 255, 6.4 / 255), False, "Gaussian blur", 1.6, 0.08, 0.3
+)
 RESULT = Result(
     picture=Picture(torch.full((1, 3, 20, 32), 0.5)),
     lr=torch.full((1, 3, 10, 16), 0.25),
@@ -31,7 +33,8 @@ RESULT = Result(
     reprojection_psnr=41.25,
     seconds={"read": 0.25, "enhance": 1.0},
     facts={
-        "model": "mzsr", "scale": 2.0, "input_size": [10, 16], "output_size": [20, 32], "steps": 2, "seed": 3,
+        "model": "mzsr", "scale": 2.0, "input_size": [10, 16], "detail_size": [10, 16], "output_size": [20, 32],
+        "steps": 2, "seed": 3,
         "device": "cpu", "peak_memory_mb": 400, "warnings": [],
     },
     given="a.png",
@@ -63,12 +66,22 @@ def test_a_jpeg_is_told_by_its_quality() -> None:
 
 
 def test_estimates_in_words_and_as_values() -> None:
-    text = "\n".join(present.estimate_lines(TOLD, 2))
-    for word in ("2.00 x 1.00 pixels", "of the x2 picture", "turned 90°", "5.00 of 255", "0.83 of 1"):
+    text = "\n".join(present.estimate_lines(TOLD, 2, (10, 16)))
+    for word in (
+        "2.00 x 1.00 pixels",
+        "of the x2 picture",
+        "turned 90°",
+        "5.00 of 255",
+        "3.00 in R, 5.00 in G, 6.40 in B",
+        "0.83 of 1",
+        "known to ±8 %",
+        "0.3 dB may be lost",
+    ):
         assert word in text
-    record = present.estimate_record(TOLD, "a.png", 2)
+    record = present.estimate_record(TOLD, "a.png", 2, (10, 16))
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["variances_px2"] == [4.0, 1.0]
+    assert (record["width_error"], record["expected_loss_db"]) == (0.08, 0.3)
     assert record["theta_rad"] == pytest.approx(math.pi / 2, abs=1e-3)
 
 
@@ -128,8 +141,8 @@ def test_a_card_in_words() -> None:
 
 def test_a_mute_picture_is_said_to_be_mute() -> None:
     told = estimate(torch.full((1, 3, 32, 32), 0.5), 2)
-    assert present.estimate_lines(told, 2)[0].startswith("no trustworthy estimate")
-    assert present.estimate_record(told, "a", 2)["fallback"] is True
+    assert present.estimate_lines(told, 2, (10, 16))[0].startswith("no trustworthy estimate")
+    assert present.estimate_record(told, "a", 2, (10, 16))["fallback"] is True
 
 
 def test_blur_of_a_kernel_that_is_no_blur() -> None:

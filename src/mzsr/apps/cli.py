@@ -76,6 +76,10 @@ def upscale(
         Literal["auto", "off"],
         typer.Option(help="auto: undo what JPEG did, in a file or before; off: take it for detail."),
     ] = "auto",
+    enlarged: Annotated[
+        Literal["auto", "off"],
+        typer.Option(help="auto: shrink a picture that was enlarged before to the detail it holds; off: do not."),
+    ] = "auto",
     mode: Annotated[
         Literal["fast", "balanced", "best"],
         typer.Option(help="fast: no adaptation; balanced: --steps 1; best: --steps 10 --x8."),
@@ -148,7 +152,7 @@ def upscale(
         error_law(upscaler.card, asked)
         options: dict[str, Any] = {
             "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
-            "jpeg": jpeg, "mode": mode, "steps": steps, "x8": x8, "seed": seed,
+            "jpeg": jpeg, "enlarged": enlarged, "mode": mode, "steps": steps, "x8": x8, "seed": seed,
         }  # fmt: skip
 
     def complain(words: str) -> None:
@@ -208,10 +212,13 @@ def estimate(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what a picture went through: its blur kernel, its noise and its compression."""
+    """Tell what a picture went through: blur kernel, noise, compression, and whether it was enlarged before."""
+    from dataclasses import replace
+
     from mzsr.apps import present
     from mzsr.imaging import files, kernel_files
     from mzsr.inference.compression import compression
+    from mzsr.inference.enlargement import enlargement
     from mzsr.inference.estimate import estimate as estimate_degradation
 
     with usage():
@@ -224,14 +231,15 @@ def estimate(
         picture = files.read(source)
         grid = "corner" if subsample == "direct" else "centre"
         told = estimate_degradation(picture.pixels, scale, grid=grid, jpeg=compression(picture))
+        told, size = replace(told, enlarged=enlargement(picture.pixels)), picture.pixels.shape[2:]
         if save is not None:
             kernel_files.save(save, told.degradation.kernel)
         if plot is not None:
             files.write(plot, present.kernel_plot(told.degradation.kernel))
     if as_json:
-        typer.echo(json.dumps(present.estimate_record(told, source, scale)))
+        typer.echo(json.dumps(present.estimate_record(told, source, scale, size)))
     else:
-        typer.echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale)))
+        typer.echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size)))
 
 
 @app.command()

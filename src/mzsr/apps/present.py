@@ -16,6 +16,7 @@ from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Jpeg
 from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.inference.compression import jpeg_record, quality_of
+from mzsr.inference.enlargement import detail, detail_words
 from mzsr.inference.estimate import Estimate
 from mzsr.inference.result import Result
 from mzsr.shapes import Images, Kernel
@@ -24,7 +25,10 @@ from mzsr.shapes import Images, Kernel
 def one_line(source: str | Path, target: str | Path, result: Result) -> str:
     """Say in one line what became of a picture."""
     before, after = ("x".join(map(str, reversed(result.facts[key]))) for key in ("input_size", "output_size"))
-    parts = [f"{source} → {target}", f"{before} → {after}", blur_words(result.degradation.kernel)]
+    parts = [f"{source} → {target}", f"{before} → {after}"]
+    if result.facts["detail_size"] != result.facts["input_size"]:
+        parts.append("detail of {}x{}".format(*reversed(result.facts["detail_size"])))
+    parts.append(blur_words(result.degradation.kernel))
     if float(result.degradation.noise) > 0:
         parts.append(f"noise {255 * float(result.degradation.noise):.1f}/255")
     if result.degradation.jpeg is not None:
@@ -57,26 +61,43 @@ def jpeg_words(jpeg: Jpeg | None) -> str:
     return f"quality {quality_of(jpeg)}, {jpeg.chroma}, took about {255 * float(jpeg.error):.1f} of 255 grey levels"
 
 
-def estimate_lines(told: Estimate, scale: int) -> list[str]:
-    """Say in plain words what a picture went through."""
-    major, minor = (math.sqrt(variance) for variance in told.variances)
-    return [
-        told.note,
-        f"blur        {major:.2f} x {minor:.2f} pixels (standard deviations) of the x{scale} picture, "
-        f"turned {math.degrees(told.theta):.0f}°",
-        f"noise       {noise_words(told.noise)}",
-        f"JPEG        {jpeg_words(told.degradation.jpeg)}",
-        f"confidence  {told.confidence:.2f} of 1",
-    ]
+def unsure_words(told: Estimate) -> str:
+    """Say how well a blur is known; empty where it is assumed."""
+    if told.fallback:
+        return ""
+    return (
+        f"; the width is known to ±{100 * told.width_error:.0f} %, and {told.loss:.1f} dB may be lost by that "
+        "(in four of five pictures)"
+    )
 
 
-def noise_words(noise: float) -> str:
-    """Say how strong noise is, given its standard deviation in [0, 1].
+def noise_words(level: float, channels: Sequence[float] = ()) -> str:
+    """Say how much noise there is, and how much of it in each channel; standard deviations in [0, 1].
 
     >>> noise_words(0.02)
     '5.10 of 255 grey levels (standard deviation)'
     """
-    return f"{255 * noise:.2f} of 255 grey levels (standard deviation)"
+    words = f"{255 * level:.2f} of 255 grey levels (standard deviation)"
+    if len(channels) != 3 or not level:
+        return words
+    return words + ", " + ", ".join(f"{255 * x:.2f} in {c}" for x, c in zip(channels, "RGB", strict=True))
+
+
+def estimate_lines(told: Estimate, scale: int, size: Sequence[int]) -> list[str]:
+    """Say in plain words what a picture of a (height, width) went through."""
+    major, minor = (math.sqrt(variance) for variance in told.variances)
+    real = "as many pixels as the picture has, as far as can be seen"
+    if told.enlarged > 1:
+        real = f"{detail_words(size, told.enlarged)}; mzsr upscale shrinks it to that first"
+    return [
+        told.note,
+        f"blur        {major:.2f} x {minor:.2f} pixels (standard deviations) of the x{scale} picture, "
+        f"turned {math.degrees(told.theta):.0f}°",
+        f"noise       {noise_words(told.noise, told.channels)}",
+        f"JPEG        {jpeg_words(told.degradation.jpeg)}",
+        f"detail      {real}",
+        f"confidence  {told.confidence:.2f} of 1{unsure_words(told)}",
+    ]
 
 
 def result_lines(result: Result) -> list[str]:
@@ -86,7 +107,7 @@ def result_lines(result: Result) -> list[str]:
     lines = [
         f"Blur: {blur} (standard deviations) of the x{d.scale} picture, "
         + ("as given." if told is None else f"estimated with a confidence of {told.confidence:.2f} of 1."),
-        f"Noise: {noise_words(float(d.noise))}.",
+        f"Noise: {noise_words(float(d.noise), told.channels if told else ())}.",
         f"JPEG: {jpeg_words(d.jpeg)}.",
     ]
     if told is not None and told.fallback:
@@ -102,7 +123,7 @@ def result_lines(result: Result) -> list[str]:
     return lines
 
 
-def estimate_record(told: Estimate, source: str | Path, scale: int) -> dict[str, object]:
+def estimate_record(told: Estimate, source: str | Path, scale: int, size: Sequence[int]) -> dict[str, object]:
     """Return the same as plain values, for `--json`."""
     return {
         "input": str(source),
@@ -110,8 +131,14 @@ def estimate_record(told: Estimate, source: str | Path, scale: int) -> dict[str,
         "variances_px2": [round(value, 4) for value in told.variances],
         "theta_rad": round(told.theta, 4),
         "noise": round(told.noise, 6),
+        "noise_channels": [round(level, 6) for level in told.channels],
         "jpeg": jpeg_record(told.degradation.jpeg),
+        "enlarged": round(told.enlarged, 3),
+        "detail_size": list(detail(size, told.enlarged)),
         "confidence": round(told.confidence, 4),
+        "width_px": round(told.width, 4),
+        "width_error": None if told.fallback else round(told.width_error, 4),
+        "expected_loss_db": None if told.fallback else round(told.loss, 3),
         "fallback": told.fallback,
         "note": told.note,
     }
@@ -148,7 +175,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         "Model": str(facts["model"]),
         "Scale": f"{facts['scale']:g}",
         "Steps": f"{result.kept} of {facts['steps']} kept" if facts["steps"] else "0",
-        "Noise": f"{255 * float(result.degradation.noise):.2f}/255",
+        "Noise": noise_words(float(result.degradation.noise), told.channels if told else ()),
         "JPEG": jpeg_words(result.degradation.jpeg),
         "Re-projection PSNR": f"{result.reprojection_psnr:.2f} dB (RGB)",
         **({} if result.expected_psnr is None else {"Expected PSNR": f"{result.expected_psnr:.1f} dB (RGB)"}),

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import j1, jv
+from scipy.special import j0, j1
 
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, effective_kernel
@@ -33,9 +33,10 @@ def gaussian(q1: np.ndarray, q2: np.ndarray) -> Responses:
 
 def disk(q1: np.ndarray, q2: np.ndarray) -> Responses:
     """Return that of an ellipse of even brightness, a lens out of focus: K = 2 J1(z) / z, z = 2 √(q1 + q2)."""
-    z = 2 * np.sqrt(q1 + q2) + 1e-4
-    slope = -4 * jv(2, z) / z**2  # d (J1 / z) / dz = -J2 / z, dz / dq = 2 / z
-    return 2 * j1(z) / z, slope, slope
+    z = 2 * np.sqrt(q1 + q2) + 1e-3
+    value = 2 * j1(z) / z
+    slope = 4 * (j0(z) - value) / z**2  # d (J1 / z) / dz = -J2 / z, J2 = 2 J1 / z - J0, dz / dq = 2 / z
+    return value, slope, slope
 
 
 def box(q1: np.ndarray, q2: np.ndarray) -> Responses:

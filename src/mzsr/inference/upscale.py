@@ -7,7 +7,7 @@ the command line; what people see is made from the `Result`.
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -27,6 +27,7 @@ from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.imaging.picture import Picture, from_array, from_pil
 from mzsr.inference.adapt import adapt, check_steps
 from mzsr.inference.compression import compression
+from mzsr.inference.enlargement import ADVICE, detail, detail_words, enlargement, shrunk
 from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input, Result, enlarge, resized
@@ -106,6 +107,7 @@ class Upscaler:
         subsample: Subsample | None = None,
         noise: float | int | Literal["auto"] = "auto",
         jpeg: Literal["auto", "off"] = "auto",
+        enlarged: Literal["auto", "off"] = "auto",
         mode: str = "balanced",
         steps: int | None = None,
         x8: bool | None = None,
@@ -130,6 +132,8 @@ class Upscaler:
             noise: standard deviation in [0, 1] units, or `auto`.
             jpeg: `auto`: a JPEG file is known by its tables, one that was saved as something else by its traces, and
                 its artefacts are taken for what they are; `off`: they are taken for detail.
+            enlarged: `auto`: a picture that was enlarged before is first brought back to the size whose detail it
+                holds, unless its kernel or noise is given or it lies on the paper's grid; `off`: it is taken as it is.
             mode: what steps and x8 are where they are not given: `fast` 0 steps, `balanced` 1, `best` 10 and x8.
             steps: gradient steps of adaptation; 0 takes none.
             x8: enlarge in the eight positions of a square and take the mean; eight times the time, a little better.
@@ -147,15 +151,24 @@ class Upscaler:
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
             picture = _picture(image, max_pixels)
-            rgb = bleed(picture.pixels, picture.alpha).expand(-1, 3, -1, -1).to(self.device)
-        height, width = rgb.shape[2:]
-        factor, target = target_size(height, width, scale, size, fit)
+            given = picture.pixels.shape[2:]
+        factor, target = target_size(*given, scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
         if not (isinstance(kernel, str) and kernel == "bicubic"):
             subsample = subsample or self.at(whole).card.subsample
         with _timed(seconds, "estimate", progress):
             packed = compression(picture) if jpeg == "auto" else None
+            before = enlargement(picture.pixels) if enlarged == "auto" else 1.0
+            # What is said of the picture as it is does not hold for a smaller one
+            free = isinstance(kernel, str) and kernel == "auto" and noise == "auto" and subsample != "direct"
+            # What is left of half a pixel, as sides are whole numbers, is no reason for the next scale
+            from_detail = max(1, math.ceil(factor * before - 0.05))
+            back = before > 1 and free and from_detail <= MAX_SCALE
+            if back:
+                picture, packed, whole = shrunk(picture, before), None, from_detail
+            rgb = bleed(picture.pixels, picture.alpha).expand(-1, 3, -1, -1).to(self.device)
             d, told = _degradation(rgb, whole, kernel, subsample, noise, packed)
+            told = told and replace(told, enlarged=before)
             d = d.to(self.device)
         expert = self.at(whole, packed)
         law = error_law(expert.card, uncertainty)
@@ -186,7 +199,7 @@ class Upscaler:
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
             d = d.to("cpu")
             alpha = None if picture.alpha is None else enlarge(picture.alpha, d, target)
-        facts = expert._facts(picture, target, factor, d, steps, seed, told)
+        facts = expert._facts(given, target, factor, d, steps, seed, told, before, back)
         return Result(
             replace(picture, pixels=hr, alpha=alpha), picture.pixels, d, told,
             adapted.losses, adapted.kept, agreement, seconds, facts, image,
@@ -195,10 +208,13 @@ class Upscaler:
         )  # fmt: skip
 
     def _facts(
-        self, picture: Picture, target: tuple[int, int], factor: float, d: Degradation, steps: int, seed: int,
-        told: Estimate | None,
+        self, given: Sequence[int], target: tuple[int, int], factor: float, d: Degradation, steps: int, seed: int,
+        told: Estimate | None, before: float, back: bool,
     ) -> dict[str, Any]:  # fmt: skip
         warnings = []
+        if before > 1:
+            done = "it was shrunk to that first, by --enlarged off it is not" if back else ADVICE
+            warnings.append(f"{detail_words(given, before)}; {done}")
         if d.scale not in self.card.scales:
             seen = ", ".join(f"x{scale}" for scale in self.card.scales)
             warnings.append(f"the network was trained at {seen}, not at x{d.scale}")
@@ -209,7 +225,8 @@ class Upscaler:
         return {
             "model": self.card.name,
             "scale": factor,
-            "input_size": list(picture.pixels.shape[2:]),
+            "input_size": list(given),
+            "detail_size": list(detail(given, before)),
             "output_size": list(target),
             "steps": steps,
             "seed": seed,

@@ -19,6 +19,7 @@ Source: ours.
 """
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -122,10 +123,12 @@ def response(taps: Kernels, offset: float | int = 0.0) -> Response:
     return torch.fft.fft2(pad(taps, (0, room, 0, room)).roll((-radius, -radius), (-2, -1))) * phase
 
 
+@lru_cache(maxsize=8)
 def shrinking(scale: int) -> Float[Tensor, "1 f f"]:
-    """Return the response of bicubic shrinking, which is real."""
-    taps = effective_kernel(Degradation(kernels.delta(), scale, "bicubic"))
-    return response(taps[None], (scale - 1) / 2).real
+    """Return the response of bicubic shrinking, which is real; always the same tensor."""
+    with torch.inference_mode(False):  # else training could not use what an estimate made
+        taps = effective_kernel(Degradation(kernels.delta(), scale, "bicubic"))
+        return response(taps[None], (scale - 1) / 2).real
 
 
 def decibels_lost(believed: Response, true: Response, scale: int, noise: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
@@ -165,12 +168,14 @@ def _aliases(values: Tensor, scale: int) -> Tensor:
     return values.reshape(-1, scale, part, scale, part).transpose(2, 3).flatten(1, 2)
 
 
+@lru_cache(maxsize=1)
 def _photographs() -> Float[Tensor, "f f"]:
-    """Return the mean power spectrum of photographs, their mean left out."""
-    axis = torch.fft.fftfreq(FREQUENCIES)
-    spectrum = (axis[:, None] ** 2 + axis**2 + 0.01**2) ** -EXPONENT
-    spectrum[0, 0] = 0
-    return LEVEL * spectrum / spectrum.mean()
+    """Return the mean power spectrum of photographs, their mean left out; always the same tensor."""
+    with torch.inference_mode(False):
+        axis = torch.fft.fftfreq(FREQUENCIES)
+        spectrum = (axis[:, None] ** 2 + axis**2 + 0.01**2) ** -EXPONENT
+        spectrum[0, 0] = 0
+        return LEVEL * spectrum / spectrum.mean()
 
 
 def _inverse(logarithm: Float[Tensor, "b 3"]) -> Float[Tensor, "b 3"]:
