@@ -134,7 +134,8 @@ def test_a_card_in_words() -> None:
     runs = ({"hours": 1.0}, {"hours": 0.25})
     longer = card.model_copy(update={"score": {"a": "1", "b": "2"}, "earlier": runs, "hours": 0.5, "iterations": 7})
     told = present.model_lines(longer)
-    assert "7 iterations, 0.5 h, after 2 earlier runs of 1.25 h" in told[-3]
+    assert "7 iterations, 0.5 h, after 2 earlier runs of 1.25 h" in told[-4]
+    assert told[-3] == "  doubt    it tells how far it is off (--uncertainty)"
     assert told[-2:] == ["  score    a: 1", "           b: 2"]
     assert lines[1:] == [line for line in lines[1:] if line.startswith("  ")]
 

@@ -83,6 +83,12 @@ def noise_words(level: float, channels: Sequence[float] = ()) -> str:
     return words + ", " + ", ".join(f"{255 * x:.2f} in {c}" for x, c in zip(channels, "RGB", strict=True))
 
 
+def _noise_of(result: Result) -> str:
+    """Say how much noise a result was made with; in each channel, if that is what was estimated."""
+    level, told = float(result.degradation.noise), result.estimate
+    return noise_words(level, told.channels if told is not None and told.noise == level else ())
+
+
 def estimate_lines(told: Estimate, scale: int, size: Sequence[int]) -> list[str]:
     """Say in plain words what a picture of a (height, width) went through."""
     major, minor = (math.sqrt(variance) for variance in told.variances)
@@ -107,7 +113,7 @@ def result_lines(result: Result) -> list[str]:
     lines = [
         f"Blur: {blur} (standard deviations) of the x{d.scale} picture, "
         + ("as given." if told is None else f"estimated with a confidence of {told.confidence:.2f} of 1."),
-        f"Noise: {noise_words(float(d.noise), told.channels if told else ())}.",
+        f"Noise: {_noise_of(result)}.",
         f"JPEG: {jpeg_words(d.jpeg)}.",
     ]
     if told is not None and told.fallback:
@@ -175,7 +181,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         "Model": str(facts["model"]),
         "Scale": f"{facts['scale']:g}",
         "Steps": f"{result.kept} of {facts['steps']} kept" if facts["steps"] else "0",
-        "Noise": noise_words(float(result.degradation.noise), told.channels if told else ()),
+        "Noise": _noise_of(result),
         "JPEG": jpeg_words(result.degradation.jpeg),
         "Re-projection PSNR": f"{result.reprojection_psnr:.2f} dB (RGB)",
         **({} if result.expected_psnr is None else {"Expected PSNR": f"{result.expected_psnr:.1f} dB (RGB)"}),
