@@ -151,7 +151,7 @@ class Upscaler:
         with _timed(seconds, "read", progress):
             picture = _picture(image, max_pixels)
             given = picture.pixels.shape[2:]
-        factor, target = _target(*given, scale, size, fit)
+        factor, target = _target(given[0], given[1], scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
         if not (isinstance(kernel, str) and kernel == "bicubic"):
             subsample = subsample or self.at(whole).card.subsample
