@@ -152,7 +152,7 @@ class Upscaler:
         with _timed(seconds, "read", progress):
             picture = _picture(image, max_pixels)
             given = picture.pixels.shape[2:]
-        factor, target = target_size(*given, scale, size, fit)
+        factor, target = target_size(given[0], given[1], scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
         if not (isinstance(kernel, str) and kernel == "bicubic"):
             subsample = subsample or self.at(whole).card.subsample
