@@ -120,10 +120,12 @@ def summary(rows: Iterable[Judged]) -> str:
 
 def read_rows(path: Path) -> list[Judged]:
     """Return the rows of a calibration.csv."""
-    return read_table(
-        path, lambda line: Judged(*(line[name] if made is str else float(line[name]) for name, made in
-                                    Judged.__annotations__.items())), "calibrations", "runs/calibration.py"
-    )  # fmt: skip
+
+    def made(line: dict[str, str]) -> Judged:
+        set_, picture, kernel, condition, *figures = (line[name] for name in Judged._fields)
+        return Judged(set_, picture, kernel, condition, *map(float, figures))
+
+    return read_table(path, made, "calibrations", "runs/calibration.py")
 
 
 def fitted(pictures: list[np.ndarray]) -> ErrorLaw:
@@ -132,13 +134,14 @@ def fitted(pictures: list[np.ndarray]) -> ErrorLaw:
     Args:
         pictures: (4, bins) each, see `binned`, by e^s.
     """
-    count, *sums = sum(each / each[0].sum() for each in pictures)
+    count, *sums = np.sum([each / each[0].sum() for each in pictures], 0)
     full = count > 1e-4 * count.sum()  # fewer pixels say nothing
     law: list[tuple[float, float, float]] = []
-    for row in zip(*(part[full] / count[full] for part in sums), strict=True):
+    for told, true, squared in zip(*(part[full] / count[full] for part in sums), strict=True):
+        row = float(f"{told:.4g}"), float(f"{true:.4g}"), float(f"{squared:.4g}")
         # What does not rise tells nothing apart
         if not law or all(new > 1.01 * old for new, old in zip(row, law[-1], strict=True)):
-            law.append(tuple(float(f"{value:.4g}") for value in row))
+            law.append(row)
     return tuple(law)
 
 

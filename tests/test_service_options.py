@@ -20,7 +20,7 @@ def test_nothing_said_is_what_the_command_line_does() -> None:
     assert options == Options(mode="balanced", steps=1, x8=False, model="mzsr", kernel="auto", noise="auto", quality=95)
     assert options.keywords(Path()) == {
         "scale": None, "size": None, "fit": "stretch", "kernel": "auto", "subsample": None, "noise": "auto",
-        "jpeg": "auto", "mode": "balanced", "steps": 1, "x8": False, "seed": 0,
+        "jpeg": "auto", "enlarged": "auto", "mode": "balanced", "steps": 1, "x8": False, "seed": 0,
     }  # fmt: skip
 
 
@@ -95,7 +95,16 @@ def test_the_size_of_a_result_is_known_before_any_work(options: Options, limit: 
     [
         {},
         {"mode": "best", "x8": False, "kernel": "gauss:2.0,1.0,-0.5", "noise": "5/255"},
-        {"width": 640, "height": 480, "fit": "inside", "format": "webp", "quality": 80, "seed": -3, "jpeg": "off"},
+        {
+            "width": 640,
+            "height": 480,
+            "fit": "inside",
+            "format": "webp",
+            "quality": 80,
+            "seed": -3,
+            "jpeg": "off",
+            "enlarged": "off",
+        },
         {"scale": 1.5, "subsample": "direct", "steps": 0, "model": "mzsr-meta"},
     ],
 )
@@ -108,8 +117,8 @@ def test_the_command_of_a_report_asks_the_command_line_for_the_same(values: dict
     parsed = typer.main.get_command(app).commands["upscale"].make_context("upscale", rest).params  # pyright: ignore
     asked = {("format" if key == "form" else key): value for key, value in parsed.items()}
     assert list(map(str, asked["inputs"])) == ["my photo.png"]
-    for key in ("scale", "width", "height", "fit", "kernel", "subsample", "noise", "jpeg", "mode", "model", "format",
-                "quality", "seed"):  # fmt: skip
+    for key in ("scale", "width", "height", "fit", "kernel", "subsample", "noise", "jpeg", "enlarged", "mode", "model",
+                "format", "quality", "seed"):  # fmt: skip
         assert asked[key] == getattr(options, key), key
     again = check({"mode": asked["mode"], "steps": asked["steps"], "x8": asked["x8"]}, MODELS)
     assert (again.steps, again.x8) == (options.steps, options.x8)

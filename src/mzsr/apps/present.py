@@ -116,8 +116,7 @@ def result_lines(result: Result) -> list[str]:
         f"Noise: {_noise_of(result)}.",
         f"JPEG: {jpeg_words(d.jpeg)}.",
     ]
-    if told is not None and told.fallback:
-        lines.append(f"{told.note[:1].upper()}{told.note[1:]}.")
+    lines += [f"{each[:1].upper()}{each[1:]}." for each in result.facts["warnings"]]
     if result.losses and result.facts["steps"]:
         lines.append(f"Adaptation: {result.kept} of {result.facts['steps']} steps kept.")
     if math.isfinite(result.reprojection_psnr):

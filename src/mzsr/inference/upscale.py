@@ -213,7 +213,7 @@ class Upscaler:
     ) -> dict[str, Any]:  # fmt: skip
         warnings = []
         if before > 1:
-            done = "it was shrunk to that first, by --enlarged off it is not" if back else ADVICE
+            done = "it was shrunk to that first (--enlarged off leaves it as it is)" if back else ADVICE
             warnings.append(f"{detail_words(given, before)}; {done}")
         if d.scale not in self.card.scales:
             seen = ", ".join(f"x{scale}" for scale in self.card.scales)

@@ -58,6 +58,9 @@ class JobForm(BaseModel):
     ] = None
     noise: Annotated[str, Field(description="auto, or a standard deviation like 5/255 or 0.02.")] = "auto"
     jpeg: Annotated[Literal["auto", "off"], Field(description="off: take what JPEG did for detail.")] = "auto"
+    enlarged: Annotated[
+        Literal["auto", "off"], Field(description="off: do not go back to the detail of a picture enlarged before.")
+    ] = "auto"
     model: Annotated[str | None, Field(description="A name of GET /api/options.")] = None
     format: Annotated[Format | None, Field(description="Of the result; left out: as the picture.")] = None
     quality: Annotated[int, Field(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95

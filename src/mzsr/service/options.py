@@ -42,6 +42,7 @@ class Options:
     subsample: Literal["direct", "bicubic"] | None = None
     noise: str = "auto"
     jpeg: Literal["auto", "off"] = "auto"
+    enlarged: Literal["auto", "off"] = "auto"
     model: str = "mzsr"
     format: Format | None = None
     quality: int = 95
@@ -82,7 +83,7 @@ class Options:
         return {
             "scale": self.scale, "size": self.size, "fit": self.fit, "kernel": kernel, "subsample": self.subsample,
             "noise": "auto" if self.noise == "auto" else noise_level(self.noise), "jpeg": self.jpeg,
-            "mode": self.mode, "steps": self.steps, "x8": self.x8, "seed": self.seed,
+            "enlarged": self.enlarged, "mode": self.mode, "steps": self.steps, "x8": self.x8, "seed": self.seed,
         }  # fmt: skip
 
     def command(self, name: str) -> str:
@@ -93,8 +94,8 @@ class Options:
         """
         words = ["mzsr", "upscale", name]
         usual = Options(mode=self.mode, steps=MODES[self.mode][0], x8=MODES[self.mode][1])
-        for key in ("scale", "width", "height", "fit", "kernel", "subsample", "noise", "jpeg", "steps", "model",
-                    "format", "quality", "seed"):  # fmt: skip
+        for key in ("scale", "width", "height", "fit", "kernel", "subsample", "noise", "jpeg", "enlarged", "steps",
+                    "model", "format", "quality", "seed"):  # fmt: skip
             value = getattr(self, key)
             if key == "kernel" and self.kernel_file is not None:
                 words += ["--kernel", self.kernel_file]

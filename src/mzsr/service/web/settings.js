@@ -20,7 +20,7 @@ export function fields() {
   if (blur === "file") data.set("kernel_file", byId("kernel-file").files[0]);
   else data.set("kernel", blur === "drawn" ? kernel.spec() : blur);
   data.set("noise", chosen("grain") === "auto" ? "auto" : `${byId("noise").value}/255`);
-  data.set("jpeg", byId("jpeg").checked ? "auto" : "off");
+  for (const name of ["jpeg", "enlarged"]) data.set(name, byId(name).checked ? "auto" : "off");
   for (const name of ["format", "model"]) if (byId(name).value) data.set(name, byId(name).value);
   data.set("quality", byId("quality").value);
   return data;
