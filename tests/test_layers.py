@@ -107,6 +107,8 @@ ORDER = [
     "mzsr.service.server",
     "mzsr.service.answers",
     "mzsr.service.form",
+    "mzsr.service.intake",
+    "mzsr.service.refusals",
     "mzsr.service.body",
     "mzsr.service.guard",
     "mzsr.service.api",

@@ -1,6 +1,7 @@
 """The API as programs see it: the real app and the real work, on a tiny picture and an untrained network."""
 
 import re
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -224,22 +225,25 @@ def test_metrics_count_what_happened(tmp_path, tiny_weights) -> None:
         finished(client, post(client).json())
         finished(client, post(client, png(200, 200)[:-9000]).json())
         post(client, b"no picture")
-        got = client.get("/metrics")
+        wanted = {
+            'mzsr_jobs_total{state="done"} 1.0', 'mzsr_jobs_total{state="failed"} 1.0', "mzsr_job_seconds_count 1.0",
+            'mzsr_jobs_kept{state="queued"} 0.0', 'mzsr_refused_total{status="415"} 1.0',
+        }  # fmt: skip
+        got, tries = client.get("/metrics"), 200
+        while not wanted <= set(got.text.splitlines()) and (tries := tries - 1):
+            time.sleep(0.05)  # a job is counted a moment after it has ended
+            got = client.get("/metrics")
+    assert wanted <= set(got.text.splitlines())
     assert got.headers["content-type"].startswith("text/plain; version=0.0.4")
-    lines = got.text.splitlines()
-    for line in ('mzsr_jobs_total{state="done"} 1.0', 'mzsr_jobs_total{state="failed"} 1.0',
-                 'mzsr_jobs_kept{state="queued"} 0.0', "mzsr_job_seconds_count 1.0",
-                 'mzsr_refused_total{status="415"} 1.0'):  # fmt: skip
-        assert line in lines
 
 
 def test_examples_are_jobs_like_others(client, tmp_path, monkeypatch) -> None:
-    from mzsr.service import api
+    from mzsr.service import intake
 
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "cat.png").write_bytes(png())
     (tmp_path / "examples" / "examples.json").write_text('[{"name": "cat.png", "title": "Cat", "words": "A cat."}]')
-    monkeypatch.setattr(api, "WEB", tmp_path)
+    monkeypatch.setattr(intake, "WEB", tmp_path)
     (cat,) = client.get("/api/examples").json()
     assert cat == {"name": "cat.png", "title": "Cat", "words": "A cat.", "thumbnail": "/static/examples/cat.png"}
     form = {"example": (None, "cat.png"), "steps": (None, "0")}

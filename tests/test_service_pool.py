@@ -41,8 +41,8 @@ class Workshop:
         return job.id
 
     def worker(self) -> int:
-        """Return the process of the idle worker."""
-        return self.pool._idle[0].schedule(os.getpid, (), 60.0).result()
+        """Return the process of the worker, when it has time."""
+        return self.pool._slots[0].schedule(os.getpid, (), 60.0).result()
 
     def wait(self, id: str, true: Callable[[Job], bool]) -> Job:
         """Wait until something is true of a job."""
@@ -115,7 +115,7 @@ def test_a_cancelled_job_that_does_not_notice_loses_its_worker(workshop, monkeyp
 def test_a_worker_that_dies_while_idle_is_replaced_before_anybody_asks(workshop) -> None:
     first = workshop.worker()
     os.kill(first, signal.SIGKILL)
-    while not workshop.pool._idle[0]._pool._context.status.name == "ERROR":
+    while not workshop.pool._slots[0]._pool._context.status.name == "ERROR":
         time.sleep(0.01)
     workshop.pool.keep_alive()
     assert workshop.worker() != first

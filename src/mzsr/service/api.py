@@ -1,44 +1,36 @@
 """The HTTP API in front of a server, and the page's files. OpenAPI describes all of it at /openapi.json."""
 
 import asyncio
-import json
-import logging
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path as File
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Form, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from mzsr.apps import report
-from mzsr.errors import InputError
 from mzsr.imaging.degrade import MAX_SCALE
 from mzsr.imaging.files import READABLE, SUFFIXES
 from mzsr.inference.upscale import MODES
-from mzsr.service import answers, names, options, sessions
+from mzsr.service import answers, names, options, refusals, sessions
 from mzsr.service.answers import Example, Health, JobAnswer, Limits, Mode, ModelAnswer, OptionsAnswer, Problem, Scale
 from mzsr.service.counters import CONTENT_TYPE
 from mzsr.service.form import FormRoute, JobForm
-from mzsr.service.guard import Guard, describe, problem
-from mzsr.service.look import Refused
+from mzsr.service.guard import Guard
+from mzsr.service.intake import WEB, example_words, take_in
 from mzsr.service.pool import Pool
+from mzsr.service.refusals import describe
 from mzsr.service.server import Server
 from mzsr.service.settings import STREAMS, Settings
-from mzsr.service.store import FINAL, Job, QueueFull
+from mzsr.service.store import FINAL, Job
 from mzsr.version import __version__
 
-log = logging.getLogger("mzsr.service")
-
-WEB = File(str(resources.files("mzsr.service") / "web"))
 BEAT = 0.1  # seconds between two looks at a job that somebody watches
 COMMENT = 15.0  # seconds after which a silent stream says something, so that proxies keep it open
 REPORT_POLICY = f"sandbox allow-scripts; {report.policy()}; frame-ancestors 'none'"
@@ -78,9 +70,9 @@ def create(settings: Settings, make_pool: Callable[..., Pool] = Pool) -> FastAPI
     app.include_router(_jobs(server))
     app.include_router(_results(server))
     app.add_middleware(Guard, settings=settings, admit=server.admit, refused=server.refused)
-    app.add_exception_handler(HTTPException, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _fault)
+    app.add_exception_handler(HTTPException, refusals.told)
+    app.add_exception_handler(RequestValidationError, refusals.invalid)
+    app.add_exception_handler(Exception, refusals.fault)
     if (WEB / "index.html").exists():
         app.mount("/static", StaticFiles(directory=WEB), name="static")
 
@@ -160,7 +152,7 @@ def _jobs(server: Server) -> APIRouter:
         ),
     )  # fmt: skip
     def ask(form: Annotated[JobForm, Form(media_type="multipart/form-data")], response: Response) -> JobAnswer:
-        job = _take_in(server, form)
+        job = take_in(server, form)
         response.headers["Location"] = f"/api/jobs/{job.id}"
         return answers.answer(job, server.store)
 
@@ -242,70 +234,6 @@ def _results(server: Server) -> APIRouter:
 _NOT_YET = {409: "There is none yet, or there will be none."}
 
 
-def _take_in(server: Server, form: JobForm) -> Job:
-    """Check a form, look at its picture, and queue it; nothing is left of one that is refused."""
-    values = form.model_dump(exclude={"file", "example", "kernel_file"})
-    kernel = form.kernel_file if form.kernel_file and form.kernel_file.filename else None
-    if kernel is not None:
-        values["kernel_file"] = names.safe(str(kernel.filename))
-    try:
-        wanted = options.check(values, {name: card for name, (_, card) in server.models.items()})
-    except InputError as error:
-        raise HTTPException(422, str(error)) from error
-    folder = server.store.incoming()
-    try:
-        name = _receive(form, folder / "input", server.settings.max_bytes)
-        place = None
-        if kernel is not None:
-            place = options.kernel_place(str(wanted.kernel_file))
-            with (folder / place).open("wb") as file:
-                shutil.copyfileobj(kernel.file, file)
-        found = server.pool.look(folder, place)
-        if isinstance(found, Refused):
-            raise HTTPException(found.status, found.reason)
-        wanted.check_target(found["width"], found["height"], server.settings.max_result_pixels)
-        job = server.store.add(folder, name, found, asdict(wanted), server.settings.queue)
-    except InputError as error:
-        raise HTTPException(422, str(error)) from error
-    except OSError as error:
-        raise HTTPException(503, f"the server cannot keep the picture ({error.strerror}); try again later") from error
-    except QueueFull:
-        raise server.busy() from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # it has moved if all went well
-    server.counters.received.inc(found["bytes"])
-    server.pool.thumbnail(server.store.folder(job.id))
-    server.pool.fill()
-    return job
-
-
-def _receive(form: JobForm, path: File, most: int) -> str:
-    """Put the picture of a form, or the example that it names, into a file; return its name."""
-    picture = form.file if form.file is not None and (form.file.filename or form.file.size) else None
-    if (picture is None) == (form.example is None):
-        what = "neither a file nor an example is" if picture is None else "both a file and an example are"
-        raise InputError(f"{what} given; send a picture as 'file', or name an example of /api/examples")
-    if picture is not None:
-        if (picture.size or 0) > most:
-            raise HTTPException(
-                413, f"the picture has {picture.size:,} bytes; the limit here is {most:,} — send a smaller file"
-            )
-        with path.open("wb") as file:
-            shutil.copyfileobj(picture.file, file, 1 << 20)
-        return names.safe(picture.filename or "picture")
-    known = [words["name"] for words in example_words()]
-    if form.example not in known:
-        raise InputError(f"example is '{form.example}'; it must be one of {', '.join(known)}")
-    shutil.copyfile(WEB / "examples" / form.example, path)
-    return form.example
-
-
-def example_words() -> list[dict[str, str]]:
-    """Return name, title and words of the bundled examples."""
-    path = WEB / "examples" / "examples.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else []
-
-
 def _known(server: Server, id: str) -> Job:
     try:
         return server.store.get(id)
@@ -349,28 +277,3 @@ async def _events(server: Server, id: str) -> AsyncIterator[str]:
             silent += BEAT
     finally:
         server.streams -= 1
-
-
-def _told(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    words = {404: "there is nothing here; the API is described at /openapi.json", 405: "no such method is known here"}
-    detail = (
-        words.get(error.status_code, error.detail)
-        if error.detail in ("Not Found", "Method Not Allowed")
-        else error.detail
-    )
-    return problem(error.status_code, detail, dict(error.headers or {}))
-
-
-def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """Say in one line what is wrong with a form."""
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
-    given = "" if isinstance(first.get("input"), dict | list | None) else f" is '{str(first['input'])[:100]}'"
-    return problem(422, f"{where}{given}: {first['msg'][:1].lower()}{first['msg'][1:]}")
-
-
-def _fault(_: Request, error: Exception) -> JSONResponse:
-    log.error("a request failed", exc_info=error)
-    return problem(500, "a fault of the server; please report it with the time at which it happened")

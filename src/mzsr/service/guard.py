@@ -5,15 +5,14 @@ Plain ASGI, so that bodies stream through it.
 
 import time
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mzsr.service import body, sessions
+from mzsr.service.refusals import problem
 from mzsr.service.settings import UPLOADS, UPLOADS_EACH, Settings
 
 OPEN = ("/api/options", "/api/examples", "/api/session")
@@ -32,11 +31,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 _SAFE = ("GET", "HEAD", "OPTIONS")
-
-
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return an error as every error is told: one plain sentence."""
-    return JSONResponse({"detail": detail}, status, headers)
 
 
 class Guard:
@@ -144,8 +138,3 @@ def cross_site(headers: Headers) -> bool:
         return fetch not in ("same-origin", "none")  # another port of the same machine is another origin too
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2] != headers.get("host")  # "null" is nobody's
-
-
-def describe(statuses: dict[int, str], model: type) -> dict[int | str, dict[str, Any]]:
-    """Return the errors of a route as OpenAPI wants them."""
-    return {status: {"model": model, "description": words} for status, words in statuses.items()}

@@ -211,8 +211,6 @@ class Pool:
             return str(error).replace(f"{self.store.folder(id) / 'input'}", "the picture")
         if isinstance(error, TimeoutError):
             return f"it took longer than the {self.settings.seconds:g} seconds that a job may take here; {LESS}"
-        if isinstance(error, OSError):
-            return f"the server could not read or write its files ({error.strerror or error}); try again later"
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             return f"it needs more memory than a job may take here; {LESS}"
         if isinstance(error, ProcessExpired):
@@ -220,6 +218,8 @@ class Pool:
             return f"its worker process was ended {how}, most likely because memory ran out; {LESS}"
         if isinstance(error, BrokenProcessPool):
             return "no worker process could be started; the operator finds the reason in the server's log"
+        if isinstance(error, OSError):  # what pebble raises is one too: it comes last
+            return f"the server could not read or write its files ({error.strerror or error}); try again later"
         log.error("a job failed: %s", getattr(error, "traceback", error))
         return f"{type(error).__name__}: {' '.join(str(error).split())}; please report this with the picture"
 

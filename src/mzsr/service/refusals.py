@@ -1,0 +1,48 @@
+"""Every error as it is told: one plain sentence in JSON, and a row in OpenAPI."""
+
+import logging
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger("mzsr.service")
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return an error as every error is told: one plain sentence."""
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+def describe(statuses: dict[int, str], model: type) -> dict[int | str, dict[str, Any]]:
+    """Return the errors of a route as OpenAPI wants them."""
+    return {status: {"model": model, "description": words} for status, words in statuses.items()}
+
+
+def told(_: Request, error: Exception) -> JSONResponse:
+    """Answer what was refused on purpose."""
+    assert isinstance(error, HTTPException)
+    words = {404: "there is nothing here; the API is described at /openapi.json", 405: "no such method is known here"}
+    detail = (
+        words.get(error.status_code, error.detail)
+        if error.detail in ("Not Found", "Method Not Allowed")
+        else error.detail
+    )
+    return problem(error.status_code, detail, dict(error.headers or {}))
+
+
+def invalid(_: Request, error: Exception) -> JSONResponse:
+    """Say in one line what is wrong with a form."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+    given = "" if isinstance(first.get("input"), dict | list | None) else f" is '{str(first['input'])[:100]}'"
+    return problem(422, f"{where}{given}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+
+def fault(_: Request, error: Exception) -> JSONResponse:
+    """Answer what nobody has thought of, and log it."""
+    log.error("a request failed", exc_info=error)
+    return problem(500, "a fault of the server; please report it with the time at which it happened")
