@@ -26,8 +26,8 @@ from typer.testing import CliRunner, Result
 from mzsr.apps import cluster
 from mzsr.apps.batch import HIDDEN, Records
 from mzsr.apps.cli import app
-from mzsr.apps.cluster import Failed, Place, Unfit, Worker
 from mzsr.apps.work import Done, Order
+from mzsr.apps.worker import Failed, Place, Unfit, Worker
 from mzsr.errors import InputError
 
 pytestmark = pytest.mark.skipif(
