@@ -90,6 +90,7 @@ ORDER = [
     "mzsr.apps.present",
     "mzsr.apps.batch",
     "mzsr.apps.work",
+    "mzsr.apps.worker",
     "mzsr.apps.foreman",
     "mzsr.apps.cluster",
     "mzsr.apps.jobs",
