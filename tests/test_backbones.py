@@ -215,10 +215,12 @@ def test_the_head_is_elu_after_three_convolutions() -> None:
         assert head(torch.full((1, 4, 3, 3), c))[0, 0, 1, 1].item() == pytest.approx(elu(elu(elu(c))), abs=1e-6)
 
 
-def test_shipped_weights_have_no_head() -> None:
-    """What was trained before heads existed is what it was: the same names, and 285,743 parameters."""
-    network, card = load_weights("mzsr")
-    assert (card.network.log_var, network.variance, count(network)) == (False, None, 285_743)
+def test_shipped_weights_have_heads_where_they_say_so() -> None:
+    """The flagship's body has 285,743 parameters, with and without the 43,852 of a head."""
+    bare, doubting = (load_weights(name) for name in ("mzsr-meta", "mzsr"))
+    assert (bare[1].network.log_var, bare[0].variance, count(bare[0])) == (False, None, 285_743)
+    assert doubting[1].network.log_var
+    assert count(doubting[0]) == 285_743 + 43_852
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -67,15 +67,15 @@ def test_the_error_is_that_of_the_wiener_filter_as_a_matrix(
     power = torch.tensor([noise**2 + estimator.ROUNDING**2], dtype=torch.float64)
     found = estimator._expected_error(response(believed[None]), response(true[None]), scale, power)
     circular = [np.roll(np.pad(kernel.numpy(), ((0, 3), (0, 3))), (-4, -4), (0, 1)) for kernel in (believed, true)]
-    spectrum = estimator._photographs().double().numpy()
+    spectrum = estimator._photographs(estimator.FREQUENCIES).double().numpy()
     expected = expected_error(circular[0], circular[1], scale, float(power), spectrum) + estimator.BEST
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 def test_photographs_have_their_variance_and_no_mean() -> None:
     """The mean of a power spectrum is the variance of a pixel, 0.2²."""
-    assert float(estimator._photographs().mean()) == pytest.approx(0.2**2, rel=1e-5)
-    assert float(estimator._photographs()[0, 0]) == 0
+    assert float(estimator._photographs(estimator.FREQUENCIES).mean()) == pytest.approx(0.2**2, rel=1e-5)
+    assert float(estimator._photographs(estimator.FREQUENCIES)[0, 0]) == 0
 
 
 kernels_drawn = st.tuples(st.floats(0.05, 6), st.floats(0.05, 6), st.floats(0, math.pi))

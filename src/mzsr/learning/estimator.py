@@ -154,7 +154,7 @@ def decibels_lost(believed: Response, true: Response, scale: int, noise: Float[T
 
 
 def _expected_error(believed: Response, true: Response, scale: int, power: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    spectrum, known, guess = (_aliases(x, scale) for x in (_photographs()[None], true, believed))
+    spectrum, known, guess = (_aliases(x, scale) for x in (_photographs(FREQUENCIES)[None], true, believed))
     noise, cells = power[:, None, None, None], scale**2
     filtered = guess.conj() * spectrum / ((spectrum * guess.abs().square()).sum(1, keepdim=True) / cells + noise)
     seen = (spectrum * known.abs().square()).sum(1, keepdim=True) / cells**2 + noise / cells
@@ -169,10 +169,10 @@ def _aliases(values: Tensor, scale: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _photographs() -> Float[Tensor, "f f"]:
+def _photographs(side: int) -> Float[Tensor, "side side"]:
     """Return the mean power spectrum of photographs, their mean left out; always the same tensor."""
     with torch.inference_mode(False):
-        axis = torch.fft.fftfreq(FREQUENCIES)
+        axis = torch.fft.fftfreq(side)
         spectrum = (axis[:, None] ** 2 + axis**2 + 0.01**2) ** -EXPONENT
         spectrum[0, 0] = 0
         return LEVEL * spectrum / spectrum.mean()
