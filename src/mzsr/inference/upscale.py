@@ -157,15 +157,15 @@ class Upscaler:
         if not (isinstance(kernel, str) and kernel == "bicubic"):
             subsample = subsample or self.at(whole).card.subsample
         with _timed(seconds, "estimate", progress):
-            packed = compression(picture) if jpeg == "auto" else None
             before = enlargement(picture.pixels) if enlarged == "auto" else 1.0
             # What is said of the picture as it is does not hold for a smaller one
             free = isinstance(kernel, str) and kernel == "auto" and noise == "auto" and subsample != "direct"
             # What is left of half a pixel, as sides are whole numbers, is no reason for the next scale
             from_detail = max(1, math.ceil(factor * before - 0.05))
             back = before > 1 and free and from_detail <= MAX_SCALE
+            packed = compression(picture) if jpeg == "auto" and not back else None
             if back:
-                picture, packed, whole = shrunk(picture, before), None, from_detail
+                picture, whole = shrunk(picture, before), from_detail
             rgb = bleed(picture.pixels, picture.alpha).expand(-1, 3, -1, -1).to(self.device)
             d, told = _degradation(rgb, whole, kernel, subsample, noise, packed)
             told = told and replace(told, enlarged=before)
@@ -182,12 +182,12 @@ class Upscaler:
             positions, turned = 8 if x8 else 1, count()
 
             def larger(lr: Images, d: Degradation) -> Layers:
-                before = next(turned)
+                position = next(turned)
 
-                def told(done: float) -> None:
-                    progress("enhance", (before + done) / positions)
+                def tell(done: float) -> None:
+                    progress("enhance", (position + done) / positions)
 
-                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_law=law, progress=told)
+                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_law=law, progress=tell)
 
             both = ensemble(larger, rgb, d) if x8 else larger(rgb, d)
             hr, error = (
