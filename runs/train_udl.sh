@@ -18,9 +18,9 @@ train() { # run, loss, iterations, seed, options
         --set "iterations=$3" --set "seed=$4" --set "network.scale=$scale" --set "law.scales={$scale: 1}" \
         --set "patch=${PATCH:-48}" "${photographs[@]}" "${@:5}"
 }
-step1() { train "$1-step1" "$1" "${STEP1:-500}" "$seed"; }
+step1() { train "$1-step1" "$1" "${STEP1:-300}" "$seed"; }
 step2() { # run, loss, whose step 1
-    train "$1" "$2" "${STEP2:-1500}" $((seed + 100)) --from "$folder/$3-step1/weights.safetensors"
+    train "$1" "$2" "${STEP2:-700}" $((seed + 100)) --from "$folder/$3-step1/weights.safetensors"
     echo "x$scale, seed $seed, $1: $folder/$1/weights.safetensors"
 }
 for seed in ${SEEDS:-0 1 2}; do
