@@ -32,7 +32,7 @@ from mzsr.atomic import write_atomically
 from mzsr.benchmark import cells, methods
 from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.benchmark.rows import read_table, write_table
-from mzsr.config import ErrorLaw
+from mzsr.card import ErrorLaw
 from mzsr.inference.adapt import adapt
 from mzsr.inference.tiles import enhance
 from mzsr.inference.uncertainty import CENTRAL, error_law, expected_psnr, psnr

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mzsr.atomic import write_atomically
-from mzsr.config import Card, NetworkConfig
+from mzsr.card import Card
+from mzsr.config import NetworkConfig
 from mzsr.learning.cards import commit
 from mzsr.learning.checkpoint import save_weights
 from mzsr.learning.estimation import Sample, draw_sample, fit, losses, stack

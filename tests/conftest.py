@@ -72,7 +72,8 @@ def doubting_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _tiny(folder: Path, *, log_var: bool) -> Path:
-    from mzsr.config import Card, NetworkConfig
+    from mzsr.card import Card
+    from mzsr.config import NetworkConfig
     from mzsr.learning.checkpoint import save_weights
     from mzsr.learning.networks import build
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mzsr.config import Card, MetaConfig, PretrainConfig, TrainConfig
+from mzsr.card import Card
+from mzsr.config import MetaConfig, PretrainConfig, TrainConfig
 from mzsr.learning import cards, loop
 from mzsr.learning.cards import as_earlier, make_card
 from mzsr.learning.checkpoint import load_weights

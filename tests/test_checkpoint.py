@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mzsr.config import Card, NetworkConfig
+from mzsr.card import Card
+from mzsr.config import NetworkConfig
 from mzsr.errors import InputError
 from mzsr.learning import checkpoint
 from mzsr.learning.checkpoint import (

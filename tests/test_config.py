@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from mzsr.card import Card
 from mzsr.config import (
-    Card,
     Config,
     KernelLaw,
     LossConfig,

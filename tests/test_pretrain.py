@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch.func import functional_call
 
-from mzsr.config import Card, PretrainConfig
+from mzsr.card import Card
+from mzsr.config import PretrainConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import upsample
 from mzsr.learning.checkpoint import load_weights, save_weights

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 from mzsr.apps.cli import app
 from mzsr.apps.usage import seconds
-from mzsr.config import Card, MetaConfig, PretrainConfig
+from mzsr.card import Card
+from mzsr.config import MetaConfig, PretrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.checkpoint import load_weights
 from mzsr.settings import json_schema

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mzsr.config import Card
+from mzsr.card import Card
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation

@@ -9,7 +9,8 @@ from PIL import Image
 
 from mzsr.errors import InputError
 from mzsr.inference import upscale as module
-from mzsr.inference.upscale import MODES, Upscaler
+from mzsr.inference.request import MODES
+from mzsr.inference.upscale import Upscaler
 from mzsr.learning.checkpoint import ESTIMATOR, find_weights, model_at, read_card, shipped_models
 
 

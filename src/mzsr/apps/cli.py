@@ -126,8 +126,9 @@ def upscale(
         from mzsr.apps.report import write_report
         from mzsr.apps.work import Done, Order, do
         from mzsr.imaging import files, kernel_files
+        from mzsr.inference.request import check_options
         from mzsr.inference.uncertainty import error_law
-        from mzsr.inference.upscale import Upscaler, check_options
+        from mzsr.inference.upscale import Upscaler
 
         # All that does not depend on a picture is checked once, before any work begins
         size = None if width is None and height is None else (height, width)

@@ -11,7 +11,7 @@ import typer
 
 from mzsr.apps import error_map
 from mzsr.apps.report import ReportData
-from mzsr.config import Card
+from mzsr.card import Card
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Jpeg
 from mzsr.imaging.picture import Picture, from_array, to_array

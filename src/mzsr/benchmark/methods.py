@@ -27,7 +27,7 @@ from functools import lru_cache
 import torch
 
 from mzsr.benchmark.cells import Case, Cell, Source
-from mzsr.config import Card
+from mzsr.card import Card
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project, data_step

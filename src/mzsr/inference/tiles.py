@@ -12,7 +12,7 @@ from contextlib import suppress
 import torch
 from torch.func import functional_call
 
-from mzsr.config import ErrorLaw
+from mzsr.card import ErrorLaw
 from mzsr.errors import InputError
 from mzsr.imaging.data_step import inverse_filter
 from mzsr.imaging.degrade import Degradation, adjoint

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mzsr.config import Card, ErrorLaw
+from mzsr.card import Card, ErrorLaw
 from mzsr.errors import InputError
 from mzsr.learning.losses import GREY_LEVELS
 from mzsr.shapes import Images

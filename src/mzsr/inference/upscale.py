@@ -25,11 +25,12 @@ from mzsr.imaging.alpha import bleed
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.imaging.picture import Picture, from_array, from_pil
-from mzsr.inference.adapt import adapt, check_steps
+from mzsr.inference.adapt import adapt
 from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import ADVICE, detail, detail_words, enlargement, shrunk
 from mzsr.inference.ensemble import ensemble
 from mzsr.inference.estimate import Estimate, estimate
+from mzsr.inference.request import MODES, Fit, check_mode, check_options, target_size
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_law, expected_psnr
@@ -42,8 +43,6 @@ MAX_TILE = 4096
 # Error of a JPEG from which the weights for such pictures are better, 0.4 dB at quality 80; below it, at quality 95,
 # they lose up to 0.2 dB (nine pictures of BSD100 and Set5, g2.0 d and bicubic)
 PACKED = 2.5 / 255
-Fit = Literal["stretch", "inside", "outside"]
-MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False), "best": (10, True)}  # steps, x8
 KernelInput = str | Path | np.ndarray | Tensor
 Progress = Callable[[str, float], None]
 
@@ -266,52 +265,6 @@ def _picture(image: Input, max_pixels: int) -> Picture:
             f"picture is {height}x{width}; at least {SMALLEST}x{SMALLEST} pixels are required — choose a larger one"
         )
     return picture
-
-
-def check_mode(mode: str) -> str:
-    """Return the name of a mode, or raise InputError."""
-    if mode not in MODES:
-        raise InputError(f"mode is '{mode}'; it must be one of {', '.join(MODES)}")
-    return mode
-
-
-def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None) -> None:
-    """Raise InputError for what is wrong whatever the picture, so that it can be said once and before any work."""
-    if size is not None:
-        given = "x".join("?" if side is None else str(side) for side in size)
-        if scale is not None:
-            raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
-        if size == (None, None) or min(side for side in size if side is not None) < 1:
-            raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
-    if scale is not None and not 1 <= scale <= MAX_SCALE:  # NaN fails too
-        raise InputError(f"scale is {scale:g}; it must lie between 1 and {MAX_SCALE} — 2 is a good choice")
-    if steps is not None:
-        check_steps(steps)
-
-
-def target_size(
-    height: int, width: int, scale: float | int | None, size: tuple[int | None, int | None] | None, fit: Fit
-) -> tuple[float, tuple[int, int]]:  # fmt: skip
-    """Return the scale and the size (height, width) of the output from whichever was given.
-
-    Raises:
-        InputError: a size that is less than the picture's, or too many times as large.
-    """
-    sides = height, width
-    if size is None:
-        factor = float(2 if scale is None else scale)
-        return factor, (round(height * factor), round(width * factor))
-    factors = [asked / side for asked, side in zip(size, sides, strict=True) if asked is not None]
-    factor = min(factors) if fit == "inside" else max(factors)
-    if fit != "stretch":
-        size = max(round(height * factor), 1), max(round(width * factor), 1)
-    rows, columns = (round(side * factor) if asked is None else asked for asked, side in zip(size, sides, strict=True))
-    if not 1 <= factor <= MAX_SCALE:
-        raise InputError(
-            f"{rows}x{columns} is {factor:.3g} times the {height}x{width} of the picture; "
-            f"1 to {MAX_SCALE} times is required — ask for another size"
-        )
-    return factor, (rows, columns)
 
 
 def _degradation(

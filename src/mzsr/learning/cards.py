@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from mzsr.config import Card, TrainConfig
+from mzsr.card import Card
+from mzsr.config import TrainConfig
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mzsr.atomic import write_atomically
-from mzsr.config import FORMAT, Card
+from mzsr.card import FORMAT, Card
 from mzsr.errors import InputError
 from mzsr.learning.estimator import Estimator
 from mzsr.learning.networks import Network, build

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from mzsr.config import FORMAT, TrainConfig
+from mzsr.card import FORMAT
+from mzsr.config import TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.checkpoint import load_state, save_state
 from mzsr.learning.objective import Objective

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from mzsr.apps import report
 from mzsr.imaging.degrade import MAX_SCALE
 from mzsr.imaging.files import READABLE, SUFFIXES
-from mzsr.inference.upscale import MODES
+from mzsr.inference.request import MODES
 from mzsr.service import answers, names, options, refusals, sessions
 from mzsr.service.answers import Example, Health, JobAnswer, Limits, Mode, ModelAnswer, OptionsAnswer, Problem, Scale
 from mzsr.service.counters import CONTENT_TYPE

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mzsr.apps.usage import noise_level
-from mzsr.config import Card
+from mzsr.card import Card
 from mzsr.errors import InputError
 from mzsr.imaging import kernel_files
-from mzsr.inference.upscale import MODES, check_mode, check_options, target_size
+from mzsr.inference.request import MODES, check_mode, check_options, target_size
 from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
 from mzsr.shapes import Kernel
 

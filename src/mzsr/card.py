@@ -1,0 +1,72 @@
+"""The card of a weight file: what is known of it. Imports no torch, so that the command line can answer at once."""
+
+from itertools import pairwise
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from mzsr.config import Config, NetworkConfig
+
+ErrorLaw = tuple[tuple[float, float, float], ...]
+
+ERROR_FACTORS = {"eu": 1.0, "esu": 2.0}  # E|e| / e^s where the loss is smallest, see `losses`
+FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
+
+
+class Card(Config):
+    """What is known of a weight file; lies beside it as JSON."""
+
+    format: int = FORMAT
+    name: str
+    summary: str
+    network: NetworkConfig
+    scales: tuple[int, ...] = Field(description="scales seen in training")
+    step_sizes: tuple[float, ...] | dict[str, tuple[float, ...]] = Field(
+        description="inner step sizes, of all tensors or of each (one left out stays as it is); the last holds for all "
+        "further steps"
+    )
+    subsample: Literal["direct", "bicubic"] | None = Field(
+        default=None, description="the only subsampling, and with it grid, that the network knows; none: any"
+    )
+    crops: int = Field(
+        default=0, ge=0, description="crops that adaptation looks at; 0: the whole picture, as published"
+    )
+    data: tuple[str, ...] = Field(description="packs trained on, with their licences")
+    recipe: dict[str, Any] = Field(description="the whole training configuration")
+    command: str
+    commit: str
+    iterations: int
+    hours: float
+    machine: str
+    earlier: tuple[dict[str, Any], ...] = Field(
+        default=(), description="the runs that led to the weights this one started from: recipe, command, hours"
+    )
+    error_law: ErrorLaw | None = Field(
+        default=None,
+        min_length=2,
+        description="what was measured of the head's log-variance s: rows of e^s, expected absolute error E|e| and "
+        "expected squared error E e², in 8-bit grey levels, all three rising; none: as the loss has it, or no head",
+    )
+    score: dict[str, str] = Field(default_factory=dict, description="protocol and set → PSNR in dB")
+    sha256: str = Field(description="of the weight file")
+
+    @field_validator("error_law")
+    @classmethod
+    def _rising(cls, law: ErrorLaw | None) -> ErrorLaw | None:
+        if law is not None and not all(0 < a < b for column in zip(*law, strict=True) for a, b in pairwise(column)):
+            raise ValueError("every column of error_law must be above 0 and rise from row to row")
+        return law
+
+    def told_errors(self) -> ErrorLaw | None:
+        """Return the error law; None where there is no head, or none was trained.
+
+        What is not measured is what the last loss that moved s has its optimum at: E|e| is e^s after EU, 2 e^s after
+        ESU; and E e² = 2 (E|e|)², as of a Laplace distribution.
+        """
+        if self.error_law is not None or not self.network.log_var:
+            return self.error_law
+        recipes = (self.recipe, *(run.get("recipe", {}) for run in reversed(self.earlier)))
+        losses = (recipe.get("loss") for recipe in recipes)
+        names = (loss.get("name") if isinstance(loss, dict) else loss for loss in losses)
+        factor = next((ERROR_FACTORS[name] for name in names if name in ERROR_FACTORS), None)
+        return None if factor is None else tuple((x, factor * x, 2 * (factor * x) ** 2) for x in (1e-3, 1e3))

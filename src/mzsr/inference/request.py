@@ -1,0 +1,56 @@
+"""What may be asked of `upscale`, whatever the picture: modes, steps, and a scale or a size."""
+
+from typing import Literal
+
+from mzsr.errors import InputError
+from mzsr.imaging.degrade import MAX_SCALE
+from mzsr.inference.adapt import check_steps
+
+Fit = Literal["stretch", "inside", "outside"]
+MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False), "best": (10, True)}  # steps, x8
+
+
+def check_mode(mode: str) -> str:
+    """Return the name of a mode, or raise InputError."""
+    if mode not in MODES:
+        raise InputError(f"mode is '{mode}'; it must be one of {', '.join(MODES)}")
+    return mode
+
+
+def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None) -> None:
+    """Raise InputError for what is wrong whatever the picture, so that it can be said once and before any work."""
+    if size is not None:
+        given = "x".join("?" if side is None else str(side) for side in size)
+        if scale is not None:
+            raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
+        if size == (None, None) or min(side for side in size if side is not None) < 1:
+            raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
+    if scale is not None and not 1 <= scale <= MAX_SCALE:  # NaN fails too
+        raise InputError(f"scale is {scale:g}; it must lie between 1 and {MAX_SCALE} — 2 is a good choice")
+    if steps is not None:
+        check_steps(steps)
+
+
+def target_size(
+    height: int, width: int, scale: float | int | None, size: tuple[int | None, int | None] | None, fit: Fit
+) -> tuple[float, tuple[int, int]]:  # fmt: skip
+    """Return the scale and the size (height, width) of the output from whichever was given.
+
+    Raises:
+        InputError: a size that is less than the picture's, or too many times as large.
+    """
+    sides = height, width
+    if size is None:
+        factor = float(2 if scale is None else scale)
+        return factor, (round(height * factor), round(width * factor))
+    factors = [asked / side for asked, side in zip(size, sides, strict=True) if asked is not None]
+    factor = min(factors) if fit == "inside" else max(factors)
+    if fit != "stretch":
+        size = max(round(height * factor), 1), max(round(width * factor), 1)
+    rows, columns = (round(side * factor) if asked is None else asked for asked, side in zip(size, sides, strict=True))
+    if not 1 <= factor <= MAX_SCALE:
+        raise InputError(
+            f"{rows}x{columns} is {factor:.3g} times the {height}x{width} of the picture; "
+            f"1 to {MAX_SCALE} times is required — ask for another size"
+        )
+    return factor, (rows, columns)
