@@ -23,6 +23,7 @@ foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
 
 bench quality flagship-x2 "${sets[@]}"
 bench quality flagship-x4 "${sets[@]}" -s 4 --kernels g2.0d
+bench quality edsr-x2 "${sets[@]}" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0
 bench quality x8 --data "$data/Set5" --methods mzsr,mzsr:x8 --steps 0,1
 bench quality adaptation-x2 "${foreign[@]}" --methods "$adapting"
 bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4
@@ -35,12 +36,18 @@ for condition in "jpeg-80 --jpeg 80" "jpeg-60 --jpeg 60" "noise-5 --noise 5/255"
     bench quality "degraded-${said[0]}" --data "$data/BSD100" --every 5 --kernels g2.0d --methods bicubic,mzsr,mzsr:clean,mzsr:blind \
         --steps 0,1 "${said[@]:1}"
 done
+# What a loss is worth: the weights that runs/train_udl.sh leaves in out/udl
+losses=$(printf '%s,' out/udl/x2-*/{l1,eu,esu,udl,udl-of-eu,error-map,gradient-map}/weights.safetensors)
+trained=(--methods "${losses%,}" --protocol edsr --kernels bicubic --steps 0)
+bench quality losses-x2 --data "$data/Set5" --data "$data/Set14" "${trained[@]}"
+bench quality losses-x2-large --data "$data/BSD100" --data "$data/DIV2K_valid" --every 5 "${trained[@]}"
 if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
     python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out docs/results
 fi
 bench speed speed --limit 90s
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv
+    for loss in l1 udl; do python runs/publish.py "edsr-s-x2-$loss" --scores docs/results/edsr-x2.csv; done
     python runs/publish.py mzsr-x4 --method mzsr --scores docs/results/flagship-x4.csv
     for model in mzsr-x2-direct mzsr-x2-bicubic mzsr-x4-direct mzsr-multiscale; do
         python runs/publish.py "$model" --scores docs/results/paper-x2.csv docs/results/paper-x4.csv

@@ -31,7 +31,10 @@ def means(rows: Sequence[Row], model: str) -> dict[tuple[str, str], list[float]]
 def scores(rows: Sequence[Row], model: str) -> dict[str, str]:
     """Return what the card of a model says of them."""
     told = {" ".join(group): " / ".join(f"{v:.2f}" for v in values) for group, values in means(rows, model).items()}
-    return {"protocol": "mzsr, PSNR in dB at 0 / 1 / 10 steps, kernel known"} | told
+    steps = " / ".join(
+        str(n) for n in sorted({row.steps for row in rows if row.method == model and row.steps is not None})
+    )
+    return {"protocol": f"mzsr, PSNR in dB at {steps} steps, kernel known"} | told
 
 
 def main() -> None:
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--summary", default="")
+    parser.add_argument("--half", action="store_true", help="keep half precision, which is half of the size")
     parser.add_argument("--method", help="as which it was measured, where that is not its name: mzsr-x4 is mzsr at x4")
     parser.add_argument("--scores", type=Path, nargs="+", default=[], help="CSVs of mzsr bench quality")
     arguments = parser.parse_args()
@@ -47,7 +51,8 @@ def main() -> None:
         network, card = load_weights(arguments.weights)
         card = card.model_copy(update={"name": arguments.name, "summary": arguments.summary})
         target = Path("src/mzsr/weights") / f"{arguments.name}.safetensors"
-        save_weights(target, dict(network.named_parameters()), card)
+        theta = dict(network.named_parameters())
+        save_weights(target, {name: t.half() for name, t in theta.items()} if arguments.half else theta, card)
         print(f"wrote {target} and its card")
     if arguments.scores:
         path = find_weights(arguments.name).with_suffix(".json")

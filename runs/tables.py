@@ -8,6 +8,7 @@ hours:   0
 score:   none of its own; `bash runs/bench.sh DATA` measures
 """
 
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def rows_of(*names: str) -> list[Row]:
 
 def quality_table() -> str:
     """Return the scores of the flagship, with what is published below each set."""
-    return tables.quality(rows_of("flagship-x2", "flagship-x4"))
+    return tables.quality(rows_of("flagship-x2", "flagship-x4", "edsr-x2"))
 
 
 def adaptation_table() -> str:
@@ -88,6 +89,28 @@ def paper_table() -> str:
     return "\n".join(lines)
 
 
+def losses_table() -> str:
+    """Return what each loss gives, and beside it what it is worth against L1 with the same seed: mean ± deviation."""
+    scores: dict[str, dict[tuple[str, str], dict[str, float]]] = {}  # loss → set, scale → seed → PSNR
+    rows = rows_of("losses-x2", "losses-x2-large")
+    for method, group, cell in dict.fromkeys((row.method, row.set, row.cell) for row in rows):
+        *_, run, loss, _ = Path(method).parts  # .../x2-SEED/LOSS/weights.safetensors, as runs/train_udl.sh has it
+        (value,) = means([row for row in rows if (row.set, row.cell) == (group, cell)], method)[group, cell]
+        scores.setdefault(loss, {}).setdefault((group, cell), {})[run] = value
+    columns = list(scores["l1"])
+    seeds = len(scores["l1"][columns[0]])
+    lines = [f"| loss | {' | '.join(' '.join(column) for column in columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for loss, found in scores.items():
+        cells = []
+        for column in columns:
+            gains = [value - scores["l1"][column][run] for run, value in found[column].items()]
+            spread = f" ± {statistics.stdev(gains):.2f}" if seeds > 1 else ""
+            gain = "" if loss == "l1" else f" ({statistics.fmean(gains):+.2f}{spread})"
+            cells.append(f"{statistics.fmean(found[column].values()):.2f}{gain}")
+        lines.append(f"| {loss} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _published(group: str, cell: str) -> Iterable[float]:
     """Yield what is published of MZSR with one and with ten steps, dB; nothing for a part of a set."""
     for steps in ("1 step", "10 steps"):
@@ -105,6 +128,7 @@ TABLES = {
     "degraded": degraded_table,
     "x8": x8_table,
     "calibration": calibration_table,
+    "losses": losses_table,
     "zssr": zssr_table,
     "speed": speed_table,
 }

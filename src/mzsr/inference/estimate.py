@@ -41,9 +41,10 @@ LEARNED = 0.25  # share of the network in the kernel that is believed at last: t
 # A shrinking with a wide blur before it explains most Gaussians as well, and is rarer: what it has to be ahead by, from
 # nothing to all of it between these sums of variances, x scale². This and the next were chosen on Kodak24 and Set14
 BLURRED, WIDE = 20.0, (0.1, 0.4)
-# Share of the network where the shape is a Gaussian: always, for each decibel by which it contradicts, and at most. It
-# comes within 2.5 dB of true Gaussians, and knows better what is none
-ALWAYS, OFF, MOST = 0.03, 0.08, 0.6
+# A Gaussian that is fitted to more windows than so many is surer, and the share is less. For each decibel beyond the
+# first by which the network contradicts it is more, up to a limit: the network comes within 2.5 dB of true Gaussians,
+# and knows better what is none
+FEW, OFF, MOST = 100, 0.08, 0.6
 # What is said to hold in four of five pictures, from 55 pictures of the train pack; `runs/kernel_uncertainty.py`
 SPREAD, NARROW = 1.5, 0.025  # of a width: what the fit says, and what a narrow one is off, x scale² / width²
 UNFITTED = 0.1  # what a fit would say, where there is none
@@ -122,7 +123,9 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
         family, best, contradiction = _explain(seen, scale, grid, learned)
         kernel, noise = kernel_from(family, best.variances, best.theta, scale, grid), seen.noise(best.floor)
         if learned.kernel is not None:
-            share = min(ALWAYS + OFF * contradiction, MOST) if family == "gaussian" else LEARNED
+            share = LEARNED
+            if family == "gaussian":
+                share = min(LEARNED * min(FEW / textured, 1.0) + OFF * max(contradiction - 1.0, 0.0), MOST)
             kernel = _mean(learned.kernel, kernel, share)
         (variances, theta), words = in_order(best.variances, best.theta), WORDS[family]
         unsure = best.unsure
