@@ -24,6 +24,7 @@ foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
 bench quality flagship-x2 "${sets[@]}"
 bench quality flagship-x4 "${sets[@]}" -s 4 --kernels g2.0d
 bench quality edsr-x2 "${sets[@]}" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0
+bench quality edsr-rgb --data "$data/Set5" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0 --protocol rgb
 bench quality x8 --data "$data/Set5" --methods mzsr,mzsr:x8 --steps 0,1
 bench quality adaptation-x2 "${foreign[@]}" --methods "$adapting"
 bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4

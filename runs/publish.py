@@ -51,8 +51,8 @@ def main() -> None:
         network, card = load_weights(arguments.weights)
         card = card.model_copy(update={"name": arguments.name, "summary": arguments.summary})
         target = Path("src/mzsr/weights") / f"{arguments.name}.safetensors"
-        theta = dict(network.named_parameters())
-        save_weights(target, {name: t.half() for name, t in theta.items()} if arguments.half else theta, card)
+        theta = {name: t.half() if arguments.half else t for name, t in network.named_parameters()}
+        save_weights(target, theta, card)
         print(f"wrote {target} and its card")
     if arguments.scores:
         path = find_weights(arguments.name).with_suffix(".json")

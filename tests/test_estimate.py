@@ -13,9 +13,13 @@ from mzsr.imaging import files, kernels
 from mzsr.imaging.data_step import data_step
 from mzsr.imaging.degrade import Degradation, degrade, effective_kernel, phase, upsample
 from mzsr.imaging.metrics import psnr
+from mzsr.inference import estimate as estimates
 from mzsr.inference import spectra
 from mzsr.inference.estimate import MILD, estimate, mild
+from mzsr.inference.families import kernel_from, response_of
+from mzsr.inference.fits import Fit
 from mzsr.learning import spectrum
+from mzsr.learning.estimator import kernel_of
 
 
 def field(side: int = 384, exponent: float = 2.5, colors: int = 3, seed: int = 0) -> torch.Tensor:
@@ -77,6 +81,59 @@ def test_a_bicubic_shrinking_is_recognised():
     true, kernel = effective_kernel(d), found.degradation.kernel
     margin = (kernel.shape[-1] - true.shape[-1]) // 2
     assert (torch.nn.functional.pad(true, (margin,) * 4) - kernel).abs().max() < 0.1 * true.max()
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch):
+    """Return a judge of two fits alone, a Gaussian of variance 2 and a shrinking, beside a network that says a kernel.
+
+    It returns the kernel that is believed, by its share of the network, and the name of the shape.
+    """
+
+    def judge(ahead: float, blur: float, network: torch.Tensor, side: int = 160) -> tuple[float, str]:
+        def fitted(groups, scale, family, quiet, rounding, near=None) -> Fit:
+            cost = {"gaussian": 300.0, "bicubic": 300.0 - ahead}.get(family, 1e4)
+            variance = blur if family == "bicubic" else 2.0
+            return Fit(cost, (variance, variance), 0.0, 1e-6, 0.01, np.zeros(0), 1000)
+
+        taps = kernel_of(network, 2, "centre")
+        said = estimates._Learned(network, taps, (2.0, 2.0), 0.0, 0.0, 1.0)
+        monkeypatch.setattr(estimates, "fit", fitted)
+        monkeypatch.setattr(estimates, "_learned", lambda *given: said)
+        found = estimate(rounded(field(side)), 2)
+        family = "bicubic" if "bicubic" in found.note else "gaussian"
+        shape = kernel_from(family, (blur, blur) if family == "bicubic" else (2.0, 2.0), 0.0, 2, "centre")
+        only, all_network = (estimates._mean(taps, shape, share) for share in (0.0, 1.0))
+        away = all_network - only
+        return float(((found.degradation.kernel - only) * away).sum() / away.square().sum()), found.note
+
+    return judge
+
+
+def gaussian(variance: float) -> torch.Tensor:
+    return response_of("gaussian", (variance, variance), 0.0, 2)
+
+
+@pytest.mark.parametrize(("ahead", "blur", "believed"), [
+    (15.0, 0.05, "bicubic"), (15.0, 1.2, "Gaussian"), (30.0, 1.2, "bicubic"),
+    (5.0, 0.5, "Gaussian"), (15.0, 0.5, "bicubic"), (-5.0, 0.05, "Gaussian"),
+])  # fmt: skip
+def test_a_shrinking_with_a_wide_blur_before_it_has_to_be_ahead(judged, ahead, blur, believed):
+    """The network contradicts both alike: it says what both of them are, as nearly as one kernel can."""
+    said = 0.5 * gaussian(2.0) + 0.5 * response_of("bicubic", (blur, blur), 0.0, 2)
+    assert believed in judged(ahead, blur, said)[1]
+
+
+def test_the_more_the_network_contradicts_a_gaussian_the_more_of_it_is_believed(judged):
+    """A true one it comes near to, and a fit to many windows is sure of itself."""
+    shares = [round(judged(-100.0, 0.05, gaussian(said))[0], 4) for said in (2.2, 1.2, 0.6, 0.2)]
+    assert shares == sorted(shares)
+    few = [judged(-100.0, 0.05, gaussian(2.2), side)[0] for side in (160, 320, 640)]
+    assert few == sorted(few, reverse=True)
+    assert few[0] == pytest.approx(0.25 * 100 / 169, abs=0.01)
+    assert shares[-1] == 0.6
+    assert shares[1] > shares[0]
+    assert judged(100.0, 0.05, gaussian(0.6))[0] == pytest.approx(0.25, abs=0.01)  # a shrinking
 
 
 @pytest.mark.parametrize(("grid", "centroid"), [("corner", 0.0), ("centre", 1.5)])
