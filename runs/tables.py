@@ -98,16 +98,18 @@ def losses_table() -> str:
         (value,) = means([row for row in rows if (row.set, row.cell) == (group, cell)], method)[group, cell]
         scores.setdefault(loss, {}).setdefault((group, cell), {})[run] = value
     columns = list(scores["l1"])
-    seeds = len(scores["l1"][columns[0]])
-    lines = [f"| loss | {' | '.join(' '.join(column) for column in columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines = [
+        f"| loss | seeds | {' | '.join(' '.join(column) for column in columns)} |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
     for loss, found in scores.items():
         cells = []
         for column in columns:
             gains = [value - scores["l1"][column][run] for run, value in found[column].items()]
-            spread = f" ± {statistics.stdev(gains):.2f}" if seeds > 1 else ""
+            spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else ""
             gain = "" if loss == "l1" else f" ({statistics.fmean(gains):+.2f}{spread})"
             cells.append(f"{statistics.fmean(found[column].values()):.2f}{gain}")
-        lines.append(f"| {loss} | {' | '.join(cells)} |")
+        lines.append(f"| {loss} | {len(found[columns[0]])} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
