@@ -6,6 +6,8 @@ VENV ?= .venv
 PIP_ARGS ?=
 # Two threads, always said: timings compare and runs on shared machines stay polite. `make demo OMP_NUM_THREADS=8` for more.
 export OMP_NUM_THREADS ?= 2
+# Processes of the tests, one thread each: more threads than cores wait for one another
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: demo test check format lint types clean
@@ -14,7 +16,7 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/python runs/demo.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: lint types test
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 
-torch.set_num_threads(2)
+# Two threads of one process, or one thread of each of several; more of them than cores wait for one another
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 # No test depends on the clock or on a random seed: the same examples every time, however slow the machine
 hypothesis.settings.register_profile("mzsr", deadline=None, derandomize=True, max_examples=25, database=None)
 hypothesis.settings.load_profile("mzsr")

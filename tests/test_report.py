@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -349,6 +350,14 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
         yield browser
 
 
+def soon(browser: Browser, wanted: float) -> bool:
+    """Wait until the divider stands where it should, five seconds at most."""
+    end = time.monotonic() + 5
+    while red(browser) != near(wanted) and time.monotonic() < end:
+        time.sleep(0.05)
+    return red(browser) == near(wanted)
+
+
 def test_the_divider_moves_in_a_browser(data, tmp_path, browser):
     from selenium.webdriver import ActionChains, Keys
 
@@ -403,7 +412,7 @@ def test_the_divider_moves_in_a_browser(data, tmp_path, browser):
     at, left = red(browser), browser.run("return scroller.scrollLeft")
     browser.swipe(((box["x"] + 300, box["y"] + 60), (box["x"] + 200, box["y"] + 60)))
     assert browser.run("return scroller.scrollLeft") > left + 50
-    assert red(browser) == near(at)
+    assert soon(browser, at)  # the divider follows the scrolling a frame later, and a finger that was fast a few more
     knob = browser.find("#knob").rect
     x, y = knob["x"] + knob["width"] / 2, knob["y"] + knob["height"] / 2
     browser.swipe(((x, y), (x + 150, y)))
