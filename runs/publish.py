@@ -16,13 +16,18 @@ from mzsr.benchmark.rows import Row, mean, read_csv
 from mzsr.learning.checkpoint import find_weights, load_weights, read_card, save_weights
 
 
+def steps_of(rows: Sequence[Row], model: str) -> list[int]:
+    """Return the numbers of steps at which a model was measured."""
+    return sorted({row.steps for row in rows if row.method == model and row.steps is not None})
+
+
 def means(rows: Sequence[Row], model: str) -> dict[tuple[str, str], list[float]]:
     """Return, for every set and cell, the mean PSNR of a model with the known kernel, by its numbers of steps."""
     mine = [row for row in rows if row.method == model]
     return {
         group: [
             mean(row for row in mine if (row.set, row.cell, row.steps) == (*group, steps))[0]
-            for steps in sorted({row.steps for row in mine if row.steps is not None})
+            for steps in steps_of(rows, model)
         ]
         for group in dict.fromkeys((row.set, row.cell) for row in mine)
     }
@@ -31,9 +36,7 @@ def means(rows: Sequence[Row], model: str) -> dict[tuple[str, str], list[float]]
 def scores(rows: Sequence[Row], model: str) -> dict[str, str]:
     """Return what the card of a model says of them."""
     told = {" ".join(group): " / ".join(f"{v:.2f}" for v in values) for group, values in means(rows, model).items()}
-    steps = " / ".join(
-        str(n) for n in sorted({row.steps for row in rows if row.method == model and row.steps is not None})
-    )
+    steps = " / ".join(map(str, steps_of(rows, model)))
     return {"protocol": f"mzsr, PSNR in dB at {steps} steps, kernel known"} | told
 
 

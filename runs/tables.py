@@ -93,10 +93,10 @@ def losses_table() -> str:
     """Return what each loss gives, and beside it what it is worth against L1 with the same seed: mean ± deviation."""
     scores: dict[str, dict[tuple[str, str], dict[str, float]]] = {}  # loss → set, scale → seed → PSNR
     rows = rows_of("losses-x2", "losses-x2-large")
-    for method, group, cell in dict.fromkeys((row.method, row.set, row.cell) for row in rows):
+    for method in dict.fromkeys(row.method for row in rows):
         *_, run, loss, _ = Path(method).parts  # .../x2-SEED/LOSS/weights.safetensors, as runs/train_udl.sh has it
-        (value,) = means([row for row in rows if (row.set, row.cell) == (group, cell)], method)[group, cell]
-        scores.setdefault(loss, {}).setdefault((group, cell), {})[run] = value
+        for column, (value,) in means(rows, method).items():
+            scores.setdefault(loss, {}).setdefault(column, {})[run] = value
     columns = list(scores["l1"])
     lines = [
         f"| loss | seeds | {' | '.join(' '.join(column) for column in columns)} |",
