@@ -125,6 +125,11 @@ class Unfolded(Network):
         """Return the networks of the stages."""
         return list(self.stages)
 
+    def begins_idle(self, name: str) -> bool:
+        """Tell whether a tensor is of a block behind the first of its stage, see `Block`."""
+        parts = name.split(".")  # stages.0.blocks.1.first.weight
+        return parts[0] == "stages" and parts[2] == "blocks" and int(parts[3]) > 0
+
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic, of all kernels and of all convolutions; the data step's filter comes on top."""
         kernel = effective_kernel(d).shape[-1] // 2
@@ -194,7 +199,7 @@ class Stage(nn.Module):
         self.trust = Trust()
         self.log_sharper = nn.Parameter(torch.tensor(math.log(1 / 20)))
         self.head = nn.Conv2d(25, channels, 3, padding=1)
-        self.blocks = nn.ModuleList([Block(channels) for _ in range(blocks)])
+        self.blocks = nn.ModuleList([Block(channels, idle=index > 0) for index in range(blocks)])
         self.tail = nn.Conv2d(channels, 12, 3, padding=1)
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
@@ -221,11 +226,14 @@ class Stage(nn.Module):
 class Block(nn.Module):
     """A residual block: x + conv(relu(conv(relu(x))))."""
 
-    def __init__(self, channels: int) -> None:
-        """Build two convolutions."""
+    def __init__(self, channels: int, *, idle: bool = False) -> None:
+        """Build two convolutions; those of an idle block change nothing until they are trained."""
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        if idle:
+            nn.init.zeros_(self.second.weight)
+            nn.init.zeros_(self.second.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, hidden: Features) -> Features:
         """Add the block's correction."""

@@ -36,7 +36,8 @@ class Objective:
     def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
         """Copy the parameters of a weight file; return the runs that led to it.
 
-        Of the log-variance head, what only the file has is left out, and what only the run has begins anew.
+        Of the log-variance head, what only the file has is left out, and what only the run has begins anew. A network
+        may have grown: parts that the file lacks begin idle, if they can.
 
         Raises:
             InputError: the file is of another network, or scale.
@@ -44,8 +45,9 @@ class Objective:
         network, card = load_weights(path)
         # Not the configurations: those of one network may differ in what only the other one uses
         found, needed = (dict(net.named_parameters()) for net in (network, self.network))
-        bodies = [{n: p.shape for n, p in net.items() if not n.startswith(HEAD)} for net in (found, needed)]
-        if bodies[0] != bodies[1] or card.network.scale != self.config.network.scale:
+        before, now = ({n: p.shape for n, p in net.items() if not n.startswith(HEAD)} for net in (found, needed))
+        grown = {n for n in now.keys() - before.keys() if self.network.begins_idle(n)}
+        if before != {n: shape for n, shape in now.items() if n not in grown} or card.network.scale != self.config.network.scale:
             wanted = self.config.network
             raise InputError(f"{path} is of network {card.network}; this run trains {wanted} — make them the same")
         with torch.no_grad():
