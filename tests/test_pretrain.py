@@ -9,7 +9,7 @@ from PIL import Image
 from torch.func import functional_call
 
 from mzsr.card import Card
-from mzsr.config import PretrainConfig
+from mzsr.config import LossName, PretrainConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import upsample
 from mzsr.learning.checkpoint import load_weights, save_weights
@@ -158,3 +158,35 @@ def test_weights_of_the_same_network_are_taken_whatever_else_its_card_says(
     third = Pretraining(configured(network=small | {"layers": 3}), photographs, CPU)
     with pytest.raises(InputError, match="make them the same"):
         third.begin_from(tmp_path / "t.safetensors")
+
+
+@pytest.mark.parametrize("loss", ["l1", "udl", "error-map"])
+def test_a_network_that_has_grown_begins_as_what_it_was(
+    photographs: Photographs, tmp_path: Path, loss: LossName
+) -> None:
+    """Blocks behind the first of a stage begin idle and learn; the frozen step 1 of a grown network is the old one."""
+    small, law = {"name": "unfolded", "channels": 8, "stages": 2, "log_var": True}, {"scales": {2: 1.0}}
+    first = Pretraining(configured(network=small, law=law, seed=1), photographs, CPU)
+    with torch.no_grad():
+        for name, tensor in first.theta.items():  # tails begin at zero, and would hide what is before them
+            if ".tail." in name:
+                tensor.normal_(std=0.1)
+    card = Card(
+        name="t", summary="", network=first.config.network, scales=(2,), step_sizes=(0.01,), data=(), recipe={},
+        command="", commit="", iterations=0, hours=0, machine="", sha256="",
+    )  # fmt: skip
+    save_weights(tmp_path / "t.safetensors", first.theta, card)
+    grown = configured(network=small | {"blocks": 3, "log_var": False}, law=law, loss={"name": loss}, seed=2)
+    second = Pretraining(grown, photographs, CPU)
+    second.begin_from(tmp_path / "t.safetensors")
+    pair = second._draw(0, 0)
+    before = first.network(pair.lr, pair.degradation)
+    torch.testing.assert_close(second.network(pair.lr, pair.degradation), before)
+    if second.step1 is not None:
+        torch.testing.assert_close(second.step1(pair.lr, pair.degradation), before)
+    gradient = second.gradient(0, range(1))[1]
+    assert all(gradient[f"stages.{stage}.blocks.2.second.weight"].any() for stage in range(2))
+    # The other way round something would be lost
+    save_weights(tmp_path / "g.safetensors", second.theta, card.model_copy(update={"network": grown.network}))
+    with pytest.raises(InputError, match=r"is of network .*blocks=3.*this run trains .*blocks=1"):
+        first.begin_from(tmp_path / "g.safetensors")
