@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mzsr.config import NetworkConfig
 from mzsr.imaging import kernels
 from mzsr.imaging.data_step import data_step
-from mzsr.imaging.degrade import Degradation, Subsample, adjoint, degrade, linear, upsample
+from mzsr.imaging.degrade import Degradation, Subsample, degrade, upsample
 from mzsr.imaging.resize import resize
 from mzsr.learning import networks
 from mzsr.learning.backbones import Dpdnn, Edsr
@@ -206,32 +206,27 @@ def test_paper_sees_no_further_than_its_reach(scale: int, layers: int) -> None:
 @pytest.mark.parametrize("stages", [1, 3])
 @pytest.mark.parametrize("margin", [2, 3])  # on an even and an odd place of the 2x2 blocks at x3
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
-@pytest.mark.parametrize("kernel", ["delta", "gauss", "corner", "bicubic"])
+@pytest.mark.parametrize("kernel", ["delta", "bicubic"])
 def test_flagship_sees_no_further_than_its_reach(
     monkeypatch: pytest.MonkeyPatch, stages: int, margin: int, scale: int, kernel: str
 ) -> None:
-    """All but the filter of the data step, which is taken out here: its support is not finite, only decaying."""
+    """All but the data steps, which are taken out here: their support is not finite, only decaying."""
 
-    def unfiltered(lr: Images, prior: Images, d: Degradation, alphas: Any) -> list[Images]:
-        # Sums, so that nothing cancels; the sharper one goes as far, and differs from the other
-        return [prior + (index + 1) * adjoint(lr + linear(prior, d), d) for index in range(len(alphas))]
+    def no_steps(lr: Images, prior: Images, d: Degradation, alphas: Any) -> list[Images]:
+        return [(index + 1) * prior for index in range(len(alphas))]  # the sharper one differs from the other
 
-    monkeypatch.setattr(networks, "data_step", lambda lr, prior, d, alpha: unfiltered(lr, prior, d, [alpha])[0])
-    monkeypatch.setattr(networks, "data_steps", unfiltered)
+    monkeypatch.setattr(networks, "data_step", lambda lr, prior, d, alpha: prior)
+    monkeypatch.setattr(networks, "data_steps", no_steps)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         network = Unfolded(stages=stages, blocks=1, channels=6).double().requires_grad_(False)
         for parameter in network.parameters():
             if parameter.ndim:  # all paths open: positive weights on positive features
                 parameter.copy_(0.02 + 0.1 * parameter.abs())
-    taps = {"gauss": NARROW, "corner": torch.eye(5).flip(1) / 5}.get(kernel, kernels.delta())
-    d = Degradation(taps, scale, "bicubic" if kernel == "bicubic" else "direct")
+    d = Degradation(kernels.delta(), scale, "bicubic" if kernel == "bicubic" else "direct")
     reach = network.reach(d)
     found = seen(network, d, reach + margin)
-    assert found <= reach
-    if kernel == "gauss":  # an effective kernel of bicubic subsampling is padded on one side
-        # One pixel for bicubic's phase, and one for each data step, whose taps rarely end on the coarse grid
-        assert found >= reach - 1 - (stages + 1), "a halo may be generous, not wasteful"
+    assert reach - 2 <= found <= reach, "a halo may be generous, not wasteful"
 
 
 @pytest.mark.parametrize("name", NETWORKS)

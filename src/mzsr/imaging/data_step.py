@@ -83,13 +83,20 @@ def inverse_filter(d: Degradation, alpha: int | float, size: int = 128) -> Float
 def _regularised_inverses(residual: Images, d: Degradation, alphas: Sequence[Alpha]) -> list[Images]:
     """Filter with (A Aᵀ + α)⁻¹, for each α, in the Fourier domain, on a symmetrically extended picture."""
     height, width = residual.shape[2:]
-    reach = d.kernel.shape[-1] // d.scale
-    margin = PAD if reach <= PAD else 2 * reach  # or the filter of a long kernel wraps around the opposite border
-    size = _fast_length(height, margin), _fast_length(width, margin)
-    padded = pad_symmetric(residual, (margin, size[0] - height - margin, margin, size[1] - width - margin))
+    tall, wide = _margin(height), _margin(width)
+    size = _fast_length(height, tall), _fast_length(width, wide)
+    padded = pad_symmetric(residual, (tall, size[0] - height - tall, wide, size[1] - width - wide))
     transformed, spectrum = torch.fft.rfft2(padded), _spectrum(d, size).to(residual)[:, None]
     filtered = [torch.fft.irfft2(transformed / (spectrum + alpha), s=size) for alpha in alphas]
-    return [part[:, :, margin : margin + height, margin : margin + width] for part in filtered]
+    return [part[:, :, tall : tall + height, wide : wide + width] for part in filtered]
+
+
+def _margin(side: int) -> int:
+    """Return how far a side is extended at both ends, so that a border does not feel the opposite one.
+
+    Where the spectrum of a kernel has zeros (a lens out of focus, motion), its filter rings over a hundred pixels.
+    """
+    return max(PAD, min(side // 2, 4 * PAD))
 
 
 def _fast_length(side: int, margin: int) -> int:

@@ -14,7 +14,7 @@ from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle, relu
 
 from mzsr.config import NetworkConfig
 from mzsr.imaging.data_step import data_step, data_steps
-from mzsr.imaging.degrade import Degradation, effective_kernel, error_map, phase, upsample
+from mzsr.imaging.degrade import Degradation, error_map, phase, upsample
 from mzsr.imaging.resize import resize
 from mzsr.learning.backbones import Dpdnn, Edsr
 from mzsr.learning.contract import CUBIC_REACH, Features, Network, Variance
@@ -131,10 +131,9 @@ class Unfolded(Network):
         return parts[0] == "stages" and parts[2] == "blocks" and int(parts[3]) > 0
 
     def reach(self, d: Degradation) -> int:
-        """Return the radius of bicubic, of all kernels and of all convolutions; the data step's filter comes on top."""
-        kernel = effective_kernel(d).shape[-1] // 2
-        # After the last stage comes a data step; a head reaches one convolution further than the tail
-        pixels = sum(2 * kernel + 2 * stage.depth for stage in self._chain) + max(2 * kernel, 2 if self.variance else 0)
+        """Return the radius of bicubic and of all convolutions; that of the data steps comes on top."""
+        # A head reaches one convolution further than the tail
+        pixels = sum(2 * stage.depth for stage in self._chain) + (2 if self.variance else 0)
         return CUBIC_REACH + math.ceil(pixels / d.scale)
 
     def alphas(self, d: Degradation) -> list[float]:
@@ -237,7 +236,8 @@ class Block(nn.Module):
 
     def forward(self, hidden: Features) -> Features:
         """Add the block's correction."""
-        return hidden + self.second(relu(self.first(relu(hidden))))
+        # In place where nobody looks again: fresh memory costs the system as much as arithmetic
+        return self.second(relu(self.first(relu(hidden)), inplace=True)).add_(hidden)
 
 
 def build(config: NetworkConfig) -> Network:

@@ -104,7 +104,7 @@ class Pretraining(Objective):
                     f"{'log-variance' if self.config.loss.name == 'udl' else 'error'} at x{min(strange)} too; "
                     "train step 1 at the same scales"
                 )
-            self._freeze(dict(self.network.named_parameters()) | dict(network.named_parameters()))
+            self._freeze({**dict(self.network.named_parameters()), **dict(network.named_parameters())})
         self._before = earlier[-1]
         return earlier
 
