@@ -5,9 +5,9 @@
 #
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   1.2 and 1.1 large-scale training, 0.6 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer training
+# hours:   1.2 and 1.1 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer training
 # score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.67, g2.0 d 36.67, g_ani d 35.96, g1.3 b 36.87, bicubic 37.12,
-#          x4 g2.0 d 30.93 dB; README for all
+#          x4 g2.0 d 31.01 dB; README for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
@@ -20,10 +20,11 @@ publish() { # run, name, summary
 train pretrain flagship
 train pretrain flagship-on --from "$out/flagship/weights.safetensors"
 train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
+train pretrain flagship-x4-on --from "$out/flagship-x4/weights.safetensors"
 train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
 # Heads for the log-variance, on bodies that stay as they are
 train pretrain head --from "$out/flagship-on/weights.safetensors"
-train pretrain head-x4 --from "$out/flagship-x4/weights.safetensors"
+train pretrain head-x4 --from "$out/flagship-x4-on/weights.safetensors"
 train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
 publish head mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
