@@ -101,8 +101,7 @@ def test_the_halo_is_even_and_covers_all_parts() -> None:
 @pytest.mark.parametrize("d", [DEGRADATIONS[name] for name in ("g2.0", "g_ani", "bicubic", "x3")])
 @pytest.mark.parametrize("alphas", [[0.01], [0.1, 0.1], [0.001, 0.01, 0.1]])
 def test_data_steps_reach_as_far_as_is_said(d: Degradation, alphas: list[float]) -> None:
-    """Change a single pixel of the first prior, and let them hand it on: little arrives beyond, and nearly nothing
-    where their radii would have met that were added up; halfway more does."""
+    """Change a single pixel of the first prior, and let them hand it on: little arrives beyond, more beyond half."""
     side = 128
     lr, change = torch.zeros(1, 1, side, side).double(), torch.zeros(1, 1, side * d.scale, side * d.scale).double()
     centre = side // 2 * d.scale

@@ -83,7 +83,7 @@ def inverse_filter(d: Degradation, alpha: int | float, size: int = 128) -> Float
 def _regularised_inverses(residual: Images, d: Degradation, alphas: Sequence[Alpha]) -> list[Images]:
     """Filter with (A Aᵀ + α)⁻¹, for each α, in the Fourier domain, on a symmetrically extended picture."""
     height, width = residual.shape[2:]
-    tall, wide = _margin(height), _margin(width)
+    tall, wide = _margin(d, height), _margin(d, width)
     size = _fast_length(height, tall), _fast_length(width, wide)
     padded = pad_symmetric(residual, (tall, size[0] - height - tall, wide, size[1] - width - wide))
     transformed, spectrum = torch.fft.rfft2(padded), _spectrum(d, size).to(residual)[:, None]
@@ -91,12 +91,14 @@ def _regularised_inverses(residual: Images, d: Degradation, alphas: Sequence[Alp
     return [part[:, :, tall : tall + height, wide : wide + width] for part in filtered]
 
 
-def _margin(side: int) -> int:
+def _margin(d: Degradation, side: int) -> int:
     """Return how far a side is extended at both ends, so that a border does not feel the opposite one.
 
-    Where the spectrum of a kernel has zeros (a lens out of focus, motion), its filter rings over a hundred pixels.
+    Where the spectrum of a kernel has zeros (a lens out of focus, motion), its filter rings over a hundred pixels;
+    that of a long kernel reaches twice as far as the kernel.
     """
-    return max(PAD, min(side // 2, 4 * PAD))
+    reach = d.kernel.shape[-1] // d.scale
+    return max(PAD if reach <= PAD else 2 * reach, min(side // 2, 4 * PAD))
 
 
 def _fast_length(side: int, margin: int) -> int:

@@ -93,13 +93,13 @@ def steps_reach(d: Degradation, alphas: Sequence[float], tail: float = TAIL) -> 
         return 0
     single = Degradation(d.kernel.reshape(-1, *d.kernel.shape[-2:])[0].float().cpu(), d.scale, d.subsample)
     blur = effective_kernel(single).abs()
+    responses = [torch.fft.fftshift(inverse_filter(d, alpha)).float() for alpha in alphas]
+    spreads = [adjoint(response[None, None], single)[0, 0].abs() for response in responses]
     radii = []
     for axis in (0, 1):
         together = np.ones(1)
-        for alpha in alphas:
-            response = torch.fft.fftshift(inverse_filter(d, alpha)).float()
-            spread = adjoint(response[None, None], single)[0, 0].abs().sum(axis)
-            for weights in (blur.sum(axis), spread):
+        for spread in spreads:
+            for weights in (blur.sum(axis), spread.sum(axis)):
                 together = np.convolve(together, (weights / weights.sum()).numpy())
         places = np.arange(len(together))
         distance = np.abs(places - round(float((places * together).sum())))
