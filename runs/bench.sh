@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Every number of the README, from nothing to docs/results and README.md. Stop it at any time, run it again, and it goes
+# Every number of docs/measured.md, from nothing to docs/results, README.md and it. Stop it at any time, run it again, and it goes
 # on where it was: what is measured already, by the same weights, is not measured again.
 #
 # command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
 # machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13, one process for each
 # hours:   2
-# score:   README
+# score:   docs/measured.md
 set -euo pipefail
 data=${1:?give the folder that holds the sets}
 out=${2:-out/bench}
@@ -18,34 +18,37 @@ bench() { # kind, name of the CSV, options
     cp "$out/$2/results.csv" "docs/results/$2.csv"
 }
 sets=(--data "$data/Set5" --data "$data/BSD100")
-adapting=mzsr,mzsr:blind,mzsr:wrong,mzsr-meta,mzsr-meta:blind,mzsr-meta:wrong
+adapting=bicubic,mzsr,mzsr:blind,mzsr:wrong,mzsr-meta,mzsr-meta:blind,mzsr-meta:wrong
 foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
 
 bench quality flagship-x2 "${sets[@]}"
 bench quality flagship-x4 "${sets[@]}" -s 4 --kernels g2.0d
 bench quality edsr-x2 "${sets[@]}" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0
 bench quality edsr-rgb --data "$data/Set5" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0 --protocol rgb
-bench quality x8 --data "$data/Set5" --methods mzsr,mzsr:x8 --steps 0,1
+bench quality modes --data "$data/Set5" --methods mzsr,mzsr:x8
 bench quality adaptation-x2 "${foreign[@]}" --methods "$adapting"
 bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4
 bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicubic,mzsr-multiscale
 bench quality paper-x4 --data "$data/Set5" --methods mzsr-x4-direct,mzsr-multiscale -s 4 --kernels g2.0d
 bench quality zssr --data "$data/Set5" --methods zssr --zssr-iterations 300 --kernels g0.2d,g2.0d,g_ani-d
 bench blind blind --data "$data/BSD100" --every 5 --kernels "gaussians,disks,boxes,motions,bicubic" --conditions clean,noise,jpeg
+bench blind gaussians "${sets[@]}" --kernels gaussians --conditions clean,noise,jpeg --methods mzsr
 for condition in "jpeg-80 --jpeg 80" "jpeg-60 --jpeg 60" "noise-5 --noise 5/255" "noise-10 --noise 10/255"; do
     read -ra said <<<"$condition"
     bench quality "degraded-${said[0]}" --data "$data/BSD100" --every 5 --kernels g2.0d --methods bicubic,mzsr,mzsr:clean,mzsr:blind \
         --steps 0,1 "${said[@]:1}"
 done
 # What a loss is worth: the weights that runs/train_udl.sh leaves in out/udl
-losses=$(shopt -s nullglob && printf '%s,' out/udl/x2-*/{l1,eu,esu,udl,udl-of-eu,error-map,gradient-map}/weights.safetensors)
-trained=(--methods "${losses%,}" --protocol edsr --kernels bicubic --steps 0)
-if [ "$losses" = , ]; then
-    echo "no weights in out/udl, which runs/train_udl.sh makes: the table of losses stays as it is"
-else
-    bench quality losses-x2 --data "$data/Set5" --data "$data/Set14" "${trained[@]}"
-    bench quality losses-x2-large --data "$data/BSD100" --data "$data/DIV2K_valid" --every 5 "${trained[@]}"
-fi
+for scale in 2 4; do
+    losses=$(shopt -s nullglob && printf '%s,' out/udl/x$scale-*/{l1,eu,esu,udl,udl-of-eu,error-map,gradient-map}/weights.safetensors)
+    trained=(-s $scale --methods "${losses%,}" --protocol edsr --kernels bicubic --steps 0)
+    if [ "$losses" = , ]; then
+        echo "no weights in out/udl, which runs/train_udl.sh makes: the table of losses at x$scale stays as it is"
+    else
+        bench quality losses-x$scale --data "$data/Set5" --data "$data/Set14" "${trained[@]}"
+        bench quality losses-x$scale-large --data "$data/BSD100" --data "$data/DIV2K_valid" --every 5 "${trained[@]}"
+    fi
+done
 if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
     python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out docs/results
 fi

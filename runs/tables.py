@@ -1,6 +1,6 @@
-"""Write the tables of the README from the CSVs in docs/results; a test holds that they agree.
+"""Write the tables of README.md and docs/measured.md from the CSVs in docs/results; a test holds that they agree.
 
-Between `<!-- table NAME -->` and `<!-- end -->` in README.md stands what this prints, and nothing else does.
+Between `<!-- table NAME -->` and `<!-- end -->` stands what this prints, and nothing else does.
 
 command: python runs/tables.py
 machine: any
@@ -8,6 +8,7 @@ hours:   0
 score:   none of its own; `bash runs/bench.sh DATA` measures
 """
 
+import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +19,12 @@ from publish import means
 from mzsr.benchmark import tables, timings
 from mzsr.benchmark.published import published
 from mzsr.benchmark.rows import Row, read_csv
+from mzsr.inference.request import MODES
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 DEGRADED = ("jpeg-80", "jpeg-60", "noise-5", "noise-10")
+SUMMARY = ("bicubic", "ZSSR, published", "MZSR, 10 steps, published", "mzsr, 1 step")
 PAPER = ("mzsr-x2-direct", "mzsr-x2-bicubic", "mzsr-x4-direct", "mzsr-multiscale")
 
 
@@ -35,6 +38,13 @@ def quality_table() -> str:
     return tables.quality(rows_of("flagship-x2", "flagship-x4", "edsr-x2"))
 
 
+def summary_table() -> str:
+    """Return the same in few lines: PSNR of the best that is published, of bicubic and of `mzsr`."""
+    head, rule, *rows = quality_table().splitlines()
+    chosen = [row for row in rows if row.split(" | ")[1].replace("*", "") in SUMMARY]
+    return "\n".join([head, rule, *(re.sub(r"/0\.\d+", "", row) for row in chosen)])
+
+
 def adaptation_table() -> str:
     """Return what steps do under foreign kernels."""
     return tables.adaptation(rows_of("adaptation-x2", "adaptation-x4"))
@@ -46,8 +56,9 @@ def blind_table() -> str:
 
 
 def harm_table() -> str:
-    """Return what happens to plain bicubic pictures."""
-    return tables.harm(rows_of("blind"))
+    """Return whether any picture is worse than bicubic enlargement would have left it; with one step."""
+    rows = rows_of("blind", "adaptation-x2", "adaptation-x4")
+    return tables.harm([row for row in rows if row.method == "bicubic" or (row.method, row.steps) == ("mzsr:blind", 1)])
 
 
 def degraded_table() -> str:
@@ -57,7 +68,24 @@ def degraded_table() -> str:
 
 def x8_table() -> str:
     """Return what the self-ensemble gains; without what is published, which stands above it already."""
-    return "\n".join(line for line in tables.quality(rows_of("x8")).splitlines() if "*published*" not in line)
+    return "\n".join(line for line in tables.quality(rows_of("modes")).splitlines() if "*published*" not in line)
+
+
+def modes_table() -> str:
+    """Return what each mode gains over the fast one, and its time, which is that of a picture in the mean."""
+    rows = rows_of("modes")
+    chosen = {
+        mode: [row for row in rows if (row.method, row.steps) == ("mzsr:x8" if x8 else "mzsr", steps)]
+        for mode, (steps, x8) in MODES.items()
+    }
+    cells = list(dict.fromkeys((row.set, row.cell) for row in rows))
+    lines = [f"| mode | {' | '.join(' '.join(cell) for cell in cells)} | seconds |", "|---" * (len(cells) + 2) + "|"]
+    fast = means(chosen["fast"], "mzsr")
+    for mode, mine in chosen.items():
+        found = means(mine, mine[0].method)
+        gains = (f"{found[cell][0]:.2f} ({found[cell][0] - fast[cell][0]:+.2f})" for cell in cells)
+        lines.append(f"| {mode} | {' | '.join(gains)} | {statistics.fmean(row.seconds for row in mine):.2f} |")
+    return "\n".join(lines)
 
 
 def calibration_table() -> str:
@@ -92,7 +120,7 @@ def paper_table() -> str:
 def losses_table() -> str:
     """Return what each loss gives, and beside it what it is worth against L1 with the same seed: mean ± deviation."""
     scores: dict[str, dict[tuple[str, str], dict[str, float]]] = {}  # loss → set, scale → seed → PSNR
-    rows = rows_of("losses-x2", "losses-x2-large")
+    rows = rows_of(*sorted(path.stem for path in RESULTS.glob("losses-*.csv")))
     for method in dict.fromkeys(row.method for row in rows):
         *_, run, loss, _ = Path(method).parts  # .../x2-SEED/LOSS/weights.safetensors, as runs/train_udl.sh has it
         for column, (value,) in means(rows, method).items():
@@ -122,6 +150,7 @@ def _published(group: str, cell: str) -> Iterable[float]:
 
 
 TABLES = {
+    "summary": summary_table,
     "quality": quality_table,
     "paper": paper_table,
     "adaptation": adaptation_table,
@@ -129,28 +158,25 @@ TABLES = {
     "harm": harm_table,
     "degraded": degraded_table,
     "x8": x8_table,
+    "modes": modes_table,
     "calibration": calibration_table,
     "losses": losses_table,
     "zssr": zssr_table,
     "speed": speed_table,
 }
+MARKED = re.compile(r"(?<=<!-- table )(\w+)( -->\n).*?(?=<!-- end -->\n)", re.DOTALL)
+DOCUMENTS = ROOT / "README.md", ROOT / "docs" / "measured.md"
 
 
 def filled(text: str) -> str:
     """Return a document with every table made anew."""
-    for name, make in TABLES.items():
-        before, start, rest = text.partition(f"<!-- table {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->\n")
-        if not end:
-            raise ValueError(f"README.md has no place for the table {name}; two comments around it are required")
-        text = before + start + make() + "\n" + end + after
-    return text
+    return MARKED.sub(lambda found: f"{found[1]}{found[2]}{TABLES[found[1]]()}\n", text)
 
 
 def main() -> None:
-    """Put the tables into README.md."""
-    path = ROOT / "README.md"
-    path.write_text(filled(path.read_text("utf-8")), "utf-8")
+    """Put the tables into the documents."""
+    for path in DOCUMENTS:
+        path.write_text(filled(path.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":

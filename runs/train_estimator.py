@@ -6,7 +6,7 @@ training, a quarter of an hour, begins again).
 command: python runs/train_estimator.py --data ../shared/data/train/*/
 machine: 1 core of an Intel Xeon, torch 2.13
 hours:   0.4 samples, 0.2 training
-score:   `mzsr bench blind`, README, "What does it cost not to know the blur?"
+score:   `mzsr bench blind`, docs/measured.md, "Unknown blur"
 """
 
 import argparse

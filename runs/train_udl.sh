@@ -7,7 +7,7 @@
 # command: bash runs/train_udl.sh ../shared/data [OUT]
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
 # hours:   2.2 for three seeds at x2
-# score:   README, "What is the loss worth?"
+# score:   docs/measured.md, "What the loss is worth"
 set -euo pipefail
 data=${1:?give the folder that holds train/}
 out=${2:-out/udl}

@@ -77,7 +77,7 @@ def test_blind_runs_every_method_twice(some: Path, tmp_path: Path) -> None:
     assert {row.method for row in rows} == {"bicubic", "data-step", "data-step:blind"}
     assert {row.condition for row in rows} == {"clean", "noise 5/255", "JPEG 80"}
     assert "What estimating the degradation costs" in result.stdout
-    assert "Plain bicubic input: no harm?" in result.stdout
+    assert "Against bicubic enlargement: no harm?" in result.stdout
 
 
 def test_results_of_others_are_scored_by_the_same_rules(some: Path, tmp_path: Path) -> None:

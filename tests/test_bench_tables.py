@@ -102,6 +102,8 @@ def test_harm_counts_pictures_that_lose_against_bicubic() -> None:
     line = tables.harm(rows).splitlines()[2]
     assert "| 30.00 | +0.25 |" in line
     assert line.endswith("| -0.50 (b) | 1 of 4 |")
+    blurred = [line._replace(kernel="disks") for line in rows]
+    assert tables.harm(rows + blurred).splitlines()[3] == line.replace("x2 bicubic", "x2 disks")
     assert tables.harm([row("a", 1.0, method="mzsr:blind")]).count("\n") == 1
 
 

@@ -134,7 +134,7 @@ def blind(
     every: Every = 1,
     workers: Workers = 0,
 ) -> None:
-    """Measure what estimating kernel and noise costs against knowing them, and that plain pictures take no harm.
+    """Measure what estimating kernel and noise costs against knowing them, and that pictures take no harm.
 
     Every method runs twice, with the known and with the estimated degradation. Writes what `quality` writes.
     """
@@ -150,7 +150,7 @@ def blind(
     measured = _measure(plan)
     _publish(plan, measured, {
         "What estimating the degradation costs": tables.estimation(measured.rows),
-        "Plain bicubic input: no harm?": tables.harm(measured.rows),
+        "Against bicubic enlargement: no harm?": tables.harm(measured.rows),
         "PSNR (dB) / SSIM": tables.quality(measured.rows),
     })  # fmt: skip
 

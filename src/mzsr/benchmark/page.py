@@ -1,7 +1,7 @@
 """ROWS → PAGE: what was measured, how, and where it goes wrong, as one HTML file that can be mailed as it is.
 
 Pictures are embedded, plots are inline SVG, and the page's Content-Security-Policy forbids every access to the network.
-Tables come as Markdown from where they are made for README too; this file knows nothing of methods or networks. The
+Tables come as Markdown from where they are made for documents too; this file knows nothing of methods or networks. The
 look is in page.html.
 """
 

@@ -22,6 +22,7 @@ from mzsr.imaging import kernels
 from mzsr.imaging.borders import fold_symmetric, pad_symmetric
 from mzsr.imaging.jpeg import Subsampling, compress, compression_error
 from mzsr.imaging.resize import resize, stretched_cubic
+from mzsr.imaging.strides import correlate, spread
 from mzsr.shapes import Images, Kernels
 
 Subsample = Literal["direct", "bicubic"]
@@ -152,11 +153,12 @@ def linear(hr: Images, d: Degradation) -> Images:
     height, width = hr.shape[2:]
     if height % d.scale or width % d.scale:
         raise InputError(f"image is {height}x{width}; both sides must be multiples of {d.scale} — see degrade.crop()")
-    weight, batched = _weight(d, hr)
-    radius = weight.shape[-1] // 2
-    padded = pad_symmetric(_as_planes(hr, batched), (radius, radius, radius, radius))
-    result = conv2d(padded, weight, stride=d.scale, groups=weight.shape[0])
-    return _as_planes(result, batched)
+    taps = _taps(d, hr)
+    radius = taps.shape[-1] // 2
+    padded = pad_symmetric(hr, (radius, radius, radius, radius))
+    if taps.shape[0] == 1:
+        return correlate(padded, taps[0], d.scale)
+    return _swapped(conv2d(_swapped(padded), taps[:, None], stride=d.scale, groups=taps.shape[0]))
 
 
 def adjoint(lr: Images, d: Degradation) -> Images:
@@ -169,12 +171,17 @@ def adjoint(lr: Images, d: Degradation) -> Images:
     Returns:
         (B, C, s h, s w).
     """
-    weight, batched = _weight(d, lr)
-    radius = weight.shape[-1] // 2
-    spread = conv_transpose2d(
-        _as_planes(lr, batched), weight, stride=d.scale, output_padding=d.scale - 1, groups=weight.shape[0]
-    )
-    return _as_planes(fold_symmetric(spread, (radius, radius, radius, radius)), batched)
+    taps = _taps(d, lr)
+    radius = taps.shape[-1] // 2
+    if taps.shape[0] == 1:
+        larger = spread(lr, taps[0], d.scale)
+    else:
+        larger = _swapped(
+            conv_transpose2d(
+                _swapped(lr), taps[:, None], stride=d.scale, output_padding=d.scale - 1, groups=taps.shape[0]
+            )
+        )
+    return fold_symmetric(larger, (radius, radius, radius, radius))
 
 
 def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None) -> Images:
@@ -258,22 +265,15 @@ def upsample(lr: Images, d: Degradation) -> Images:
     return resize(lr, scale=float(d.scale), phase=phase(d))
 
 
-def _weight(d: Degradation, images: Images) -> tuple[Float[Tensor, "groups 1 n n"], bool]:
-    """Return depthwise convolution weights, one for each plane, and whether the planes are the images of the batch.
-
-    With one kernel for all, the planes are the colours; a depthwise convolution is several times faster than one with
-    the colours in the batch and a single channel.
-    """
+def _taps(d: Degradation, images: Images) -> Float[Tensor, "kernels n n"]:
+    """Return the effective kernels, one for all images or one for each."""
     effective = effective_kernel(d).to(images)
-    weight = effective.reshape(-1, 1, *effective.shape[-2:])
-    if weight.shape[0] == 1:
-        return weight.expand(images.shape[1], -1, -1, -1).contiguous(), False
-    if weight.shape[0] != images.shape[0]:
-        raise InputError(f"there are {weight.shape[0]} kernels for {images.shape[0]} images; give one, or one for each")
-    return weight, True
+    taps = effective.reshape(-1, *effective.shape[-2:])
+    if taps.shape[0] not in (1, images.shape[0]):
+        raise InputError(f"there are {taps.shape[0]} kernels for {images.shape[0]} images; give one, or one for each")
+    return taps
 
 
-def _as_planes(images: Float[Tensor, "b c h w"], batched: bool) -> Float[Tensor, "_b _c h w"]:
-    """Put images where a depthwise convolution finds its planes: as channels; its own inverse."""
-    images = images.transpose(0, 1) if batched else images
-    return images.contiguous()  # a depthwise convolution of channels_last planes is ten times slower
+def _swapped(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "c b h w"]:
+    """Put images where a convolution with a kernel for each finds them: as channels; its own inverse."""
+    return images.transpose(0, 1).contiguous()  # of channels_last planes it is ten times slower

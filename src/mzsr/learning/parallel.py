@@ -80,5 +80,6 @@ def join(device: torch.device) -> Iterator[World]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(device, rank, size)
+        dist.barrier()  # the first is still writing; torchrun would end it, should another fail on its way out
     finally:
         dist.destroy_process_group()
