@@ -38,17 +38,21 @@ for condition in "jpeg-80 --jpeg 80" "jpeg-60 --jpeg 60" "noise-5 --noise 5/255"
     bench quality "degraded-${said[0]}" --data "$data/BSD100" --every 5 --kernels g2.0d --methods bicubic,mzsr,mzsr:clean,mzsr:blind \
         --steps 0,1 "${said[@]:1}"
 done
-# What a loss is worth: the weights that runs/train_udl.sh leaves in out/udl
-for scale in 2 4; do
-    losses=$(shopt -s nullglob && printf '%s,' out/udl/x$scale-*/{l1,eu,esu,udl,udl-of-eu,error-map,gradient-map}/weights.safetensors)
-    trained=(-s $scale --methods "${losses%,}" --protocol edsr --kernels bicubic --steps 0)
-    if [ "$losses" = , ]; then
-        echo "no weights in out/udl, which runs/train_udl.sh makes: the table of losses at x$scale stays as it is"
-    else
-        bench quality losses-x$scale --data "$data/Set5" --data "$data/Set14" "${trained[@]}"
-        bench quality losses-x$scale-large --data "$data/BSD100" --data "$data/DIV2K_valid" --every 5 "${trained[@]}"
+# What a loss is worth: the weights that runs/train_udl.sh leaves
+compare() { # CSV, scale, folder
+    local trained
+    trained=$(shopt -s nullglob && printf '%s,' "$3/x$2"-*/{l1,eu,esu,udl,udl-of-eu,error-map,gradient-map}/weights.safetensors)
+    if [ "$trained" = , ]; then
+        echo "no weights for $1, which runs/train_udl.sh makes: its table stays as it is"
+        return
     fi
-done
+    local how=(-s "$2" --methods "${trained%,}" --protocol edsr --kernels bicubic --steps 0)
+    bench quality "$1" --data "$data/Set5" --data "$data/Set14" "${how[@]}"
+    bench quality "$1-large" --data "$data/BSD100" --data "$data/DIV2K_valid" --every 5 "${how[@]}"
+}
+compare losses-x2 2 out/udl
+compare losses-x4 4 out/udl
+compare long-x4 4 out/udl-long
 if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
     python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out docs/results
 fi

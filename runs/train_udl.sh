@@ -2,11 +2,13 @@
 # What the loss is worth: EDSR-S at x2 or x4 by L1, EU, ESU, UDL with s of ESU, UDL with s of EU, and by weights of an
 # error map and of a gradient map. Every run has two legs of the same lengths on the same patches, so that the loss is all
 # that differs: L1, EU and ESU go on by themselves, the others from ESU (UDL also from EU). Stop it at any time, run it
-# again, and it goes on where it was. SEEDS="0 1 2", SCALE, STEP1, STEP2 (iterations of the legs) and PATCH change it.
+# again, and it goes on where it was. SEEDS="0 1 2", RUNS="l1 udl", SCALE, STEP1, STEP2 (iterations of the legs) and PATCH
+# change it.
 #
 # command: bash runs/train_udl.sh ../shared/data [OUT]
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   2.2 for three seeds at x2
+# hours:   2.2 for three seeds at x2; 0.8 at x4, with SCALE=4 PATCH=64; 1.1 for one long run,
+#          RUNS="l1 udl" SEEDS=0 SCALE=4 PATCH=64 STEP1=3000 STEP2=7000 bash runs/train_udl.sh ../shared/data out/udl-long
 # score:   docs/measured.md, "What the loss is worth"
 set -euo pipefail
 data=${1:?give the folder that holds train/}
@@ -25,14 +27,11 @@ step2() { # run, loss, whose step 1
 }
 for seed in ${SEEDS:-0 1 2}; do
     folder=$out/x$scale-$seed
-    step1 l1
-    step1 eu
-    step1 esu
-    step2 l1 l1 l1
-    step2 eu eu eu
-    step2 esu esu esu
-    step2 udl udl esu
-    step2 udl-of-eu udl eu
-    step2 error-map error-map esu
-    step2 gradient-map gradient-map esu
+    for run in ${RUNS:-l1 eu esu udl udl-of-eu error-map gradient-map}; do
+        case $run in
+        l1 | eu | esu) step1 "$run"; step2 "$run" "$run" "$run" ;;
+        udl-of-eu) step1 eu; step2 "$run" udl eu ;;
+        *) step1 esu; step2 "$run" "$run" esu ;;
+        esac
+    done
 done
