@@ -1,6 +1,10 @@
 """Tests of tiling: tiled equals untiled, the halo is needed and measured right, memory that runs out."""
 
+import errno
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -187,3 +191,39 @@ def test_progress_rises_to_one(photo: Tensor) -> None:
     enhance(network("paper"), theta(network("paper")), photo, Degradation(WIDE), tile=32, progress=told.append)
     assert told == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0])  # 60 x 76: two rows of three
     assert told[-1] == 1.0
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no room on a disk")
+def test_a_large_result_lies_in_a_file_without_a_name(
+    photo: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved = []
+
+    def reserve(handle: int, start: int, size: int) -> None:
+        reserved.append((os.fstat(handle).st_size, start, size))
+        os.truncate(handle, size)
+
+    lr, of = photo[:, :, :24, :32], network("unfolded")
+    expected = enhance(of, theta(of), lr, Degradation(WIDE), tile=32)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", reserve)
+    monkeypatch.setattr(tiles, "LARGE", expected.numel() * 4 + 1)
+    assert torch.equal(enhance(of, theta(of), lr, Degradation(WIDE), tile=32), expected)
+    assert not reserved
+    monkeypatch.setattr(tiles, "LARGE", expected.numel() * 4)
+    result = enhance(of, theta(of), lr, Degradation(WIDE), tile=32)
+    assert reserved == [(0, 0, expected.numel() * 4)]
+    assert torch.equal(result, expected)
+    assert torch.equal(result.clamp_(0, 1), expected.clamp(0, 1)), "it may be changed like any other tensor"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_result_lies_in_memory_where_the_disk_is_full(photo: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lr, of = photo[:, :, :24, :32], network("unfolded")
+    expected = enhance(of, theta(of), lr, Degradation(WIDE), tile=32)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr(tiles, "LARGE", 1)
+    assert torch.equal(enhance(of, theta(of), lr, Degradation(WIDE), tile=32), expected)

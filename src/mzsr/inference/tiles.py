@@ -3,9 +3,14 @@
 Every tile is enhanced together with a halo, which is cut away. The halo is everything that one output pixel can see:
 the finite reach of bicubic and of convolutions (`network.reach`), and, for the data steps, whose filters decay but
 never end, the distance at which all of them together have decayed below `TAIL`.
+
+What is finished of a large picture lies in a file, not in memory.
 """
 
 import ctypes
+import math
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
@@ -23,6 +28,7 @@ from mzsr.shapes import Images, Layers, Params
 
 TILE = 384  # low-resolution pixels; larger ones save little halo and cost memory
 SMALLEST_TILE = 32
+LARGE = 512 << 20  # bytes of a result, 45 megapixels, from which it lies in a file
 TAIL = 3e-4  # of the weight may lie beyond the halo; what it acts on there is a residual, itself below 0.1
 
 
@@ -115,7 +121,8 @@ def _enhance(
     height, width = lr.shape[2:]
     tile += -tile % network.grain
     margin = 0 if tile >= max(height, width) else halo(network, d)
-    result = lr.new_empty((lr.shape[0], lr.shape[1] + (error_law is not None), height * d.scale, width * d.scale))
+    planes = lr.shape[1] + (error_law is not None)
+    result = _room(lr, (lr.shape[0], planes, height * d.scale, width * d.scale))
     boxes = list(_boxes(height, width, tile, network.grain))
     with torch.no_grad():
         for index, (top, bottom, left, right) in enumerate(boxes):
@@ -136,6 +143,20 @@ def _enhance(
             _give_back()
             progress((index + 1) / len(boxes))
     return result
+
+
+def _room(lr: Images, shape: tuple[int, ...]) -> Layers:
+    """Return room for a result, as large as a file if it is LARGE: the system writes it out as it is filled.
+
+    The file has no name and ends with the last who uses it, whatever ends the process. Where none can be had, on a full
+    disk or another system, the result lies in memory.
+    """
+    size = 4 * math.prod(shape)
+    if lr.device.type == "cpu" and lr.dtype == torch.float32 and size >= LARGE and hasattr(os, "posix_fallocate"):
+        with suppress(OSError), tempfile.TemporaryFile(prefix="mzsr-") as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would end the process
+            return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
+    return lr.new_empty(shape)
 
 
 def _larger(network: Network, theta: Params, lr: Images, d: Degradation, error_law: ErrorLaw | None) -> Layers:
