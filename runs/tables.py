@@ -161,7 +161,6 @@ TABLES = {
     "modes": modes_table,
     "calibration": calibration_table,
     "losses": losses_table,
-    "long": lambda: losses_table("long"),
     "zssr": zssr_table,
     "speed": speed_table,
 }
