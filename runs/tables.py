@@ -52,12 +52,12 @@ def adaptation_table() -> str:
 
 def blind_table() -> str:
     """Return what estimating costs the flagship; the data step alone is in the CSV."""
-    return tables.estimation([row for row in rows_of("blind") if row.method.startswith("mzsr")])
+    return tables.estimation([row for row in rows_of("gaussians", "blind") if row.method.startswith("mzsr")])
 
 
 def harm_table() -> str:
     """Return whether any picture is worse than bicubic enlargement would have left it; with one step."""
-    rows = rows_of("blind", "adaptation-x2", "adaptation-x4")
+    rows = rows_of("gaussians", "blind", "adaptation-x2", "adaptation-x4")
     return tables.harm([row for row in rows if row.method == "bicubic" or (row.method, row.steps) == ("mzsr:blind", 1)])
 
 

@@ -3,7 +3,7 @@
 `network(lr, degradation)` takes (B, 3, h, w) in [0, 1] and returns (B, 3, s h, s w), not clamped; with a head,
 `network.with_log_var(lr, degradation)` returns s = ln σ beside it, in logarithms of 8-bit grey levels. `reach(d)` says
 how many low-resolution pixels around a pixel its convolutions can see. `precision` is what the convolutions run in;
-parameters and everything around the convolutions stay in float32. `layout` is that of what they are given in memory;
+parameters, heads and everything around the convolutions stay in float32. `layout` is that of what they are given in memory;
 no result depends on it.
 """
 
@@ -121,6 +121,5 @@ class _Both(nn.Module):
 
     def forward(self, lr: Images, d: Degradation) -> tuple[Images, Images]:
         hr, features = self.network.mean(lr, d)
-        with self.network.autocast(lr.device):
-            log_var = self.network.log_var(features, hr, d)
-        return hr, log_var.to(hr.dtype)
+        # In float32: 8 binary digits of s = 5 would leave e^s a hundredth off
+        return hr, self.network.log_var(features.to(hr.dtype), hr, d)
