@@ -265,23 +265,6 @@ def test_loss_reaches_every_parameter() -> None:
     assert idle == []
 
 
-@pytest.mark.parametrize(
-    ("has", "expected"),
-    [
-        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R) Platinum 8481C"}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R) Platinum 8380H"}, torch.float32),
-        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "AMD EPYC 9654"}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": False, "cpu_name": "AMD EPYC 7763"}, torch.float32),
-        ({}, torch.float32),  # another architecture
-    ],
-)
-def test_best_precision_is_the_faster_one(
-    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool | str], expected: torch.dtype
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
-    assert best_precision(torch.device("cpu")) == expected
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gpu_agrees(name: str, photo: Tensor) -> None:

@@ -1,7 +1,6 @@
 """Results as files: results.csv (a row for every picture), results.md, results.html and about.json, in one folder."""
 
 import json
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from mzsr.benchmark.rows import About, Row, write_csv
 from mzsr.benchmark.timings import Timing, write_timings
 from mzsr.imaging.metrics import PROTOCOLS
 from mzsr.learning.cards import commit
-from mzsr.learning.devices import best_precision
+from mzsr.learning.devices import best_precision, name_of
 from mzsr.version import __version__
 
 Tables = list[tuple[str, str]]
@@ -60,8 +59,9 @@ def publish_speed(folder: Path, timings: Sequence[Timing], told: About, tables: 
 
 
 def _machine(work: str) -> str:
-    precision = str(best_precision(torch.device("cpu"))).removeprefix("torch.")
-    return f"{platform.processor() or platform.machine()}, {work}, {precision}, torch {torch.__version__}"
+    place = torch.device("cpu")
+    precision = str(best_precision(place)).removeprefix("torch.")
+    return f"{name_of(place)}, {work}, {precision}, torch {torch.__version__}"
 
 
 def _write_texts(folder: Path, told: About, tables: Tables) -> None:

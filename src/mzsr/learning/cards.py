@@ -1,6 +1,5 @@
 """The card of a training run: data, recipe, commit, machine and hours, and what the objective says of its weights."""
 
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 
 from mzsr.card import Card
 from mzsr.config import TrainConfig
+from mzsr.learning.devices import name_of
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs
 
@@ -85,7 +85,6 @@ def commit() -> str:
 
 
 def _machine(world: World, pictures: int) -> str:
-    cuda = world.device.type == "cuda"
-    processor = torch.cuda.get_device_name(world.device) if cuda else platform.machine()
     processes = f"{world.size} processes, " if world.size > 1 else ""
-    return f"{processes}{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, {pictures} pictures"
+    threads = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{processes}{name_of(world.device)}, {threads}, {pictures} pictures"

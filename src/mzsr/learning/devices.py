@@ -1,5 +1,7 @@
 """Where to compute, and in which precision."""
 
+import platform
+
 import torch
 
 from mzsr.errors import InputError
@@ -30,3 +32,10 @@ def best_precision(device: torch.device) -> torch.dtype:
         if has.get("amx_bf16") or (has.get("avx512_bf16") and str(has.get("cpu_name")).startswith("AMD")):
             return torch.bfloat16
     return torch.float32
+
+
+def name_of(device: torch.device) -> str:
+    """Return the name of a processor, `AMD EPYC` or `NVIDIA H100 80GB HBM3`; at least its architecture."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine()).strip()

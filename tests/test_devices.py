@@ -1,0 +1,33 @@
+"""Tests of where to compute: the precision that a processor is faster in, and its name."""
+
+import platform
+
+import pytest
+import torch
+
+from mzsr.learning.devices import best_precision, name_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R) Platinum 8481C"}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R) Platinum 8380H"}, torch.float32),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "AMD EPYC 9654"}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": False, "cpu_name": "AMD EPYC 7763"}, torch.float32),
+        ({}, torch.float32),  # another architecture
+    ],
+)
+def test_best_precision_is_the_faster_one(
+    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool | str], expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert best_precision(CPU) == expected
+
+
+@pytest.mark.parametrize(("has", "name"), [({"cpu_name": " AMD EPYC "}, "AMD EPYC"), ({}, platform.machine())])
+def test_a_processor_has_a_name(monkeypatch: pytest.MonkeyPatch, has: dict[str, str], name: str) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert name_of(CPU) == name
