@@ -25,7 +25,7 @@ bench quality flagship-x2 "${sets[@]}"
 bench quality flagship-x4 "${sets[@]}" -s 4 --kernels g2.0d
 bench quality edsr-x2 "${sets[@]}" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0
 bench quality edsr-rgb --data "$data/Set5" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0 --protocol rgb
-bench quality modes --data "$data/Set5" --methods mzsr,mzsr:x8
+bench quality modes --data "$data/Set5" --methods mzsr,mzsr:x8 --workers 1  # for its seconds
 bench quality adaptation-x2 "${foreign[@]}" --methods "$adapting"
 bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4
 bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicubic,mzsr-multiscale
