@@ -39,20 +39,19 @@ for condition in "jpeg-80 --jpeg 80" "jpeg-60 --jpeg 60" "noise-5 --noise 5/255"
         --steps 0,1 "${said[@]:1}"
 done
 # What a loss is worth: the weights that runs/train_udl.sh leaves
-compare() { # CSV, scale, folder
+compare() { # scale
     local trained
-    trained=$(shopt -s nullglob && printf '%s,' "$3/x$2"-*/{l1,eu,esu,udl,udl-of-eu,error-map,gradient-map}/weights.safetensors)
+    trained=$(shopt -s nullglob && printf '%s,' out/udl/x"$1"-*/{l1,eu,esu,udl,udl-of-eu,error-map,gradient-map}/weights.safetensors)
     if [ "$trained" = , ]; then
-        echo "no weights for $1, which runs/train_udl.sh makes: its table stays as it is"
+        echo "no weights at x$1, which runs/train_udl.sh makes: its table stays as it is"
         return
     fi
-    local how=(-s "$2" --methods "${trained%,}" --protocol edsr --kernels bicubic --steps 0)
-    bench quality "$1" --data "$data/Set5" --data "$data/Set14" "${how[@]}"
-    bench quality "$1-large" --data "$data/BSD100" --data "$data/DIV2K_valid" --every 5 "${how[@]}"
+    local how=(-s "$1" --methods "${trained%,}" --protocol edsr --kernels bicubic --steps 0)
+    bench quality "losses-x$1" --data "$data/Set5" --data "$data/Set14" "${how[@]}"
+    bench quality "losses-x$1-large" --data "$data/BSD100" --data "$data/DIV2K_valid" --every 5 "${how[@]}"
 }
-compare losses-x2 2 out/udl
-compare losses-x4 4 out/udl
-compare long-x4 4 out/udl-long
+compare 2
+compare 4
 if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
     python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out docs/results
 fi

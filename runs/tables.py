@@ -117,10 +117,10 @@ def paper_table() -> str:
     return "\n".join(lines)
 
 
-def losses_table(kind: str = "losses") -> str:
+def losses_table() -> str:
     """Return what each loss gives, and beside it what it is worth against L1 with the same seed: mean ± deviation."""
     scores: dict[str, dict[tuple[str, str], dict[str, float]]] = {}  # loss → set, scale → seed → PSNR
-    rows = rows_of(*sorted(path.stem for path in RESULTS.glob(f"{kind}-*.csv")))
+    rows = rows_of(*sorted(path.stem for path in RESULTS.glob("losses-*.csv")))
     for method in dict.fromkeys(row.method for row in rows):
         *_, run, loss, _ = Path(method).parts  # .../x2-SEED/LOSS/weights.safetensors, as runs/train_udl.sh has it
         for column, (value,) in means(rows, method).items():

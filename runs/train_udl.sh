@@ -7,8 +7,7 @@
 #
 # command: bash runs/train_udl.sh ../shared/data [OUT]
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   2.2 for three seeds at x2; 0.8 at x4, with SCALE=4 PATCH=64; 1.1 for one long run,
-#          RUNS="l1 udl" SEEDS=0 SCALE=4 PATCH=64 STEP1=3000 STEP2=7000 bash runs/train_udl.sh ../shared/data out/udl-long
+# hours:   2.2 for three seeds at x2; 0.8 at x4, with SCALE=4 PATCH=64
 # score:   docs/measured.md, "What the loss is worth"
 set -euo pipefail
 data=${1:?give the folder that holds train/}
