@@ -5,9 +5,10 @@ ours is what `mzsr train meta` runs. Both compute the same gradient, in the same
 rate is that of one large product in the precision of the training.
 
 command: python runs/throughput.py --data ../shared/data/train/gb82
-machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13, the other one busy
-hours:   0.02 (with --rounds 3)
-score:   paper 0.96 times, 65 % of the matrix-product rate; flagship 1.03 times, 34 % (163 GFLOP/s)
+machine: 1 core of an AMD EPYC (bfloat16), torch 2.13, the other one busy
+hours:   0.02 (with --rounds 7)
+score:   paper 1.97 times, 77 % of the matrix-product rate; flagship 1.46 times, 35 % (148 GFLOP/s); in float32, on an
+         Intel Xeon, 0.96 times, 65 % and 1.03 times, 34 %
 """
 
 import argparse
