@@ -41,8 +41,8 @@ LEARNED = 0.25  # share of the network in the kernel that is believed at last: t
 # A shrinking with a wide blur before it explains most Gaussians as well, and is rarer: what it has to be ahead by, from
 # nothing to all of it between these sums of variances, x scale². This and the next were chosen on Kodak24 and Set14
 BLURRED, WIDE = 20.0, (0.1, 0.4)
-# Decibels within which a bicubic shrinking is taken for a plain one, for most pictures are shrunk as they are. Of Kodak24
-# and Set14 29 of 38 that were; 2 of 38 Gaussians, random kernels and disks, 6 of 38 with a Gaussian before the shrinking
+# Decibels within which a bicubic shrinking is taken for a plain one, for most pictures are shrunk as they are. Kodak24,
+# Set14: 29 of 38 that were, 6 of 38 with a Gaussian before it, 2 of 38 Gaussians, 2 random kernels, 2 disks
 PLAIN = 0.1
 # A Gaussian that is fitted to more windows than so many is surer, and the share is less. For each decibel beyond the
 # first by which the network contradicts it is more, up to a limit: the network comes within 2.5 dB of true Gaussians,
