@@ -73,21 +73,14 @@ def test_turning_the_picture_turns_the_kernel(scale):
     assert (first.T - turned).abs().max() < 0.05 * first.max()
 
 
-def test_a_plain_bicubic_shrinking_is_recognised_and_taken_as_it_is():
+def test_a_bicubic_shrinking_is_recognised():
     d = Degradation(kernels.delta(), subsample="bicubic")
     found = estimate(rounded(degrade(field(), d)), 2)
-    assert found.note.startswith("bicubic shrinking without blur, noise")
-    assert found.variances == (0.0, 0.0)
-    assert torch.equal(found.degradation.kernel, effective_kernel(d))
-
-
-@pytest.mark.parametrize("variance", [0.5, 2.0])
-def test_a_bicubic_shrinking_after_a_blur_is_not_taken_for_a_plain_one(variance):
-    d = Degradation(kernels.gaussian((variance, variance)), subsample="bicubic")
-    found = estimate(rounded(degrade(field(), d)), 2)
-    assert "without blur" not in found.note
+    assert "bicubic" in found.note
     assert phase(found.degradation) == pytest.approx((0.5, 0.5), abs=0.01)
-    assert min(found.variances) > 0
+    true, kernel = effective_kernel(d), found.degradation.kernel
+    margin = (kernel.shape[-1] - true.shape[-1]) // 2
+    assert (torch.nn.functional.pad(true, (margin,) * 4) - kernel).abs().max() < 0.1 * true.max()
 
 
 @pytest.fixture
@@ -140,7 +133,7 @@ def test_the_more_the_network_contradicts_a_gaussian_the_more_of_it_is_believed(
     assert few[0] == pytest.approx(0.25 * 100 / 169, abs=0.01)
     assert shares[-1] == 0.6
     assert shares[1] > shares[0]
-    assert judged(100.0, 0.3, gaussian(0.6))[0] == pytest.approx(0.25, abs=0.01)  # a shrinking after a blur
+    assert judged(100.0, 0.05, gaussian(0.6))[0] == pytest.approx(0.25, abs=0.01)  # a shrinking
 
 
 @pytest.mark.parametrize(("grid", "centroid"), [("corner", 0.0), ("centre", 1.5)])
@@ -238,8 +231,7 @@ def test_whatever_the_picture_the_estimate_is_finite_and_within_bounds(height, w
     assert all(math.isfinite(number) for number in numbers)
     assert 0 <= found.confidence <= 1
     assert 0 <= found.noise <= 1
-    assert 0 <= found.variances[1] <= found.variances[0] <= 3.01 * scale**2
-    assert found.variances[1] > 0 or "without blur" in found.note
+    assert 0 < found.variances[1] <= found.variances[0] <= 3.01 * scale**2
     assert bool(torch.isfinite(found.degradation.kernel).all())
     assert float(found.degradation.kernel.sum()) == pytest.approx(1, abs=1e-4)
 

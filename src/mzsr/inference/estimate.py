@@ -20,11 +20,11 @@ from torch.nn.functional import pad
 
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, effective_kernel
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg
 from mzsr.inference import spectra
 from mzsr.inference.families import WORDS, Family, in_order, kernel_from, response_of
 from mzsr.inference.fits import Fit, fit
-from mzsr.learning import estimator, spectrum
+from mzsr.learning import spectrum
 from mzsr.learning.checkpoint import load_estimator
 from mzsr.learning.estimator import HEADS, NOISE_FLOOR, Estimator, Grid, decibels_lost, kernel_of, turned_response
 from mzsr.shapes import Images, Kernel
@@ -41,9 +41,6 @@ LEARNED = 0.25  # share of the network in the kernel that is believed at last: t
 # A shrinking with a wide blur before it explains most Gaussians as well, and is rarer: what it has to be ahead by, from
 # nothing to all of it between these sums of variances, x scale². This and the next were chosen on Kodak24 and Set14
 BLURRED, WIDE = 20.0, (0.1, 0.4)
-# Decibels within which a bicubic shrinking is taken for a plain one, for most pictures are shrunk as they are. Kodak24,
-# Set14: 29 of 38 that were, 6 of 38 with a Gaussian before it, 2 of 38 Gaussians, 2 random kernels, 2 disks
-PLAIN = 0.1
 # A Gaussian that is fitted to more windows than so many is surer, and the share is less. For each decibel beyond the
 # first by which the network contradicts it is more, up to a limit: the network comes within 2.5 dB of true Gaussians,
 # and knows better what is none
@@ -63,7 +60,7 @@ class Estimate:
     Attributes:
         degradation: the kernel on the requested grid, direct subsampling, the noise, and the compression as given.
         confidence: 0 (nothing could be seen) to 1.
-        variances: (l1, l2) of the blur before any shrinking, l1 >= l2, pixels² of the high-resolution grid; 0 for none.
+        variances: (l1, l2) of the blur before any shrinking, l1 >= l2, pixels² of the high-resolution grid.
         theta: angle of l1 from the column axis towards the row axis, radians in [0, pi).
         noise: standard deviation of a channel, [0, 1] units, the RMS over channels; what is beyond 8-bit rounding.
             Sons get it in all channels, since networks are told one number.
@@ -131,16 +128,12 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
                 share = min(LEARNED * min(FEW / textured, 1.0) + OFF * max(contradiction - 1.0, 0.0), MOST)
             kernel = _mean(learned.kernel, kernel, share)
         (variances, theta), words = in_order(best.variances, best.theta), WORDS[family]
-        if family == "bicubic" and learned.kernel is not None and _is_plain(kernel, scale, noise):
-            kernel, variances = effective_kernel(Degradation(kernels.delta(), scale, "bicubic")), (0.0, 0.0)
         unsure = best.unsure
         confidence /= 1 + (unsure / 0.25) ** 2
     if confidence < TRUSTED:
         why = "too little of the spectrum stands out of the noise"
         return _unknown(scale, grid, noise, seen.noises(noise), confidence, why, jpeg)
     note = f"{words}, variances {variances[0]:.2f} and {variances[1]:.2f} pixels², noise {255 * noise:.1f}/255"
-    if variances == (0.0, 0.0):
-        note = f"bicubic shrinking without blur, noise {255 * noise:.1f}/255"
     d = Degradation(kernel, scale, noise=noise, jpeg=jpeg)
     width = _width(kernel)
     error, loss = SPREAD * (unsure + NARROW * (scale / width) ** 2), -10 * LOSS * math.log10(learned.trust)
@@ -266,12 +259,6 @@ def _mean(first: Float[Tensor, "a a"], second: Float[Tensor, "b b"], share: floa
     size = max(first.shape[0], second.shape[0])
     large = [pad(kernel, [(size - kernel.shape[0]) // 2] * 4) for kernel in (first, second)]
     return share * large[0] + (1 - share) * large[1]
-
-
-def _is_plain(kernel: Kernel, scale: int, noise: float) -> bool:
-    """Tell whether it costs next to nothing to take a kernel for plain bicubic shrinking."""
-    believed, told = estimator.shrinking(scale), estimator.response(kernel[None], (scale - 1) / 2)
-    return float(decibels_lost(believed, told, scale, torch.tensor([noise]))) < PLAIN
 
 
 @lru_cache(maxsize=1)
