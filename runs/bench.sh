@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Every number of docs/measured.md, from nothing to docs/results, README.md and it. Stop it at any time, run it again, and it goes
-# on where it was: what is measured already, by the same weights, is not measured again.
+# Every table of docs/measured.md and README.md, from nothing, by way of docs/results. Stop it at any time, run it again,
+# and it goes on where it was: what is measured already, by the same weights, is not measured again.
 #
 # command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
-# machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13, one process for each
+# machine: 2 cores of an Intel Xeon (no AMX, float32) or of an AMD EPYC, as docs/measured.md says, torch 2.13
 # hours:   2
 # score:   docs/measured.md
 set -euo pipefail

@@ -8,7 +8,6 @@ its weights are zeros. 384x384 results of 21x21 taps at stride 2, one thread: 66
 Source: polyphase decomposition, Bellanger et al., IEEE Transactions on Acoustics, Speech, and Signal Processing, 1976.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle, pixel_unshuffle
@@ -29,6 +28,7 @@ def correlate(images: Images, kernel: Kernel, stride: int) -> Images:
     Returns:
         (B, C, (H - n) // s + 1, (W - n) // s + 1).
 
+    >>> import torch
     >>> correlate(torch.arange(5.0).view(1, 1, 1, 5).expand(1, 1, 5, 5), torch.ones(3, 3), 2)[0, 0, 0].tolist()
     [9.0, 27.0]
     """
@@ -50,6 +50,7 @@ def spread(images: Images, kernel: Kernel, stride: int) -> Images:
     Returns:
         (B, C, s h - 1 + n, s w - 1 + n): the largest pictures of which `correlate` makes images of this size.
 
+    >>> import torch
     >>> spread(torch.tensor([[[[1.0, 2.0]]]]), torch.ones(1, 1), 2)[0, 0].tolist()
     [[1.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
@@ -63,12 +64,12 @@ def spread(images: Images, kernel: Kernel, stride: int) -> Images:
 
 def _weight(kernel: Kernel, stride: int) -> Float[Tensor, "results pixels m m"]:
     """Return one kernel for each result of a block, each moved to its place, cut into blocks of pixels."""
-    size, side = kernel.shape[-1], stride * BLOCK
-    taps = -(-(size + side - stride) // side)
+    size, side, shift = kernel.shape[-1], stride * BLOCK, stride * (BLOCK - 1)
+    taps = -(-(size + shift) // side)
     room = taps * side - size
-    places = [(stride * row, stride * column) for row in range(BLOCK) for column in range(BLOCK)]
-    moved = torch.stack([pad(kernel, (left, room - left, top, room - top)) for top, left in places])
-    cut = moved.reshape(-1, taps, side, taps, side).permute(0, 2, 4, 1, 3)
+    # Windows on the padded kernel hold it where it is moved to, the farthest first
+    windows = pad(kernel, (shift, room, shift, room)).unfold(0, taps * side, stride).unfold(1, taps * side, stride)
+    cut = windows.flip(0, 1).reshape(-1, taps, side, taps, side).permute(0, 2, 4, 1, 3)
     return cut.reshape(BLOCK**2, side**2, taps, taps)
 
 
