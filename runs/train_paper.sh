@@ -20,21 +20,23 @@ else
     train pretrain paper-t --config runs/paper-t.yaml
 fi
 
-model() { # name, scales, share of bicubic subsampling, step sizes at meta-test, what it is for
+paper=('{uniform: 1}' '[1, 2.5]') # l1 ~ U(1, 2.5 s), l2 ~ U(1, l1)
+wide=('{uniform: 0.6, gaussian: 0.4}' '[0.1, 2.5]') # no variance below 1 is where MZSR loses to ZSSR (g0.2)
+model() { # name, scales, share of bicubic subsampling, kernels and their variances, step sizes at meta-test, what it is for
     local law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
     if [ "${PRESET:-}" = paper ]; then
-        train meta "$1" --preset paper "${law[@]}" --set "test_alphas=$4" --from "$out/paper-t/weights.safetensors"
+        train meta "$1" --preset paper "${law[@]}" --set "test_alphas=$6" --from "$out/paper-t/weights.safetensors"
     else
-        local kernels=(--set "law.families={uniform: 1}" --set "law.variance=[1, 2.5]" --set law.centred_share=0 --set law.noise_share=0)
-        train pretrain "$1-law" --config runs/paper-law.yaml "${law[@]}" "${kernels[@]}" \
+        law+=(--set "law.families=$4" --set "law.variance=$5" --set law.centred_share=0 --set law.noise_share=0)
+        train pretrain "$1-law" --config runs/paper-law.yaml "${law[@]}" \
             --from "$out/paper-t/weights.safetensors"
-        train meta "$1" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "test_alphas=$4" \
+        train meta "$1" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "test_alphas=$6" \
             --from "$out/$1-law/weights.safetensors"
     fi
     python runs/publish.py "$1" --weights "$out/$1/weights.safetensors" \
-        --summary "network and step sizes of MZSR, $5; a small part of the published schedule, on two cores"
+        --summary "network and step sizes of MZSR, $7; a small part of the published schedule, on two cores"
 }
-model mzsr-x2-direct '{2: 1}' 0 '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2'
-model mzsr-x2-bicubic '{2: 1}' 1 '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2'
-model mzsr-x4-direct '{4: 1}' 0 '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4'
-model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4'
+model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2'
+model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2'
+model mzsr-x4-direct '{4: 1}' 0 "${paper[@]}" '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4'
+model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 "${paper[@]}" '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4'

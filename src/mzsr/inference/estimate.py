@@ -45,10 +45,10 @@ BLURRED, WIDE = 20.0, (0.1, 0.4)
 # first by which the network contradicts it is more, up to a limit: the network comes within 2.5 dB of true Gaussians,
 # and knows better what is none
 FEW, OFF, MOST = 100, 0.08, 0.6
-# What is said to hold in four of five pictures, from 55 pictures of the train pack; `runs/kernel_uncertainty.py`
+# What is said to hold in four of five pictures, from 295 pictures of the train pack; `runs/kernel_uncertainty.py`
 SPREAD, NARROW = 1.5, 0.025  # of a width: what the fit says, and what a narrow one is off, x scale² / width²
 UNFITTED = 0.1  # what a fit would say, where there is none
-LOSS = 1.3  # times the decibels that the network expects to lose
+LOSS = 1.5  # times the decibels that the network expects to lose
 LUMA = 0.299, 0.587, 0.114  # of R, G and B
 LUMA_POWER = sum(weight**2 for weight in LUMA)  # of the luma of independent noise of power 1 in each of them
 
