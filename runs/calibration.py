@@ -7,9 +7,9 @@ For every picture, known or estimated kernel, and clean, noisy or compressed:
     dB         expected PSNR less the true one, RGB, nothing rounded, nothing cut off
 
 Writes calibration.csv (a row for every picture) and calibration.svg (expected against true error; needs matplotlib).
-With --fit nothing of that: the error law (`uncertainty`) is measured, and written to the card of the model. That is for
-photographs of training, degraded anew, and never for a test set; where several weights share the work, it is done for
-each by its own name.
+With --fit nothing of that: the error laws (`uncertainty`) of known and of estimated kernels are measured, and put on
+the card of the model. That is for photographs of training, degraded anew, and never for a test set; where several
+weights share the work, it is done for each by its own name.
 
 command: python runs/calibration.py --data ../shared/data/bench/BSD100 --data ../shared/data/bench/Kodak24
 machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13, the other one busy
@@ -200,11 +200,11 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/calibration"))
-    parser.add_argument("--fit", action="store_true", help="write the error law to the card of the model instead")
+    parser.add_argument("--fit", action="store_true", help="write the error laws to the card of the model instead")
     arguments = parser.parse_args()
     upscaler = Upscaler(arguments.model, device="cpu")
     rows: list[Judged] = []
-    pictures: list[np.ndarray] = []
+    pictures: dict[str, list[np.ndarray]] = {known: [] for known in KERNELS}
     sums = {key: np.zeros((4, len(EDGES) + 1)) for key in itertools.product(KERNELS, CONDITIONS)}
     for source in itertools.chain.from_iterable(read_set(folder, arguments.every) for folder in arguments.data):
         for known, condition in sums:
@@ -212,7 +212,7 @@ def main() -> None:
             expert = upscaler.at(arguments.scale, case.degradation.jpeg)
             if arguments.fit and expert is not upscaler:
                 continue  # other weights do that work, and have a card of their own
-            law = AS_IT_IS if arguments.fit else error_law(expert.card)
+            law = AS_IT_IS if arguments.fit else error_law(expert.card, estimated=known == "estimated")
             assert law is not None
             both = enlarge(expert, case, known, arguments.steps, law)
             result, expected = both[:, :3], both[:, 3:]
@@ -221,8 +221,8 @@ def main() -> None:
                 *judge(result, case.truth, expected, law),
             )  # fmt: skip
             rows.append(row)
-            pictures.append(binned(expected, 255 * (result - case.truth).abs()))
-            sums[known, condition] += pictures[-1]
+            pictures[known].append(binned(expected, 255 * (result - case.truth).abs()))
+            sums[known, condition] += pictures[known][-1]
             off = row.expected_psnr - row.true_psnr
             print(f"{row.picture}, {known}, {condition}: {row.rank:.2f}, {100 * row.coverage:.0f} %, {off:+.2f} dB")
     if not rows:
@@ -230,10 +230,11 @@ def main() -> None:
             "nothing was measured; name a folder of pictures, and to fit the very weights that do the work"
         )
     if arguments.fit:
-        card = upscaler.card.model_copy(update={"error_law": fitted(pictures)})
+        laws = {"error_law": fitted(pictures["known"]), "error_law_estimated": fitted(pictures["estimated"])}
+        card = upscaler.card.model_copy(update=laws)
         path = find_weights(arguments.model).with_suffix(".json")
         write_atomically(path, lambda part: part.write_text(card.model_dump_json(indent=2) + "\n", "utf-8"))
-        print(f"{path}: {card.error_law}")
+        print("\n".join(f"{path}: {name} {law}" for name, law in laws.items()))
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_table(arguments.out / "calibration.csv", Judged._fields, rows)

@@ -2,7 +2,7 @@
 
 The width is to be within `width_error`, and the decibels lost (of `decibels_lost`) below `loss`, in 80 % of the
 pictures. The constants SPREAD, NARROW and LOSS of `inference.estimate` were chosen on the train pack, and hold as well
-on pictures that nobody looked at as the second line says.
+on pictures that nobody looked at as docs/measured.md says.
 
 command: python runs/kernel_uncertainty.py ../shared/data/bench/BSD100 1 ../shared/data/bench/Kodak24 1
 machine: 1 core of an AMD EPYC, torch 2.13

@@ -161,9 +161,25 @@ def test_what_s_means_is_what_trained_it_last_or_what_was_measured(
     assert Card.parse(headless).told_errors() is None
 
 
+def test_an_estimated_kernel_has_a_law_of_its_own(doubting_weights: Path, photo: Tensor) -> None:
+    upscaler = Upscaler(doubting_weights, device="cpu")
+    law, larger = (tuple((x, factor * x, 2 * (factor * x) ** 2) for x in (1e-3, 1e3)) for factor in (1.0, 3.0))
+    card = upscaler.card.model_copy(update={"error_law": law})
+    assert card.told_errors(estimated=True) == card.told_errors() == law
+    card = card.model_copy(update={"error_law_estimated": larger})
+    assert (card.told_errors(), card.told_errors(estimated=True)) == (law, larger)
+    before, upscaler.card = upscaler.card.model_copy(update={"error_law": law}), card
+    given, found = (
+        told(upscaler, photo, kernel=kernel, noise=noise) for kernel, noise in ((BLUR, "auto"), ("auto", 0.0))
+    )
+    upscaler.card = before
+    np.testing.assert_allclose(given, told(upscaler, photo, kernel=BLUR, noise="auto"), rtol=1e-6)
+    np.testing.assert_allclose(found, 3 * told(upscaler, photo, kernel="auto"), rtol=1e-5)
+
+
 def test_a_law_that_does_not_rise_is_refused(doubting_weights: Path) -> None:
     values = read_card(doubting_weights.with_suffix(".json")).model_dump()
-    with pytest.raises(InputError, match="every column of error_law must be above 0 and rise"):
+    with pytest.raises(InputError, match="every column of an error law must be above 0 and rise"):
         Card.parse(values | {"error_law": ((1.0, 1.0, 2.0), (2.0, 0.9, 3.0))})
 
 

@@ -47,24 +47,28 @@ class Card(Config):
         description="what was measured of the head's log-variance s: rows of e^s, expected absolute error E|e| and "
         "expected squared error E e², in 8-bit grey levels, all three rising; none: as the loss has it, or no head",
     )
+    error_law_estimated: ErrorLaw | None = Field(
+        default=None, min_length=2, description="the same where the kernel was estimated; none: no other"
+    )
     score: dict[str, str] = Field(default_factory=dict, description="protocol and set → PSNR in dB")
     sha256: str = Field(description="of the weight file")
 
-    @field_validator("error_law")
+    @field_validator("error_law", "error_law_estimated")
     @classmethod
     def _rising(cls, law: ErrorLaw | None) -> ErrorLaw | None:
         if law is not None and not all(0 < a < b for column in zip(*law, strict=True) for a, b in pairwise(column)):
-            raise ValueError("every column of error_law must be above 0 and rise from row to row")
+            raise ValueError("every column of an error law must be above 0 and rise from row to row")
         return law
 
-    def told_errors(self) -> ErrorLaw | None:
-        """Return the error law; None where there is no head, or none was trained.
+    def told_errors(self, *, estimated: bool = False) -> ErrorLaw | None:
+        """Return the error law, for a kernel that is known or estimated; None without a head, or a trained one.
 
         What is not measured is what the last loss that moved s has its optimum at: E|e| is e^s after EU, 2 e^s after
         ESU; and E e² = 2 (E|e|)², as of a Laplace distribution.
         """
-        if self.error_law is not None or not self.network.log_var:
-            return self.error_law
+        law = self.error_law_estimated if estimated and self.error_law_estimated else self.error_law
+        if law is not None or not self.network.log_var:
+            return law
         recipes = (self.recipe, *(run.get("recipe", {}) for run in reversed(self.earlier)))
         losses = (recipe.get("loss") for recipe in recipes)
         names = (loss.get("name") if isinstance(loss, dict) else loss for loss in losses)

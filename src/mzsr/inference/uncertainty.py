@@ -2,8 +2,9 @@
 
     e^s ──► E|e| ──► E e²
 
-The two steps are the error law of the model (`Card.error_law`): measured, or what the loss has its optimum at. Between
-two rows of it logarithms lie on a straight line; beyond the first and the last nothing rises or falls any more.
+The two steps are the error law of the model (`Card.told_errors`): measured, for kernels that are known and for
+estimated ones, or what the loss has its optimum at. Between two rows of it logarithms lie on a straight line; beyond
+the first and the last nothing rises or falls any more.
 
 All in 8-bit grey levels. The three colours share one map, the mean of theirs, since their errors go together. It is
 about the result as the network gives it: what shrinking to a scale that is no whole number averages away is left out,
@@ -25,13 +26,18 @@ from mzsr.shapes import Images
 CENTRAL = math.log(10.0)  # 90 % of a Laplace distribution lie within so many expected absolute errors
 
 
-def error_law(card: Card, asked: bool | Literal["auto"] = True) -> ErrorLaw | None:
+def error_law(card: Card, asked: bool | Literal["auto"] = True, *, estimated: bool = False) -> ErrorLaw | None:
     """Return the error law of a model; None where nobody asks, or where it is `auto` and the model does not know.
+
+    Args:
+        card: of the model.
+        asked: whether somebody wants to know; `auto`: if the model knows.
+        estimated: whether the kernel was estimated; its errors are others, and larger.
 
     Raises:
         InputError: it is asked for, and the model has no head, or one that no loss has trained.
     """
-    law = card.told_errors() if asked else None
+    law = card.told_errors(estimated=estimated) if asked else None
     if law is None and asked is True:
         what = "a log-variance head that was never trained" if card.network.log_var else "no log-variance head"
         raise InputError(

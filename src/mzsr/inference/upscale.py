@@ -170,7 +170,7 @@ class Upscaler:
             told = told and replace(told, enlarged=before)
             d = d.to(self.device)
         expert = self.at(whole, packed)
-        law = error_law(expert.card, uncertainty)
+        law = error_law(expert.card, uncertainty, estimated=told is not None)
         generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
         with _timed(seconds, "adapt", progress):
             adapted = adapt(
