@@ -28,6 +28,7 @@ ORDER = [
     "mzsr.imaging.alpha",
     "mzsr.imaging.borders",
     "mzsr.imaging.resize",
+    "mzsr.imaging.blocks",
     "mzsr.imaging.strides",
     "mzsr.imaging.kernels",
     "mzsr.imaging.mat",

@@ -10,8 +10,9 @@ Source: polyphase decomposition, Bellanger et al., IEEE Transactions on Acoustic
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import conv2d, conv_transpose2d, pad
 
+from mzsr.imaging.blocks import from_blocks, to_blocks
 from mzsr.shapes import Images, Kernel
 
 BLOCK = 4  # results along an axis that are taken together; 2 and 8 are slower
@@ -35,8 +36,8 @@ def correlate(images: Images, kernel: Kernel, stride: int) -> Images:
     planes, weight = images.reshape(-1, 1, *images.shape[2:]), _weight(kernel, stride)
     height, width = ((side - kernel.shape[-1]) // stride + 1 for side in images.shape[2:])
     rows, columns = (stride * (side + -side % BLOCK + (weight.shape[-1] - 1) * BLOCK) for side in (height, width))
-    blocks = pixel_unshuffle(_sized(planes, rows, columns), stride * BLOCK)
-    return _sized(pixel_shuffle(conv2d(blocks, weight), BLOCK), height, width).reshape(*images.shape[:2], height, width)
+    blocks = to_blocks(_sized(planes, rows, columns), stride * BLOCK)
+    return _sized(from_blocks(conv2d(blocks, weight), BLOCK), height, width).reshape(*images.shape[:2], height, width)
 
 
 def spread(images: Images, kernel: Kernel, stride: int) -> Images:
@@ -56,9 +57,9 @@ def spread(images: Images, kernel: Kernel, stride: int) -> Images:
     """
     planes, weight = images.reshape(-1, 1, *images.shape[2:]), _weight(kernel, stride)
     rows, columns = (side + -side % BLOCK for side in images.shape[2:])
-    blocks = pixel_unshuffle(_sized(planes, rows, columns), BLOCK)
+    blocks = to_blocks(_sized(planes, rows, columns), BLOCK)
     height, width = (stride * side - 1 + kernel.shape[-1] for side in images.shape[2:])
-    larger = _sized(pixel_shuffle(conv_transpose2d(blocks, weight), stride * BLOCK), height, width)
+    larger = _sized(from_blocks(conv_transpose2d(blocks, weight), stride * BLOCK), height, width)
     return larger.reshape(*images.shape[:2], height, width)
 
 

@@ -10,9 +10,10 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle, relu
+from torch.nn.functional import pad, relu
 
 from mzsr.config import NetworkConfig
+from mzsr.imaging.blocks import from_blocks, to_blocks
 from mzsr.imaging.data_step import data_step, data_steps
 from mzsr.imaging.degrade import Degradation, error_map, phase, upsample
 from mzsr.imaging.resize import resize
@@ -119,7 +120,7 @@ class Unfolded(Network):
         """Apply the head to the 2x2 blocks, and lay them where the stages have them."""
         assert self.variance is not None
         (top, left), (height, width) = _block_corner(d), hr.shape[2:]
-        return pixel_shuffle(self.variance(features), 2)[:, :, top : top + height, left : left + width]
+        return from_blocks(self.variance(features), 2)[:, :, top : top + height, left : left + width]
 
     def bodies(self) -> list[nn.Module]:
         """Return the networks of the stages."""
@@ -155,13 +156,13 @@ class Unfolded(Network):
         both = torch.cat([hr, sharper], 1)
         over = (left, (left + width) % 2, top, (top + height) % 2)
         even = pad(both, over, mode="replicate") if any(over) else both
-        blocks = pixel_unshuffle(even, 2)  # (B, 24, H/2, W/2)
+        blocks = to_blocks(even, 2)  # (B, 24, H/2, W/2)
         # A standard deviation of 10/255 becomes about 1, the size of the other inputs
         level = (25.0 * sigma).expand(hr.shape[0], 1, *blocks.shape[2:])
         inputs = torch.cat([blocks, level], 1).contiguous(memory_format=self.layout)
         with self.autocast(hr.device):
             output, handed_on = stage(inputs, features)
-        return pixel_shuffle(output.to(hr.dtype), 2)[:, :, top : top + height, left : left + width], handed_on
+        return from_blocks(output.to(hr.dtype), 2)[:, :, top : top + height, left : left + width], handed_on
 
 
 def _block_corner(d: Degradation) -> tuple[int, int]:
