@@ -217,7 +217,7 @@ class Stage(nn.Module):
         """
         hidden = self.head(blocks)
         if features is not None:
-            hidden = hidden + features
+            hidden = hidden.add_(features)  # in place, as in `Block`
         for block in self.blocks:
             hidden = block(hidden)
         return self.tail(hidden), hidden
