@@ -19,11 +19,12 @@ publish() { # run, name, summary
 
 train pretrain flagship
 train pretrain flagship-on --from "$out/flagship/weights.safetensors"
+train pretrain flagship-large --from "$out/flagship-on/weights.safetensors"
 train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
 train pretrain flagship-x4-on --from "$out/flagship-x4/weights.safetensors"
 train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
 # Heads for the log-variance, on bodies that stay as they are
-train pretrain head --from "$out/flagship-on/weights.safetensors"
+train pretrain head --from "$out/flagship-large/weights.safetensors"
 train pretrain head-x4 --from "$out/flagship-x4-on/weights.safetensors"
 train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
 publish head mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
