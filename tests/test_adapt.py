@@ -175,6 +175,19 @@ def test_too_small_a_picture_has_no_son(scale: int) -> None:
     assert adapt(network, theta, flat(height=1, width=1), d, steps=0, step_sizes=[0.1]).kept == 0
 
 
+class Hungry(Brightness):
+    """Brightness that finds no memory."""
+
+    def forward(self, lr: Images, d: Degradation) -> Images:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory: 9 bytes.")
+
+
+@pytest.mark.parametrize(("crops", "words"), [(0, "the picture as a whole was"), (2, "2 squares of the picture was")])
+def test_memory_that_runs_out_is_said(crops: int, words: str) -> None:
+    with pytest.raises(InputError, match=f"32x32, and memory ran out while {words} learned from; take 0 steps"):
+        adapt(Hungry(), {"b": torch.zeros(())}, flat(), BLUR, steps=1, step_sizes=[0.1], crops=crops)
+
+
 @pytest.mark.parametrize("steps", [-1, MAX_STEPS + 1])
 def test_a_number_of_steps_that_is_none(steps: int) -> None:
     network, theta = brightness(0.0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mzsr.errors import InputError
 from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation, degrade
 from mzsr.imaging.picture import Picture
@@ -99,3 +100,28 @@ def test_no_alarm_on_pictures_as_they_are(data: Path, name: str) -> None:
     paths = sorted((data / "bench" / name).glob("*.png"))[:8]
     assert paths
     assert {path.name: enlargement(files.read(path).pixels) for path in paths} == {path.name: 1.0 for path in paths}
+
+
+def test_a_small_picture_that_was_enlarged_is_not_refused(tiny_weights: Path) -> None:
+    """It is brought back to a size that has no son, which nobody asked for; so no step is taken."""
+    upscaler = Upscaler(tiny_weights, device="cpu")
+    for before, factor, method in ((32, 4, Image.Resampling.NEAREST), (60, 4, Image.Resampling.BICUBIC)):
+        picture = np.asarray(larger(field(before, before), factor, method).convert("RGB"))
+        result = upscaler(picture, scale=2, steps=3)
+        assert result.facts["detail_size"] == [before, before]
+        assert np.asarray(result.image).shape == (2 * factor * before, 2 * factor * before, 3)
+        assert result.facts["steps"] == 0
+    with pytest.raises(InputError, match="its son at x3"):  # here it is the user's own wish
+        upscaler(np.zeros((20, 20), np.uint8), scale=3, steps=1)
+
+
+def test_what_alpha_hides_is_not_seen_where_the_picture_is_shrunk_first(tiny_weights: Path) -> None:
+    upscaler = Upscaler(tiny_weights, device="cpu")
+    colours = np.asarray(larger(field(96, 128), 2, Image.Resampling.BICUBIC).convert("RGB"))
+    alpha = np.where(np.indices((192, 256))[1] > 120, 255, 0).astype(np.uint8)[..., None]
+    results = []
+    for hidden in (0, 255):
+        given = np.concatenate([np.where(alpha > 0, colours, np.uint8(hidden)), alpha], 2)
+        results.append(upscaler(given, scale=1.5, steps=0))
+    assert [result.facts["detail_size"] for result in results] == [[96, 128]] * 2
+    np.testing.assert_array_equal(results[0].image, results[1].image)

@@ -10,7 +10,7 @@ from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project
 from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, adjoint, linear, phase, upsample
 from mzsr.imaging.jpeg import tables
-from mzsr.inference.ensemble import SYMMETRIES, Enhance, Reduce, Symmetry, ensemble
+from mzsr.inference.ensemble import SYMMETRIES, Enhance, Reduce, Symmetry, ensemble, symmetries
 from mzsr.shapes import Images
 
 
@@ -115,6 +115,23 @@ def test_mean_and_median_of_eight_known_numbers() -> None:
 
     assert ensemble(count(), lr, d).unique().tolist() == [121 / 8]
     assert ensemble(count(), lr, d, reduce="median").unique().tolist() == [3.5]
+
+
+@pytest.mark.parametrize(("d", "count"), [
+    (Degradation(kernels.gaussian((2.0, 1.0)), 2), 2),
+    (Degradation(kernels.gaussian((2.0, 2.0), offset=(0.5, 0.5), size=17), 2), 8),
+    (Degradation(kernels.delta(), 3, "bicubic"), 8),
+    (Degradation(kernels.delta(), 4), 2),
+])  # fmt: skip
+def test_a_network_that_is_not_told_of_the_grid_sees_it_where_it_was(d: Degradation, count: int) -> None:
+    assert symmetries(d, told=True) == SYMMETRIES
+    kept = symmetries(d, told=False)
+    assert len(kept) == count
+    assert kept[0] == Symmetry()
+    for each in kept:
+        assert phase(each.degradation(d)) == pytest.approx(phase(d), abs=1e-3)
+    lr = draw(1, 2, 5, 6)
+    torch.testing.assert_close(ensemble(lambda lr, d: lr + 1, lr, d, over=kept), lr + 1)
 
 
 def test_the_mean_removes_what_is_odd_under_turning() -> None:

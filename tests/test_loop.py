@@ -384,10 +384,14 @@ def test_loss_that_is_no_number_stops(
         nonlocal step
         step = done
 
+    waited: list[bool] = []
     with monkeypatch.context() as patch:
+        # Every process waits before it ends, and by then the first has written
+        patch.setattr(World, "wait", lambda world: waited.append((tmp_path / "weights.safetensors").exists()))
         patch.setitem(LOSSES, "l1", lambda result, truth: l1(result, truth) * (bad if step == 4 else 1))
         with pytest.raises(InputError, match=f"loss is {bad}.* at iteration 5; .*of iteration 4, is saved"):
             go(configured(stage), folder, tmp_path, progress=progress)
+    assert waited == [True]
     groups, facts = load_state(tmp_path / "state.safetensors")
     assert facts["step"] == "4"
     assert all(bool(torch.isfinite(tensor).all()) for members in groups.values() for tensor in members.values())

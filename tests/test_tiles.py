@@ -1,5 +1,6 @@
 """Tests of tiling: tiled equals untiled, the halo is needed and measured right, memory that runs out."""
 
+import copy
 import errno
 import os
 import tempfile
@@ -91,6 +92,16 @@ def test_a_quarter_of_the_halo_is_not_enough(photo: Tensor, monkeypatch: pytest.
     paper, d = network("paper"), DEGRADATIONS["g2.0"]
     monkeypatch.setattr(tiles, "halo", lambda network, d: halo(network, d) // 4)
     assert largest_difference(paper, picture(photo, 75, 41), d, 32) > 1e-5
+
+
+@pytest.mark.gpu
+def test_tiles_on_an_accelerator(photo: Tensor, shipped: Network) -> None:
+    d, lr = DEGRADATIONS["g2.0"], picture(photo, 100, 110)
+    on_cpu = enhance(shipped, theta(shipped), lr, d, tile=64)
+    there = copy.deepcopy(shipped).cuda()
+    torch.testing.assert_close(
+        enhance(there, theta(there), lr.cuda(), d.to("cuda"), tile=64).cpu(), on_cpu, atol=1e-3, rtol=0
+    )
 
 
 def test_the_halo_is_even_and_covers_all_parts() -> None:

@@ -161,6 +161,16 @@ def test_bicubic_is_what_it_was_enlarged_from(tiny: Upscaler, photo: Tensor) -> 
     assert torch.allclose(result.bicubic, expected, atol=1e-6)
 
 
+def test_eight_positions_of_a_model_that_has_learned_one_grid(photo: Tensor) -> None:
+    """In a mirror its grid is another: only positions that keep it count, and the mean of those is no worse."""
+    upscaler = Upscaler("mzsr-x2-direct", device="cpu")
+    lr = degrade(photo, Degradation(kernels.gaussian((2.0, 2.0))))
+    alone, together = (
+        psnr(upscaler(lr, kernel="gauss:2.0", noise=0.0, steps=1, x8=x8).picture.pixels, photo) for x8 in (False, True)
+    )
+    assert together > alone - 0.05
+
+
 def test_a_constant_picture_stays_constant(tiny: Upscaler) -> None:
     for kernel in ("auto", "bicubic", "gauss:2.0"):
         result = tiny(torch.full((1, 3, 24, 20), 0.25), scale=2, kernel=kernel, noise=0.0, steps=0)

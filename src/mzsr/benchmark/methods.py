@@ -34,7 +34,7 @@ from mzsr.imaging.data_step import back_project, data_step
 from mzsr.imaging.degrade import Degradation, error_map, upsample
 from mzsr.imaging.resize import resize
 from mzsr.inference.adapt import adapt
-from mzsr.inference.ensemble import ensemble
+from mzsr.inference.ensemble import ensemble, symmetries
 from mzsr.inference.estimate import estimate
 from mzsr.inference.tiles import enhance
 from mzsr.inference.upscale import Upscaler
@@ -154,7 +154,8 @@ class Method:
             def larger(lr: Images, d: Degradation, theta: Params = adapted.theta) -> Images:
                 return enhance(upscaler.network, theta, lr, d)
 
-            picture = ensemble(larger, case.lr, d) if "x8" in self.options else larger(case.lr, d)
+            turns = symmetries(d, told=upscaler.card.network.told)
+            picture = ensemble(larger, case.lr, d, over=turns) if "x8" in self.options else larger(case.lr, d)
             yield Output(steps, picture, before + time.perf_counter() - start)
 
 

@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, crop, degrade
+from mzsr.learning.devices import out_of_memory
 from mzsr.learning.inner import descend, detach, schedule
 from mzsr.learning.losses import l1
 from mzsr.learning.networks import Network
@@ -69,14 +70,23 @@ def adapt(
         generator: source of the noise of the son; without one the son is clean.
 
     Raises:
-        InputError: a number of steps that is none, or a picture too small to have a son.
+        InputError: a number of steps that is none, a picture too small to have a son, or too large for the memory.
     """
     check_steps(steps)
     theta = detach(theta)
     if steps == 0:
         return Adapted(theta, [], 0)
     pair = support(lr, d, crops, generator)
-    descent = descend(network, theta, [pair], schedule(step_sizes, steps))
+    try:
+        descent = descend(network, theta, [pair], schedule(step_sizes, steps))
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        whole = "the picture as a whole" if crops == 0 else f"{crops} squares of the picture"
+        raise InputError(
+            f"picture is {lr.shape[2]}x{lr.shape[3]}, and memory ran out while {whole} was learned from; take 0 steps, "
+            "crop it, or take a model that looks at less, like mzsr"
+        ) from error
     with torch.no_grad():
         last = l1(functional_call(network, descent.thetas[-1], (pair.lr, pair.degradation)), pair.hr)
     losses = [float(loss) for loss in (*descent.losses, last)]

@@ -10,8 +10,9 @@ happened to the turned picture is the turned degradation, and this file knows ho
 Knows nothing of networks; `enhance` is any function of a picture and its degradation.
 """
 
+import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mzsr.errors import InputError
-from mzsr.imaging.degrade import Degradation
+from mzsr.imaging.degrade import Degradation, phase
 from mzsr.shapes import Images, Layers
 
 Enhance = Callable[[Images, Degradation], Layers]
@@ -97,14 +98,32 @@ SYMMETRIES = tuple(Symmetry(*flags) for flags in itertools.product((False, True)
 """All eight, the identity first."""
 
 
-def ensemble(enhance: Enhance, lr: Images, d: Degradation, *, reduce: Reduce = "mean") -> Layers:
-    """Enhance all eight positions of a picture and combine the results.
+def symmetries(d: Degradation, *, told: bool) -> Sequence[Symmetry]:
+    """Return the positions in which a network knows a picture.
+
+    A network that is not told of the grid has learned one, and in a mirror low-resolution pixels lie elsewhere: with
+    direct subsampling only the picture as it is and its transpose are left.
+
+    >>> len(symmetries(Degradation(torch.ones(1, 1), 2), told=False))
+    2
+    """
+    if told:
+        return SYMMETRIES
+    at = torch.tensor(phase(d))
+    return [each for each in SYMMETRIES if torch.allclose(torch.tensor(phase(each.degradation(d))), at, atol=0.05)]
+
+
+def ensemble(
+    enhance: Enhance, lr: Images, d: Degradation, *, reduce: Reduce = "mean", over: Sequence[Symmetry] = SYMMETRIES
+) -> Layers:
+    """Enhance all eight positions of a picture, or some of them, and combine the results.
 
     Args:
-        enhance: (B, C, h, w) and its degradation → (B, C or more, H, W); called eight times, once for each position.
+        enhance: (B, C, h, w) and its degradation → (B, C or more, H, W); called once for each position.
         lr: (B, C, h, w).
         d: what happened to it.
         reduce: `mean`, or `median`: of eight values the mean of the fourth and the fifth.
+        over: the positions.
 
     Returns:
         (B, C or more, H, W), as of `enhance`; maps below the colours are turned back and combined with them.
@@ -121,8 +140,9 @@ def ensemble(enhance: Enhance, lr: Images, d: Degradation, *, reduce: Reduce = "
     """
     if reduce not in ("mean", "median"):
         raise InputError(f"reduce is '{reduce}'; it must be 'mean' or 'median'")
-    results = (symmetry.turn_back(enhance(symmetry.turn(lr), symmetry.degradation(d))) for symmetry in SYMMETRIES)
+    results = (symmetry.turn_back(enhance(symmetry.turn(lr), symmetry.degradation(d))) for symmetry in over)
     if reduce == "mean":
-        return sum(results, start=torch.zeros(())) / len(SYMMETRIES)  # one after another: eight would fill the memory
+        # One after another and in place, for eight would fill the memory; turning back has made copies
+        return functools.reduce(Tensor.add_, results).div_(len(over))
     # torch's own median takes the lower of the two in the middle
-    return torch.stack(list(results)).sort(0).values[3:5].mean(0)
+    return torch.stack(list(results)).sort(0).values[(len(over) - 1) // 2 : len(over) // 2 + 1].mean(0)

@@ -23,6 +23,7 @@ from mzsr.errors import InputError
 from mzsr.imaging.data_step import inverse_filter
 from mzsr.imaging.degrade import Degradation, adjoint, effective_kernel
 from mzsr.inference.uncertainty import expected_error
+from mzsr.learning.devices import out_of_memory
 from mzsr.learning.networks import Network
 from mzsr.shapes import Images, Layers, Params
 
@@ -66,7 +67,7 @@ def enhance(
         try:
             return _enhance(network, theta, lr, d, side or max(lr.shape[2:]), error_law, progress)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if tile is not None or side <= SMALLEST_TILE:
                 tried = f"tiles of {side} pixels" if side else "the whole picture at once"
@@ -99,7 +100,7 @@ def steps_reach(d: Degradation, alphas: Sequence[float], tail: float = TAIL) -> 
         return 0
     single = Degradation(d.kernel.reshape(-1, *d.kernel.shape[-2:])[0].float().cpu(), d.scale, d.subsample)
     blur = effective_kernel(single).abs()
-    responses = [torch.fft.fftshift(inverse_filter(d, alpha)).float() for alpha in alphas]
+    responses = [torch.fft.fftshift(inverse_filter(single, alpha)).float() for alpha in alphas]
     spreads = [adjoint(response[None, None], single)[0, 0].abs() for response in responses]
     radii = []
     for axis in (0, 1):
@@ -188,8 +189,3 @@ def _give_back() -> None:
     """Hand freed memory back to the system; glibc keeps what lies between pieces in use, half a gigabyte in time."""
     with suppress(OSError, AttributeError, TypeError):  # other systems have no such function, and no such habit
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Tell PyTorch's two ways of saying it: a class on accelerators, a sentence on CPUs."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -23,6 +23,7 @@ from mzsr.errors import InputError
 from mzsr.learning.losses import GREY_LEVELS
 from mzsr.shapes import Images
 
+ROWS = 256  # looked at together, so that a large map takes no more memory than a small one
 CENTRAL = math.log(10.0)  # 90 % of a Laplace distribution lie within so many expected absolute errors
 
 
@@ -72,12 +73,16 @@ def expected_psnr(error: Images, law: ErrorLaw) -> float:
     >>> round(expected_psnr(torch.full((1, 1, 2, 2), 2.55), laplace), 4)  # 40 dB, were the errors all alike
     36.9897
     """
-    return psnr(_between(error.log(), law, 1, 2))
+    squared = sum(float(_between(rows.log(), law, 1, 2).double().sum()) for rows in error.split(ROWS, 2))
+    return _decibels(squared / error.numel())
 
 
 def psnr(squared: Images) -> float:
     """Return 10 log10(255² / mean(e²)) in dB of squared errors in 8-bit grey levels."""
-    mean = float(squared.double().mean())
+    return _decibels(float(squared.double().mean()))
+
+
+def _decibels(mean: float) -> float:
     return math.inf if mean == 0 else 10 * math.log10(GREY_LEVELS**2 / mean)
 
 

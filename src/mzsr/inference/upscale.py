@@ -25,10 +25,10 @@ from mzsr.imaging.alpha import bleed
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.imaging.picture import Picture, from_array, from_pil
-from mzsr.inference.adapt import adapt
+from mzsr.inference.adapt import SMALLEST_SON, adapt
 from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import ADVICE, detail, detail_words, enlargement, shrunk
-from mzsr.inference.ensemble import ensemble
+from mzsr.inference.ensemble import SYMMETRIES, ensemble, symmetries
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.request import MODES, Fit, check_mode, check_options, target_size
 from mzsr.inference.result import Input, Result, enlarge, resized
@@ -150,6 +150,7 @@ class Upscaler:
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
             picture = _picture(image, max_pixels)
+            picture = replace(picture, pixels=bleed(picture.pixels, picture.alpha))  # before anything looks at them
             given = picture.pixels.shape[2:]
         factor, target = target_size(given[0], given[1], scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
@@ -165,7 +166,9 @@ class Upscaler:
             packed = compression(picture) if jpeg == "auto" and not back else None
             if back:
                 picture, whole = shrunk(picture, before), from_detail
-            rgb = bleed(picture.pixels, picture.alpha).expand(-1, 3, -1, -1).to(self.device)
+            rgb = picture.pixels.expand(-1, 3, -1, -1).to(self.device)
+            if back and min(rgb.shape[2:]) // whole < SMALLEST_SON:
+                steps = 0  # what is left of the picture has no son; nobody asked for it to be so small
             d, told = _degradation(rgb, whole, kernel, subsample, noise, packed)
             told = told and replace(told, enlarged=before)
             d = d.to(self.device)
@@ -178,17 +181,18 @@ class Upscaler:
                 crops=expert.card.crops, generator=generator,
             )  # fmt: skip
         with _timed(seconds, "enhance", progress):
-            positions, turned = 8 if x8 else 1, count()
+            turns = symmetries(d, told=expert.card.network.told) if x8 else SYMMETRIES[:1]
+            turned = count()
 
             def larger(lr: Images, d: Degradation) -> Layers:
                 position = next(turned)
 
                 def tell(done: float) -> None:
-                    progress("enhance", (position + done) / positions)
+                    progress("enhance", (position + done) / len(turns))
 
                 return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_law=law, progress=tell)
 
-            both = ensemble(larger, rgb, d) if x8 else larger(rgb, d)
+            both = ensemble(larger, rgb, d, over=turns) if x8 else larger(rgb, d)
             hr, error = (
                 both[:, :3].clamp_(0, 1),
                 None if law is None else resized(both[:, 3:], target).clamp(min=0).cpu(),

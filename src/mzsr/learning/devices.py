@@ -39,3 +39,8 @@ def name_of(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine()).strip()
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Tell PyTorch's two ways of saying it: a class on accelerators, a sentence on CPUs."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -124,6 +124,7 @@ def train(
         loss, norm = facts["loss"], _norm(gradient)
         if not all(map(math.isfinite, (norm, *facts.values()))):
             save()
+            world.wait()
             beside = {"gradient norm": norm, **{name: value for name, value in facts.items() if name != "loss"}}
             found = ", ".join(f"{name} {value}" for name, value in beside.items())
             raise InputError(

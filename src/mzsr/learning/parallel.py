@@ -54,6 +54,11 @@ class World:
         dist.all_reduce(told)
         return float(told) > 0
 
+    def wait(self) -> None:
+        """Wait for all processes: the first may still be writing, and torchrun ends it where another one ends."""
+        if self.size > 1:
+            dist.barrier()
+
 
 @contextmanager
 def join(device: torch.device) -> Iterator[World]:
@@ -79,7 +84,8 @@ def join(device: torch.device) -> Iterator[World]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield World(device, rank, size)
-        dist.barrier()  # the first is still writing; torchrun would end it, should another fail on its way out
+        world = World(device, rank, size)
+        yield world
+        world.wait()
     finally:
         dist.destroy_process_group()
