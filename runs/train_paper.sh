@@ -4,10 +4,10 @@
 # again, and it goes on where it was. PRESET=paper trains the published schedule instead (days of an accelerator).
 #
 # command: bash runs/train_paper.sh ../shared/data
-# machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13, one core for each run
-# hours:   0.4 for θ_T, then 0.4 to 0.9 for each model
-# score:   known kernel, 1 / 10 steps, Set5: x2 g0.2 d 27.68 / 28.62, g2.0 d 34.34 / 34.38, g_ani d 32.67 / 32.72 (mzsr-x2-direct);
-#          g1.3 b 34.18 / 34.33 (mzsr-x2-bicubic); x4 g2.0 d 29.37 / 29.45 (mzsr-x4-direct); docs/measured.md for all
+# machine: 1 core of an AMD EPYC (bfloat16), torch 2.13, the other one busy
+# hours:   0.3 for θ_T, then 0.2 for each model
+# score:   known kernel, 1 / 10 steps, Set5: x2 g0.2 d 33.69 / 33.89, g2.0 d 34.06 / 34.05, g_ani d 32.32 / 32.40 (mzsr-x2-direct);
+#          g1.3 b 34.29 / 34.50 (mzsr-x2-bicubic); x4 g2.0 d 29.52 / 29.55 (mzsr-x4-direct); docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
