@@ -4,9 +4,9 @@
 # again, and it goes on where it was. With more `iterations` in the files (and an accelerator) it makes better weights.
 #
 # command: bash runs/train_flagship.sh ../shared/data
-# machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   1.2 and 1.1 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer training
-# score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.67, g2.0 d 36.67, g_ani d 35.96, g1.3 b 36.87, bicubic 37.12,
+# machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13; flagship-large and its head of an AMD EPYC (bfloat16)
+# hours:   1.2, 1.1 and 1.6 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer training
+# score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.68, g2.0 d 36.73, g_ani d 36.03, g1.3 b 36.96, bicubic 37.21,
 #          x4 g2.0 d 31.01 dB; docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
