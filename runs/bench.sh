@@ -3,8 +3,8 @@
 # and it goes on where it was: what is measured already, by the same weights, is not measured again.
 #
 # command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
-# machine: 2 cores of an Intel Xeon (no AMX, float32) or of an AMD EPYC, as docs/measured.md says, torch 2.13
-# hours:   2
+# machine: 2 cores of an AMD EPYC (bfloat16), some of an Intel Xeon (float32), as docs/measured.md says, torch 2.13
+# hours:   1.5
 # score:   docs/measured.md
 set -euo pipefail
 data=${1:?give the folder that holds the sets}
