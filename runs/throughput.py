@@ -5,10 +5,10 @@ ours is what `mzsr train meta` runs. Both compute the same gradient, in the same
 rate is that of one large product in the precision of the training.
 
 command: python runs/throughput.py --data ../shared/data/train/gb82
-machine: 1 core of an AMD EPYC (bfloat16), torch 2.13, the other one busy
-hours:   0.02 (with --rounds 7)
-score:   paper 1.97 times, 77 % of the matrix-product rate; flagship 1.46 times, 35 % (148 GFLOP/s); in float32, on an
-         Intel Xeon, 0.96 times, 65 % and 1.03 times, 34 %
+machine: AMD EPYC (bfloat16), torch 2.13
+hours:   0.02 (with --rounds 9)
+score:   one thread: paper 2.05 times, 75 % of the matrix-product rate; flagship 1.49 times, 38 % (158 GFLOP/s); two
+         threads 1.92 times, 78 % and 1.33 times, 34 %; in float32, on a core of an Intel Xeon, 0.96 and 1.03 times
 """
 
 import argparse
