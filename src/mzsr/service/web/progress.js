@@ -22,6 +22,7 @@ export const sending = (done) => show("send", WORDS.send, SENDING * done);
 
 export function working(job) {
   if (job.state === "queued") return show("send", waiting(job.position), SENDING);
+  if (job.state !== "running") return; // it has no stage any more, and what became of it is told elsewhere
   const stage = job.progress.stage ?? "read";
   show(stage === "read" ? "estimate" : stage, WORDS[stage], SENDING + (1 - SENDING) * job.progress.share);
 }
