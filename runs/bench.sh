@@ -4,7 +4,7 @@
 #
 # command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
 # machine: 2 cores of an AMD EPYC (bfloat16), some of an Intel Xeon (float32), as docs/measured.md says, torch 2.13
-# hours:   1.5
+# hours:   2
 # score:   docs/measured.md
 set -euo pipefail
 data=${1:?give the folder that holds the sets}

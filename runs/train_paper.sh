@@ -34,7 +34,7 @@ model() { # name, scales, share of bicubic subsampling, kernels and their varian
             --from "$out/$1-law/weights.safetensors"
     fi
     python runs/publish.py "$1" --weights "$out/$1/weights.safetensors" \
-        --summary "network and step sizes of MZSR, $7; a small part of the published schedule, on two cores"
+        --summary "network and step sizes of MZSR, $7; a small part of the published schedule, on a CPU"
 }
 model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2'
 model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2'

@@ -154,8 +154,10 @@ class Method:
             def larger(lr: Images, d: Degradation, theta: Params = adapted.theta) -> Images:
                 return enhance(upscaler.network, theta, lr, d)
 
-            turns = symmetries(d, told=upscaler.card.network.told)
-            picture = ensemble(larger, case.lr, d, over=turns) if "x8" in self.options else larger(case.lr, d)
+            if "x8" in self.options:
+                picture = ensemble(larger, case.lr, d, over=symmetries(d, told=upscaler.card.network.told))
+            else:
+                picture = larger(case.lr, d)
             yield Output(steps, picture, before + time.perf_counter() - start)
 
 

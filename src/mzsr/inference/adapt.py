@@ -108,13 +108,18 @@ def support(lr: Images, d: Degradation, crops: int, generator: torch.Generator |
         InputError: the son would be smaller than SMALLEST_SON.
     """
     height, width = lr.shape[2:]
-    if min(height, width) // d.scale < SMALLEST_SON:
+    if not has_son(lr, d.scale):
         raise InputError(
             f"picture is {height}x{width}; its son at x{d.scale} would be {height // d.scale}x{width // d.scale}, "
             f"at least {SMALLEST_SON}x{SMALLEST_SON} is required — take 0 steps"
         )
     father = crop(textured_crops(lr, crops) if crops else lr, d.scale)
     return Pair(degrade(father, d, generator), father, d)
+
+
+def has_son(lr: Images, scale: int) -> bool:
+    """Tell whether a picture is large enough to be degraded once more at this scale."""
+    return min(lr.shape[2:]) // scale >= SMALLEST_SON
 
 
 def textured_crops(images: Images, count: int, side: int = CROP) -> Float[Tensor, "_n c _rows _columns"]:

@@ -25,7 +25,7 @@ from mzsr.imaging.alpha import bleed
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.imaging.picture import Picture, from_array, from_pil
-from mzsr.inference.adapt import SMALLEST_SON, adapt
+from mzsr.inference.adapt import adapt, has_son
 from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import ADVICE, detail, detail_words, enlargement, shrunk
 from mzsr.inference.ensemble import SYMMETRIES, ensemble, symmetries
@@ -167,7 +167,7 @@ class Upscaler:
             if back:
                 picture, whole = shrunk(picture, before), from_detail
             rgb = picture.pixels.expand(-1, 3, -1, -1).to(self.device)
-            if back and min(rgb.shape[2:]) // whole < SMALLEST_SON:
+            if back and not has_son(rgb, whole):
                 steps = 0  # what is left of the picture has no son; nobody asked for it to be so small
             d, told = _degradation(rgb, whole, kernel, subsample, noise, packed)
             told = told and replace(told, enlarged=before)
