@@ -183,6 +183,9 @@ class TrainConfig(Config):
     )
     batch: int = Field(default=16, ge=1, description="patches of a batch")
     patch: int = Field(default=96, ge=8, description="side of a high-resolution patch, pixels")
+    shrink: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(), description="factors by which photographs are shrunk, to be cut from at these sizes as well"
+    )
     optimiser: OptimiserName = Field(
         default="adam", description="muon: Muon for hidden convolutions at twice the learning rate, Adam for the rest"
     )

@@ -12,7 +12,7 @@ from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import best_precision
 from mzsr.learning.networks import build
-from mzsr.learning.photographs import Photographs
+from mzsr.learning.photographs import Photographs, shrunk
 from mzsr.shapes import Images, Params, Scalar
 
 
@@ -31,7 +31,7 @@ class Objective:
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
         self.network.precision = _precision(config, device)
         self.theta: Params = dict(self.network.named_parameters())
-        self.pictures = photographs.pictures
+        self.pictures = [*photographs.pictures, *shrunk(photographs.pictures, config.shrink, config.patch)]
 
     def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
         """Copy the parameters of a weight file; return the runs that led to it.

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging.files import SUFFIXES, read
+from mzsr.imaging.resize import resize
 
 Photograph = UInt8[Tensor, "3 _h _w"]
 Size = tuple[int, int]
@@ -119,6 +120,25 @@ def load_photographs(folders: Sequence[Path], smallest: int) -> Photographs:
         summaries.append(FolderSummary(name, len(sizes), sizes[0], sizes[-1], megapixels, licence))
         skipped += passed
     return Photographs(pictures, skipped, summaries, digest.hexdigest()[:16])
+
+
+def shrunk(pictures: Sequence[Photograph], factors: Sequence[float], smallest: int) -> list[Photograph]:
+    """Return pictures made smaller: what is smooth at one size is texture at another (scale augmentation).
+
+    Args:
+        pictures: in their own size.
+        factors: of both sides, each between 0 and 1.
+        smallest: least height and width, pixels; what would be smaller is left out.
+
+    Source: Dong et al., "Accelerating the super-resolution convolutional neural network", ECCV 2016, section 4.2.
+    """
+    smaller = []
+    for factor in factors:
+        for picture in pictures:
+            if factor * min(picture.shape[1:]) >= smallest:
+                pixels = resize(picture[None].float(), scale=factor)[0]
+                smaller.append(pixels.round().clamp(0, 255).to(torch.uint8))
+    return smaller
 
 
 def check_lines(photographs: Photographs) -> list[str]:
