@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from mzsr.errors import InputError
-from mzsr.learning.photographs import FolderSummary, check_lines, find_licence, load_photographs
+from mzsr.learning.photographs import FolderSummary, check_lines, find_licence, load_photographs, shrunk
 
 
 def coded(height: int, width: int, red: int) -> Tensor:
@@ -173,6 +173,20 @@ def test_to_moves_the_pictures_and_nothing_else(tmp_path: Path) -> None:
     assert [(p.device.type, p.shape) for p in moved.pictures] == [("meta", p.shape) for p in loaded.pictures]
     assert (moved.skipped, moved.folders, moved.digest) == (loaded.skipped, loaded.folders, loaded.digest)
     assert loaded.pictures[0].device.type == "cpu"
+
+
+def test_shrunk_pictures_are_what_a_program_that_shrinks_makes_of_them() -> None:
+    """Antialiased, rounded, as 8 bits; one set for each factor, in order; what would be too small is left out."""
+    grating = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    grating[:, :, ::2] = 255  # no smaller size can hold it
+    flat, small = torch.full((3, 48, 40), 77, dtype=torch.uint8), torch.zeros(3, 31, 90, dtype=torch.uint8)
+    half = shrunk([grating, flat, small], [0.8, 0.5], 20)
+    assert [tuple(p.shape) for p in half] == [(3, 32, 48), (3, 39, 32), (3, 25, 72), (3, 20, 30), (3, 24, 20)]
+    assert all(picture.dtype == torch.uint8 for picture in half)
+    assert half[1].unique().tolist() == half[4].unique().tolist() == [77]
+    inside = half[3][:, :, 3:-3].float()
+    assert (inside - 127.5).abs().max() < 3
+    assert shrunk([grating], [], 8) == []
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,14 @@ def mean_error(network: Network, pairs: list[Pair]) -> float:
         return sum(l1(network(pair.lr, pair.degradation), pair.hr).item() for pair in pairs) / len(pairs)
 
 
+def test_it_cuts_from_smaller_sizes_as_well(photographs: Photographs) -> None:
+    """Pictures of 48x56 pixels: at 0.5 a patch of 24 still fits, at 0.4 it does not."""
+    objective = Pretraining(configured(patch=24, shrink=(0.5, 0.4)), photographs, CPU)
+    assert [tuple(p.shape[1:]) for p in objective.pictures] == [(48, 56)] * 3 + [(24, 28)] * 3
+    with pytest.raises(InputError, match="shrink"):
+        configured(shrink=(1.5,))
+
+
 @pytest.mark.parametrize("name", ["unfolded", "paper"])
 def test_it_learns(folder: Path, photographs: Photographs, tmp_path: Path, name: str) -> None:
     """The flagship improves on the data step that it starts from, and the paper network on its random residual."""
