@@ -331,6 +331,25 @@ def test_weights_uniform_and_last() -> None:
     assert step_weights(configured(weighting="last", steps=3, zero_weight=0.1), 999) == [0.1, 0, 0, 1]
 
 
+def test_one_step_is_drawn_and_none_is_taken_after_it(photographs: Photographs) -> None:
+    """Every step as often as another one; the same one for all tasks and processes; the mean is `uniform`."""
+    config = configured(weighting="drawn", steps=4, zero_weight=0.1)
+    drawn = [step_weights(config, step) for step in range(4000)]
+    assert all(weights == [0.1, *[0.0] * (len(weights) - 2), 1.0] for weights in drawn)
+    lengths = [len(weights) - 1 for weights in drawn]
+    assert [lengths.count(count) / 4000 for count in (1, 2, 3, 4)] == pytest.approx([0.25] * 4, abs=0.03)
+    assert drawn == [step_weights(config, step) for step in range(4000)]
+    objective = made(configured(weighting="drawn", steps=4), photographs)
+    step = lengths.index(2)
+    shorter = made(configured(weighting="last", steps=2), photographs)
+    (loss, gradient), (expected, rest) = (each.gradient(step, range(2)) for each in (objective, shorter))
+    assert float(loss) == pytest.approx(float(expected), rel=1e-12)
+    names = [name for name, _ in objective.network.named_parameters()]
+    same({name: gradient[name] for name in names}, {name: rest[name] for name in names})
+    for name in names:
+        assert gradient[LOG_ALPHA + name][2:].abs().max() == 0
+
+
 def test_zero_weight_adds_the_loss_before_any_step(photographs: Photographs) -> None:
     with_it, without = (made(configured(zero_weight=weight), photographs) for weight in (0.5, 0.0))
     task = without._draw(0, 0)

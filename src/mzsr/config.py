@@ -250,8 +250,10 @@ class MetaConfig(TrainConfig):
     learn_alpha: bool = Field(default=True, description="learn a step size for every tensor and step (LSLR of MAML++)")
     alpha_rate: float = Field(default=2e-2, gt=0, description="learning rate of the logarithms of the step sizes")
     order: Literal["second", "first"] = Field(default="second", description="of the outer gradient")
-    weighting: Literal["annealed", "uniform", "last"] = Field(
-        default="uniform", description="of the losses after each inner step; annealed: as MZSR means it"
+    weighting: Literal["annealed", "uniform", "last", "drawn"] = Field(
+        default="uniform",
+        description="of the losses after each inner step; annealed: as MZSR means it; drawn: one step alone, another "
+        "one in every iteration, which in the mean is uniform and costs a third of it",
     )
     anneal: float = Field(
         default=10_000 / 3, gt=0, description="annealed only: iterations in which a weight falls by 1 / steps"

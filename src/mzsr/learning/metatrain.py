@@ -134,8 +134,8 @@ class MetaTraining(Objective):
         loss, query = LOSSES[self.config.loss], task.query
         start = {name: tensor for name, tensor in self.theta.items() if "/" not in name}
         thetas = descend(
-            self.network, start, [task.support], self._alphas(self.theta), order=self.config.order, loss=loss,
-            functional=functional,
+            self.network, start, [task.support], self._alphas(self.theta)[: len(weights) - 1], order=self.config.order,
+            loss=loss, functional=functional,
         ).thetas  # fmt: skip
         losses = [
             weight * loss(functional_call(self.network, theta, (query.lr, query.degradation)), query.hr)
@@ -168,7 +168,8 @@ def step_weights(config: MetaConfig, step: int) -> list[float]:
 
     `annealed`: all start at 1 / K; each but the last falls linearly to 0.03 / K, by 1 / K in `anneal` iterations, and
     the last takes the rest. The authors' code means this and stays at `uniform`, since its step counter is not passed
-    on; the paper's text has no numbers.
+    on; the paper's text has no numbers. `drawn`: one step by the seed, and no further inner step is taken, so that the
+    list may end before K.
 
     Source: MAML++, section 4 (multi-step loss); repository of MZSR for the numbers.
 
@@ -178,6 +179,9 @@ def step_weights(config: MetaConfig, step: int) -> list[float]:
     count = config.steps
     if config.weighting == "last":
         return [config.zero_weight, *[0.0] * (count - 1), 1.0]
+    if config.weighting == "drawn":
+        drawn = int(torch.randint(count, (), generator=step_generator(config.seed, step, -2)))
+        return [config.zero_weight, *[0.0] * drawn, 1.0]
     if config.weighting == "uniform":
         return [config.zero_weight, *[1 / count] * count]
     first = max(0.03 / count, 1 / count - step / config.anneal / count)
