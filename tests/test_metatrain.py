@@ -342,6 +342,9 @@ def test_one_step_is_drawn_and_none_is_taken_after_it(photographs: Photographs) 
     objective = made(configured(weighting="drawn", steps=4), photographs)
     step = lengths.index(2)
     shorter = made(configured(weighting="last", steps=2), photographs)
+    with torch.no_grad():
+        for name, tensor in shorter.theta.items():
+            tensor.copy_(objective.theta[name][:2] if name.startswith(LOG_ALPHA) else objective.theta[name])
     (loss, gradient), (expected, rest) = (each.gradient(step, range(2)) for each in (objective, shorter))
     assert float(loss) == pytest.approx(float(expected), rel=1e-12)
     names = [name for name, _ in objective.network.named_parameters()]
