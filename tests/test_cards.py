@@ -112,6 +112,19 @@ def test_resuming_keeps_the_way(folder: Path, tmp_path: Path, hours: None) -> No
     assert len(done.earlier) == 1
 
 
+def test_the_command_can_be_copied_and_does_not_tell_where_it_was_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, data = tmp_path / "secret" / "project", tmp_path / "secret" / "two words"
+    here.mkdir(parents=True)
+    data.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(
+        "sys.argv", ["mzsr", "train", "--data", str(data), "--set", "shrink=[0.8, 0.5]", "--out", "a/b"]
+    )
+    assert card().command == "mzsr train --data '../two words' --set 'shrink=[0.8, 0.5]' --out a/b"
+
+
 def test_earlier_runs_come_first() -> None:
     first = card().model_copy(update={"command": "one"})
     second = card().model_copy(update={"command": "two", "earlier": as_earlier(first)})

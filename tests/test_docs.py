@@ -59,6 +59,39 @@ def test_readme_commands_parse(arguments: list[str]) -> None:
     parse(arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments", [c for c in readme_commands() if c[0] == "train" and "--from" in c], ids=shlex.join
+)
+def test_training_can_begin_from_what_readme_says(arguments: list[str]) -> None:
+    """What is shipped, and what the line above has made, is of the network that the line trains."""
+    import torch
+
+    from mzsr.learning.metatrain import MetaTraining
+    from mzsr.learning.photographs import Photographs
+    from mzsr.learning.pretrain import Pretraining
+    from mzsr.presets import META, PRETRAIN
+    from mzsr.settings import load_config
+
+    stage = arguments[1]
+    told = {arguments[i]: arguments[i + 1] for i in range(2, len(arguments) - 1)}
+    change = [arguments[i + 1] for i, word in enumerate(arguments) if word == "--set"]
+    if loss := told.get("--loss"):
+        change += [f"loss.name={loss}", *(["network.log_var=true"] if loss in ("eu", "esu") else [])]
+    presets = PRETRAIN if stage == "pretrain" else META
+    config = load_config(presets, told.get("--preset", "flagship"), None, change)
+    objective = (Pretraining if stage == "pretrain" else MetaTraining)(
+        config, Photographs([torch.zeros(3, 256, 256, dtype=torch.uint8)], [], [], ""), torch.device("cpu")
+    )
+    if "/" not in told["--from"]:
+        assert objective.begin_from(told["--from"])
+        return
+    made_by = ["--out", told["--from"].partition("/")[0]]
+    before = next(c for c in readme_commands() if any(c[i : i + 2] == made_by for i in range(len(c))))
+    preset = before[before.index("--preset") + 1] if "--preset" in before else "flagship"
+    start = load_config(PRETRAIN, preset, None, [])
+    assert start.network.model_copy(update={"log_var": config.network.log_var}) == config.network
+
+
 @pytest.mark.parametrize("arguments", [["upscale"], ["upscale", "a.png", "--no-such-flag"], ["no-such-command"]])
 def test_wrong_commands_do_not_parse(arguments: list[str]) -> None:
     with pytest.raises(AssertionError, match=r"mzsr (upscale|no-such-command)"):

@@ -23,7 +23,7 @@ from torch import Tensor
 from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import loop
-from mzsr.learning.checkpoint import load_state, load_weights
+from mzsr.learning.checkpoint import load_state, load_weights, save_state
 from mzsr.learning.loop import Outcome, learning_rate, train
 from mzsr.learning.losses import LOSSES, l1
 from mzsr.learning.metatrain import MetaTraining
@@ -377,7 +377,7 @@ def test_full_disk_of_the_log(wholes: dict[str, Run], folder: Path, tmp_path: Pa
 def test_loss_that_is_no_number_stops(
     wholes: dict[str, Run], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, bad: float
 ) -> None:
-    """In the fifth iteration: the fourth is saved, its weights are sound, and it is possible to go on from there."""
+    """In the fifth iteration: the checkpoint of the third stays, and it is possible to go on from there."""
     step = 0
 
     def progress(done: int, loss: float) -> None:
@@ -389,15 +389,46 @@ def test_loss_that_is_no_number_stops(
         # Every process waits before it ends, and by then the first has written
         patch.setattr(World, "wait", lambda world: waited.append((tmp_path / "weights.safetensors").exists()))
         patch.setitem(LOSSES, "l1", lambda result, truth: l1(result, truth) * (bad if step == 4 else 1))
-        with pytest.raises(InputError, match=f"loss is {bad}.* at iteration 5; .*of iteration 4, is saved"):
+        with pytest.raises(InputError, match=f"loss is {bad}.* at iteration 5; .*of iteration 3, is kept"):
             go(configured(stage), folder, tmp_path, progress=progress)
     assert waited == [True]
     groups, facts = load_state(tmp_path / "state.safetensors")
-    assert facts["step"] == "4"
+    assert facts["step"] == "3"
     assert all(bool(torch.isfinite(tensor).all()) for members in groups.values() for tensor in members.values())
-    assert load_weights(tmp_path / "weights.safetensors")[1].iterations == 4
+    assert load_weights(tmp_path / "weights.safetensors")[1].iterations == 3
     go(configured(stage), folder, tmp_path, resume=True)
     assert_same(left_behind(tmp_path), wholes[stage])
+
+
+@pytest.mark.parametrize(("update", "kept"), [(3, None), (5, 3), (6, 3)])
+def test_an_update_that_ruins_the_weights_is_never_saved(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: int, kept: int | None
+) -> None:
+    """Not even where a checkpoint is due right after it: every third iteration here."""
+    usual = loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda config, step: 1e30 if step + 1 == update else usual(config, step))
+    said = "nothing was saved yet" if kept is None else f"of iteration {kept}, is kept"
+    with pytest.raises(InputError, match=f"at iteration {update + 1}; .*{said}"):
+        go(configured(), folder, tmp_path)
+    assert (tmp_path / "state.safetensors").exists() == (kept is not None)
+    if kept is not None:
+        groups, facts = load_state(tmp_path / "state.safetensors")
+        assert facts["step"] == str(kept)
+        assert max(float(tensor.abs().max()) for tensor in groups["theta"].values()) < 100
+        assert load_weights(tmp_path / "weights.safetensors")[1].iterations == kept
+
+
+@pytest.mark.parametrize("processes", [2, 1])
+def test_a_run_goes_on_with_as_many_processes(folder: Path, tmp_path: Path, processes: int) -> None:
+    """Others would see other batches, and the card would tell of the last ones alone."""
+    go(configured(), folder, tmp_path, time_limit=0)
+    groups, facts = load_state(tmp_path / "state.safetensors")
+    save_state(tmp_path / "state.safetensors", groups, facts | {"processes": str(processes)})
+    if processes == 1:
+        assert go(configured(), folder, tmp_path, resume=True).step == 8
+        return
+    with pytest.raises(InputError, match=r"made by 2 processes, this is 1.*--nproc-per-node 2"):
+        go(configured(), folder, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("iteration", [1, 2, 6])
@@ -407,9 +438,12 @@ def test_gradient_that_is_no_number_stops(folder: Path, tmp_path: Path, what: st
     broken: Any = {what: {iteration: math.nan}}
     with pytest.raises(InputError, match=f"{said}.* at iteration {iteration}; "):
         descend_plane(tmp_path, folder, **broken)
-    groups, facts = load_state(tmp_path / "state.safetensors")
-    assert facts["step"] == str(iteration - 1)
-    assert groups["theta"]["a"].tolist() == pytest.approx([-(iteration - 1) / 64] * 2)
+    if iteration == 6:
+        groups, facts = load_state(tmp_path / "state.safetensors")
+        assert facts["step"] == "3"
+        assert groups["theta"]["a"].tolist() == pytest.approx([-3 / 64] * 2)
+    else:
+        assert not (tmp_path / "state.safetensors").exists()
     assert descend_plane(tmp_path, folder, resume=True)["theta"]["a"].tolist() == pytest.approx([-8 / 64] * 2)
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -120,20 +121,23 @@ with join(torch.device("cpu")) as world:
 """
 
 
+def start_two(command: list[str]) -> list[subprocess.Popen[str]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    return [
+        subprocess.Popen(command, env=ENVIRONMENT | place | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+
+
 @pytest.fixture(scope="module")
 def together(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return what two processes leave behind."""
     out = tmp_path_factory.mktemp("together")
     recipes = json.dumps({name: config.model_dump(mode="json") for name, config in RECIPES.items()})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    command = [sys.executable, "-c", PROCESS, str(folder), str(out), recipes]
-    processes = [
-        subprocess.Popen(command, env=ENVIRONMENT | place | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
+    processes = start_two([sys.executable, "-c", PROCESS, str(folder), str(out), recipes])
     try:
         errors = [process.communicate(timeout=300)[1] for process in processes]
     finally:
@@ -205,3 +209,30 @@ def test_torchrun(folder: Path, tmp_path: Path) -> None:
     assert card.machine.startswith("2 processes, ")
     config = PretrainConfig.parse(card.recipe | {"tasks": 2})
     assert far(tensors(tmp_path / "run"), alone(config, folder, tmp_path / "alone")) < 1e-5
+
+
+def test_a_process_that_is_killed_ends_the_others_in_one_line(folder: Path, tmp_path: Path) -> None:
+    """What was saved last stays whole, and one process less does not go on with it unasked."""
+    changes = ["iterations=100000", "warmup=0", "precision=float32", "tasks=1", "law.scales={2: 1.0}", "save_every=1"]
+    command = [
+        sys.executable, "-m", "mzsr", "train", "pretrain", "--preset", "smoke", "--data", str(folder),
+        "--out", str(tmp_path / "run"), "--device", "cpu", *(word for change in changes for word in ("--set", change)),
+    ]  # fmt: skip
+    first, second = processes = start_two(command)
+    try:
+        while not (tmp_path / "run" / "weights.json").exists():
+            assert first.poll() is None, first.stderr and first.stderr.read()
+            time.sleep(0.05)
+        second.kill()
+        second.communicate()
+        said = first.communicate(timeout=120)[1]
+    finally:
+        for process in processes:
+            process.kill()
+    assert first.returncode == 1
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == (
+        "mzsr: another process of this run has ended; the last good state is kept, go on with the same command and "
+        "--resume"
+    )
+    assert load_state(tmp_path / "run" / "state.safetensors")[1]["processes"] == "2"

@@ -115,6 +115,13 @@ def test_every_folder_must_hold_a_usable_picture(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"\(1 passed over, the first: {small} is 15x15"):
         load_photographs([tmp_path / "good", bad], 16)
 
+    summary = load_photographs([tmp_path / "good", bad], 16, empty=True)
+    assert [(folder.count, folder.megapixels) for folder in summary.folders] == [(1, 0.0004), (0, 0)]
+    assert check_lines(summary)[1:] == [
+        "bad: no usable picture", "total: 1 photograph (0.0004 megapixels), 1 file passed over",
+        f"passed over: {small} is 15x15; at least 16x16 is required",
+    ]  # fmt: skip
+
 
 def test_missing_folder_and_a_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none", save(tmp_path / "a.png", coded(20, 20, 1))):

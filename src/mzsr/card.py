@@ -63,14 +63,12 @@ class Card(Config):
     def told_errors(self, *, estimated: bool = False) -> ErrorLaw | None:
         """Return the error law, for a kernel that is known or estimated; None without a head, or a trained one.
 
-        What is not measured is what the last loss that moved s has its optimum at: E|e| is e^s after EU, 2 e^s after
-        ESU; and E e² = 2 (E|e|)², as of a Laplace distribution.
+        What is not measured is what the loss that moved s last has its optimum at: E|e| is e^s after EU, 2 e^s after
+        ESU; and E e² = 2 (E|e|)², as of a Laplace distribution. A head whose body moved on without it tells nothing.
         """
         law = self.error_law_estimated if estimated and self.error_law_estimated else self.error_law
         if law is not None or not self.network.log_var:
             return law
-        recipes = (self.recipe, *(run.get("recipe", {}) for run in reversed(self.earlier)))
-        losses = (recipe.get("loss") for recipe in recipes)
-        names = (loss.get("name") if isinstance(loss, dict) else loss for loss in losses)
-        factor = next((ERROR_FACTORS[name] for name in names if name in ERROR_FACTORS), None)
+        loss = self.recipe.get("loss")
+        factor = ERROR_FACTORS.get(loss.get("name") if isinstance(loss, dict) else loss)
         return None if factor is None else tuple((x, factor * x, 2 * (factor * x) ** 2) for x in (1e-3, 1e3))

@@ -182,7 +182,11 @@ class TrainConfig(Config):
         default=1, ge=1, description="batches of an iteration on each process, each degraded its own way"
     )
     batch: int = Field(default=16, ge=1, description="patches of a batch")
-    patch: int = Field(default=96, ge=8, description="side of a high-resolution patch, pixels")
+    patch: int = Field(
+        default=96, ge=8,
+        description="side of a high-resolution patch, pixels; cut down to whole low-resolution pixels, in same-image "
+        "episodes of the son",
+    )  # fmt: skip
     shrink: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         default=(), description="factors by which photographs are shrunk, to be cut from at these sizes as well"
     )
@@ -197,7 +201,7 @@ class TrainConfig(Config):
     warmup: int = Field(default=200, ge=0, description="iterations in which the learning rate rises linearly")
     clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the exponential moving average that is shipped")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     save_every: int = Field(default=500, ge=1, description="iterations between checkpoints")
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the convolutions")
     licences: dict[str, str] = Field(
@@ -206,6 +210,8 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _law_suits_network(self) -> "TrainConfig":
+        if self.network.name == "estimator":
+            raise ValueError("network is estimator, which enlarges nothing; runs/train_estimator.py trains it")
         if self.network.one_scale and set(self.law.scales) != {self.network.scale}:
             raise ValueError(
                 f"{self.network.name} is built for x{self.network.scale} and law.scales has {sorted(self.law.scales)}; "

@@ -13,6 +13,9 @@ _PHOTOGRAPHS = KernelLaw(
 )  # fmt: skip
 """What happens to photographs: Gaussians above all, both grids, x2 above all."""
 
+_FLAGSHIP = NetworkConfig(blocks=4)
+"""As shipped, so that `--from mzsr` goes on with it."""
+
 _BICUBIC_X2 = KernelLaw(name="bicubic", scales={2: 1.0})
 
 _EDSR_S = PretrainConfig(
@@ -22,7 +25,7 @@ _EDSR_S = PretrainConfig(
 """Step 2 of UDL; its step 1 has 30,000 iterations. Nothing is clipped: EU and ESU have gradients of another size."""
 
 PRETRAIN: dict[str, PretrainConfig] = {
-    "flagship": PretrainConfig(law=_PHOTOGRAPHS, batch=8, optimiser="muon"),
+    "flagship": PretrainConfig(network=_FLAGSHIP, law=_PHOTOGRAPHS, batch=8, optimiser="muon"),
     "paper": PretrainConfig(
         network=NetworkConfig(name="paper"),
         law=KernelLaw(name="bicubic"),
@@ -46,6 +49,7 @@ PRETRAIN: dict[str, PretrainConfig] = {
 
 META: dict[str, MetaConfig] = {
     "flagship": MetaConfig(
+        network=_FLAGSHIP,
         law=KernelLaw(
             families={"gaussian": 0.45, "perturbed": 0.3, "motion": 0.1, "disk": 0.08, "box": 0.07},
             scales={2: 0.75, 3: 0.05, 4: 0.2}, noise_share=0.15, error_share=0.3,

@@ -74,13 +74,18 @@ def meta(
 
 
 @train.command()
-def check(data: Data, patch: Annotated[int, typer.Option(metavar="PX", help="Least height and width.")] = 96) -> None:
+def check(
+    data: Data, patch: Annotated[int, typer.Option(metavar="PX", min=1, help="Least height and width.")] = 96
+) -> None:
     """Check folders of photographs: how many, how large, under which licence, and what cannot be used."""
     with usage(1):
         from mzsr.learning.photographs import check_lines, load_photographs
 
-        for line in check_lines(load_photographs(data, patch)):
+        found = load_photographs(data, patch, empty=True)
+        for line in check_lines(found):
             typer.echo(line)
+        if empty := [folder.name for folder in found.folders if not folder.count]:
+            raise InputError(f"no usable picture in {', '.join(empty)}; leave such a folder out, or lower --patch")
 
 
 @train.command()

@@ -36,11 +36,11 @@ def error_law(card: Card, asked: bool | Literal["auto"] = True, *, estimated: bo
         estimated: whether the kernel was estimated; its errors are others, and larger.
 
     Raises:
-        InputError: it is asked for, and the model has no head, or one that no loss has trained.
+        InputError: it is asked for, and the model has no head, or one that was not trained last.
     """
     law = card.told_errors(estimated=estimated) if asked else None
     if law is None and asked is True:
-        what = "a log-variance head that was never trained" if card.network.log_var else "no log-variance head"
+        what = "a log-variance head that was not trained on it" if card.network.log_var else "no log-variance head"
         raise InputError(
             f"model {card.name} has {what} and cannot tell how far it is off; take one trained with --loss eu or esu, "
             "or do not ask for the uncertainty"

@@ -1,7 +1,10 @@
 """The card of a training run: data, recipe, commit, machine and hours, and what the objective says of its weights."""
 
+import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +45,7 @@ def make_card(
         data=tuple(f"{f.name} ({config.licences.get(f.name) or f.licence or 'licence not stated'})"
                    for f in photographs.folders),
         recipe=config.model_dump(mode="json"),
-        command=" ".join(["mzsr", *sys.argv[1:]]),
+        command=_command(sys.argv[1:]),
         commit=commit(),
         iterations=iterations,
         hours=round(hours, 3),
@@ -69,6 +72,12 @@ def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None
     if config.network.told or not (law.name == "bicubic" or law.bicubic_share in (0, 1)):
         return None
     return "bicubic" if law.name == "bicubic" or law.bicubic_share == 1 else "direct"
+
+
+def _command(arguments: Iterable[str]) -> str:
+    """Return a command as a shell takes it, with files as they lie from here: where that is concerns nobody."""
+    told = (os.path.relpath(word) if os.path.isabs(word) and os.path.exists(word) else word for word in arguments)
+    return shlex.join(["mzsr", *told])
 
 
 def commit() -> str:

@@ -81,7 +81,7 @@ def train(
 
     Raises:
         InputError: unusable data, a run in `out` that is not resumed or is of another configuration, a full disk, a
-            loss or log-variance that is no number (the last good state is saved first).
+            loss or log-variance that is no number (the state of the last checkpoint, which had one, stays).
     """
     start = time.monotonic()
     state_file = out / "state.safetensors"
@@ -89,7 +89,7 @@ def train(
         raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
     photographs = load_photographs(folders, config.patch)
     told(photographs)
-    run = state.begin(make(photographs.to(world.device)), config, photographs)
+    run = state.begin(make(photographs.to(world.device)), config, photographs, world.size)
     if state_file.exists():
         state.restore(run, config, state_file)
     elif start_from is not None:
@@ -109,7 +109,9 @@ def train(
 
     def save() -> None:
         nonlocal saved
-        if world.rank == 0:
+        if world.rank:
+            saved = run.step
+        else:
             try:
                 state.save(run, config, state_file)
                 saved = run.step
@@ -123,14 +125,18 @@ def train(
         facts, gradient = _gradient(run.objective, run.step, world, config.tasks)
         loss, norm = facts["loss"], _norm(gradient)
         if not all(map(math.isfinite, (norm, *facts.values()))):
-            save()
-            world.wait()
+            world.wait()  # torchrun ends all processes where one ends
             beside = {"gradient norm": norm, **{name: value for name, value in facts.items() if name != "loss"}}
             found = ", ".join(f"{name} {value}" for name, value in beside.items())
+            kept = f"the last good state, of iteration {saved}, is kept: start anew from its weights"
             raise InputError(
-                f"loss is {loss}, {found} at iteration {run.step + 1}; all must be finite — the last good state, of "
-                f"iteration {run.step}, is saved: start anew from its weights with a smaller learning_rate"
+                f"loss is {loss}, {found} at iteration {run.step + 1}; all must be finite — "
+                f"{kept if state_file.exists() else 'nothing was saved yet: start anew'} with a smaller learning_rate"
             )
+        if run.step > saved and run.step % config.save_every == 0:  # its loss is a number, so it is a good state
+            save()
+            if journal is not None and journal.board is not None:
+                journal.show(run.step, run.objective.show(run.ema, run.step))
         _update(run, config, gradient)
         run.seconds = before + time.monotonic() - start
         progress(run.step, loss)
@@ -138,10 +144,6 @@ def train(
             rate = (run.step - first) / (time.monotonic() - start)
             facts |= {"norm": norm, "seconds": round(run.seconds, 1), "rate": round(rate, 3)}
             journal.record(run.step, facts, gradient)
-        if run.step % config.save_every == 0:
-            save()
-            if journal is not None and journal.board is not None:
-                journal.show(run.step, run.objective.show(run.ema, run.step))
     weights = out / "weights.safetensors"
     if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
         save()

@@ -88,12 +88,16 @@ def udl(result: Images, truth: Images, weight: Images) -> Scalar:
         truth: x, in [0, 1].
         weight: w, not negative; see `weights`. The residual stays in [0, 1], so that a weight of 1 is L1.
 
+    Raises:
+        InputError: a truth outside [0, 1].
+
     Source: UDL, L_UDL, with w = ŝ.
 
     >>> half = torch.tensor([[[[0.0, 2.0]]]])
     >>> float(udl(torch.tensor([[[[9.0, 0.5]]]]), torch.zeros(1, 1, 1, 2), half))
     0.5
     """
+    _check_range(truth)
     return (weight * (result - truth).abs()).mean()
 
 
@@ -125,10 +129,12 @@ def weights(hardness: Images, *, scaling: str = "linear", offset: float | int = 
     return torch.where(mean == 0, torch.ones_like(weight), weight / mean)
 
 
+STEEPEST = 10.0
+"""u beyond which the exponential φ stays at e^10: a map of errors has single pixels of a thousand times the mean."""
 SCALINGS: dict[str, Callable[[Images], Images]] = {
     "linear": lambda u: u,
     "log": torch.log1p,
-    "exponential": torch.expm1,
+    "exponential": lambda u: u.clamp(max=STEEPEST).expm1(),
     "sigmoid": lambda u: (u / 2).tanh(),  # 2 / (1 + e^-u) - 1
 }
 """φ of `weights`. UDL found linear and log best, and chose linear."""
@@ -174,7 +180,11 @@ LIKELIHOODS: dict[str, Callable[[Images, Images, Images], Scalar]] = {"eu": eu, 
 
 
 def _likelihood(result: Images, truth: Images, log_var: Images, prior: float) -> Scalar:
+    _check_range(truth)
+    return ((-log_var).exp() * GREY_LEVELS * (result - truth).abs() + prior * log_var).mean()
+
+
+def _check_range(truth: Images) -> None:
     low, high = (float(end) for end in truth.detach().aminmax())
     if not (low >= 0 and high <= 1):
         raise InputError(f"picture has values from {low:g} to {high:g}; s is in grey levels of [0, 1], divide by 255")
-    return ((-log_var).exp() * GREY_LEVELS * (result - truth).abs() + prior * log_var).mean()

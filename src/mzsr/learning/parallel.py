@@ -42,7 +42,8 @@ class World:
     def mean_(self, tensor: Tensor) -> Tensor:
         """Average a tensor over all processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with _all_alive():
+                dist.all_reduce(tensor)
             tensor /= self.size
         return tensor
 
@@ -51,13 +52,31 @@ class World:
         if self.size == 1:
             return flag
         told = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(told)
+        with _all_alive():
+            dist.all_reduce(told)
         return float(told) > 0
 
     def wait(self) -> None:
         """Wait for all processes: the first may still be writing, and torchrun ends it where another one ends."""
         if self.size > 1:
-            dist.barrier()
+            with _all_alive():
+                dist.barrier()
+
+
+@contextmanager
+def _all_alive() -> Iterator[None]:
+    """Turn what a collective raises where a process is gone into one line; what is on the disk is whole.
+
+    Raises:
+        InputError: it failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # of gloo and, as DistBackendError, of NCCL
+        raise InputError(
+            "another process of this run has ended; the last good state is kept, go on with the same command and "
+            "--resume"
+        ) from error
 
 
 @contextmanager

@@ -76,18 +76,19 @@ class Photographs:
         return replace(self, pictures=[picture.to(device) for picture in self.pictures])
 
 
-def load_photographs(folders: Sequence[Path], smallest: int) -> Photographs:
+def load_photographs(folders: Sequence[Path], smallest: int, *, empty: bool = False) -> Photographs:
     """Decode every picture below some folders, in the order of their names.
 
     Args:
         folders: searched recursively; links to other folders are named, not followed.
         smallest: least height and width, pixels.
+        empty: whether a folder may hold no usable picture.
 
     Returns:
         The pictures, what they are, and what was passed over.
 
     Raises:
-        InputError: a folder that does not exist, that is given twice or that holds no usable picture.
+        InputError: a folder that does not exist, that is given twice or, unless it may, that holds no usable picture.
     """
     _check(folders)
     pictures: list[Photograph] = []
@@ -107,17 +108,17 @@ def load_photographs(folders: Sequence[Path], smallest: int) -> Photographs:
             digest.update(found.numpy().data)
             sizes.append((height, width))
             pictures.append(found)
-        if not sizes:
+        if not sizes and not empty:
             first = f", the first: {passed[0]}" if passed else ""
             raise InputError(
                 f"no usable picture in {folder} ({len(passed)} passed over{first}); "
                 f"photographs of at least {smallest}x{smallest} pixels are required"
             )
-        sizes.sort(key=lambda size: (size[0] * size[1], size))
+        sizes = sorted(sizes, key=lambda size: (size[0] * size[1], size)) or [(0, 0)]
         megapixels = sum(height * width for height, width in sizes) / 1e6
         name = os.path.basename(os.path.realpath(folder)) or str(folder)
         licence = find_licence(folder, paths)
-        summaries.append(FolderSummary(name, len(sizes), sizes[0], sizes[-1], megapixels, licence))
+        summaries.append(FolderSummary(name, len(sizes) if megapixels else 0, sizes[0], sizes[-1], megapixels, licence))
         skipped += passed
     return Photographs(pictures, skipped, summaries, digest.hexdigest()[:16])
 
@@ -149,6 +150,9 @@ def check_lines(photographs: Photographs) -> list[str]:
     lines = []
     for folder in photographs.folders:
         sizes = " to ".join(dict.fromkeys(f"{h}x{w}" for h, w in (folder.smallest, folder.largest)))
+        if not folder.count:
+            lines.append(f"{folder.name}: no usable picture")
+            continue
         amount = f"{_count(folder.count, 'photograph')}, {sizes} ({_megapixels(folder.megapixels)})"
         lines.append(f"{folder.name}: {amount}, licence: {folder.licence or 'no licence file found'}")
     count = _count(len(photographs.pictures), "photograph")

@@ -25,16 +25,17 @@ class Run:
     optimiser: Optimiser
     ema: Params
     data: str
+    processes: int = 1
     step: int = 0
     seconds: float = 0.0
     earlier: tuple[dict[str, Any], ...] = field(default=())
 
 
-def begin(objective: Objective, config: TrainConfig, photographs: Photographs) -> Run:
+def begin(objective: Objective, config: TrainConfig, photographs: Photographs, processes: int) -> Run:
     """Return a run at iteration 0: an optimiser of all that moves, and the average where the parameters are."""
     optimiser = Optimiser(objective.theta, config.optimiser, objective.pace)
     data = f"{len(photographs.pictures)} pictures, {photographs.digest}"
-    return Run(objective, optimiser, copy(objective.theta), data)
+    return Run(objective, optimiser, copy(objective.theta), data, processes)
 
 
 def save(run: Run, config: TrainConfig, path: Path) -> None:
@@ -47,6 +48,7 @@ def save(run: Run, config: TrainConfig, path: Path) -> None:
         "format": str(FORMAT),
         "stage": type(config).__name__,
         "data": run.data,
+        "processes": str(run.processes),
         "earlier": json.dumps(run.earlier),
     }
     save_state(path, groups, facts)
@@ -68,12 +70,17 @@ def restore(run: Run, config: TrainConfig, path: Path) -> None:
         raise InputError(
             f"{path} is a state of {facts['stage']}, this is {type(config).__name__}; choose another folder"
         )
-    if (then := type(config).parse(json.loads(facts["config"]), str(path))) != config:
-        now, was = config.model_dump(), then.model_dump()
+    if (made := type(config).parse(json.loads(facts["config"]), str(path))) != config:
+        now, was = config.model_dump(), made.model_dump()
         keys = ", ".join(key for key in now if now[key] != was[key])
         raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or choose a folder")
     if facts["data"] != run.data:
         raise InputError(f"{path} was made with {facts['data']}, this is {run.data}; give the same data, or a folder")
+    if (then := facts.get("processes", str(run.processes))) != str(run.processes):
+        raise InputError(
+            f"{path} was made by {then} processes, this is {run.processes}, which would see other batches; "
+            f"go on with torchrun --nproc-per-node {then}"
+        )
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
     run.earlier = tuple(json.loads(facts["earlier"]))
     strange = f"{path} is of another version of the network; finish the run with the version that began it"
