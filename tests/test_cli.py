@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -201,7 +202,7 @@ BAD_INPUT = [
     (["several", "-o", "b.png"], "2 pictures go to b.png, which is no folder; create it", 2),
     (
         ["several/1.png", "a.png", "several/../several/1.png"],
-        "1_x2.png is an input itself, or the output of another",
+        "several/1.png is an input twice; give it once",
         2,
     ),
     (["several", "--report", "r.html"], "--report takes one picture, 2 are given", 2),
@@ -329,9 +330,89 @@ def test_two_folders_with_the_same_name_inside(picture: Path, tiny: Path) -> Non
         Path(folder).mkdir()
     shutil.copy(picture, "one/a.png")
     shutil.copy(picture, "two/a.png")
-    refused(run("upscale", "one", "two", "-o", "out", "-n", tiny), "out/a_x2.png is an input itself, or the output", 2)
+    both = run("upscale", "one", "two", "-o", "out", "-n", tiny, "--steps", "0")
+    assert both.exit_code == 1
+    assert "mzsr: two/a.png: out/a_x2.png is an input itself, or the output of another" in both.stderr
+    assert "1 of 2 pictures failed" in both.stderr
     assert run("upscale", "one", "two", "-n", tiny, "--steps", "0", "--kernel", "bicubic").exit_code == 0
     assert Path("two/a_x2.png").exists()
+
+
+def test_two_pictures_that_differ_in_their_suffix_alone(picture: Path, tiny: Path) -> None:
+    """The second is called by its whole name; so it is at the next run, which finds both done."""
+    Path("in").mkdir()
+    shutil.copy(picture, "in/a.png")
+    Image.open(picture).convert("RGB").save("in/a.jpg")
+    command = ["upscale", "in", "-o", "out", "-n", tiny, "--steps", "0", "--format", "webp"]
+    assert run(*command).exit_code == 0
+    assert sorted(path.name for path in Path("out").glob("*.webp")) == ["a.png_x2.webp", "a_x2.webp"]
+    again = run(*command)
+    assert (again.exit_code, again.stdout) == (0, "")
+
+
+def test_an_output_of_somebody_else_stops_no_other_picture(picture: Path, tiny: Path) -> None:
+    for folder in ("in", "out"):
+        Path(folder).mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(picture, f"in/{name}")
+    Path("out/a_x2.png").write_text("precious")
+    result = run("upscale", "in", "-o", "out", "-n", tiny, "--steps", "0")
+    assert result.exit_code == 1
+    assert "mzsr: in/a.png: out/a_x2.png exists; add --overwrite to replace it" in result.stderr
+    assert Path("out/a_x2.png").read_text() == "precious"
+    assert files.read("out/b_x2.png").pixels.shape[2:] == (120, 152)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_stops_no_other(picture: Path, tiny: Path) -> None:
+    Path("in/locked").mkdir(parents=True)
+    shutil.copy(picture, "in/a.png")
+    Path("in/locked").chmod(0)
+    result = run("upscale", "in", "-r", "-o", "out", "-n", tiny, "--steps", "0")
+    Path("in/locked").chmod(0o700)
+    assert result.exit_code == 1
+    assert "folder in/locked cannot be read" in result.stderr
+    assert Path("out/a_x2.png").exists()
+
+
+def test_what_cannot_be_printed_is_no_failure(picture: Path, tiny: Path) -> None:
+    """A terminal that knows no arrows; then `mzsr upscale … | head`, which stops to listen."""
+    shutil.copy(picture, "b.png")
+    command = [sys.executable, "-m", "mzsr", "upscale", "a.png", "b.png", "-n", str(tiny), "--steps", "0", "-o"]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([*command, "one"], env=environment, capture_output=True, encoding="latin-1")
+    assert done.returncode == 0, done.stderr
+    assert "a.png \\u2192 one/a_x2.png, 76x60 \\u2192 152x120" in done.stdout
+    with subprocess.Popen([*command, "two"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=120) == 0, process.stderr and process.stderr.read()
+    assert sorted(path.name for path in Path("two").glob("*.png")) == ["a_x2.png", "b_x2.png"]
+
+
+def test_hidden_colours_change_no_estimate_and_no_smaller_picture(here: Path, photo: Tensor) -> None:
+    """What lies under an alpha of 0 is not seen by `estimate` and `degrade`, as it is not by `upscale`."""
+    shown = (photo[0, :, :96, :96].movedim(0, 2).numpy() * 255).astype(np.uint8)
+    alpha = np.full((*shown.shape[:2], 1), 255, np.uint8)
+    alpha[:, 64:] = 0
+    told = []
+    for name, hidden in (("black", 0), ("white", 255)):
+        colours = np.where(alpha > 0, shown, np.uint8(hidden))
+        Image.fromarray(np.concatenate([colours, alpha], 2)).save(f"{name}.png")
+        record = json.loads(run("estimate", f"{name}.png", "--json").stdout)
+        told.append({key: record[key] for key in record if key != "input"})
+        assert run("degrade", f"{name}.png", "-o", f"{name} small.png", "--kernel", "gauss:2").exit_code == 0
+    assert told[0] == told[1]
+    assert Path("black small.png").read_bytes() == Path("white small.png").read_bytes()
+
+
+def test_the_limit_of_pixels_holds_for_every_command(picture: Path) -> None:
+    """76x60 are 4560 pixels."""
+    commands = (["estimate", "a.png"], ["degrade", "a.png", "-o", "b.png"], ["upscale", "a.png"])
+    for command in commands:
+        refused(run(*command, "--max-pixels", "0.004"), "raise max_pixels (--max-pixels)", 1)
+        refused(run(*command, "--max-pixels", "-1"), "--max-pixels is -1; it must be a number of millions above 0", 2)
+    assert run(*commands[0], "--max-pixels", "0.005").exit_code == 0
 
 
 def test_ctrl_c_leaves_nothing(picture: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

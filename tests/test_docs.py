@@ -77,19 +77,20 @@ def test_training_can_begin_from_what_readme_says(arguments: list[str]) -> None:
     change = [arguments[i + 1] for i, word in enumerate(arguments) if word == "--set"]
     if loss := told.get("--loss"):
         change += [f"loss.name={loss}", *(["network.log_var=true"] if loss in ("eu", "esu") else [])]
-    presets = PRETRAIN if stage == "pretrain" else META
-    config = load_config(presets, told.get("--preset", "flagship"), None, change)
-    objective = (Pretraining if stage == "pretrain" else MetaTraining)(
-        config, Photographs([torch.zeros(3, 256, 256, dtype=torch.uint8)], [], [], ""), torch.device("cpu")
-    )
+    pictures = Photographs([torch.zeros(3, 256, 256, dtype=torch.uint8)], [], [], "")
+    preset, cpu = told.get("--preset", "flagship"), torch.device("cpu")
+    if stage == "pretrain":
+        objective = Pretraining(load_config(PRETRAIN, preset, None, change), pictures, cpu)
+    else:
+        objective = MetaTraining(load_config(META, preset, None, change), pictures, cpu)
     if "/" not in told["--from"]:
         assert objective.begin_from(told["--from"])
         return
     made_by = ["--out", told["--from"].partition("/")[0]]
     before = next(c for c in readme_commands() if any(c[i : i + 2] == made_by for i in range(len(c))))
     preset = before[before.index("--preset") + 1] if "--preset" in before else "flagship"
-    start = load_config(PRETRAIN, preset, None, [])
-    assert start.network.model_copy(update={"log_var": config.network.log_var}) == config.network
+    start, network = load_config(PRETRAIN, preset, None, []), objective.config.network
+    assert start.network.model_copy(update={"log_var": network.log_var}) == network
 
 
 @pytest.mark.parametrize("arguments", [["upscale"], ["upscale", "a.png", "--no-such-flag"], ["no-such-command"]])

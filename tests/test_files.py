@@ -3,7 +3,9 @@
 import io
 import os
 import stat
+import struct
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +184,39 @@ def test_orientation_of_16_bits(tmp_path: Path, name: str, orientation: int) -> 
     np.testing.assert_array_equal(to_array(picture), turn[orientation](array))
     if picture.metadata.exif is not None:
         assert tags_of(picture.metadata.exif).get(ORIENTATION, 1) == 1
+
+
+@pytest.mark.parametrize("where", ["xmp", "raw"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, where: str) -> None:
+    """In XMP, or in the text chunk that ImageMagick writes, at either depth: 6 is a quarter turn to the right."""
+    array = noise(bits, 4, 6, 3)
+    save = pyvips.Image.new_from_array(array, interpretation="rgb16" if bits == 16 else "srgb")
+    data = save.pngsave_buffer(keep="none")
+    if where == "xmp":
+        text = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
+        chunk = b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text
+    else:
+        tags = Image.Exif()
+        tags[ORIENTATION] = 6
+        block = b"Exif\0\0" + tags.tobytes().removeprefix(b"Exif\0\0")
+        chunk = b"tEXt", b"Raw profile type exif\0\nexif\n%8d\n" % len(block) + block.hex().encode() + b"\n"
+    name, body = chunk
+    extra = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    (tmp_path / "a.png").write_bytes(data[:33] + extra + data[33:])  # behind the header
+    picture = read(tmp_path / "a.png")
+    assert picture.bits == bits
+    assert picture.metadata.orientation == 6
+    np.testing.assert_array_equal(to_array(picture), np.rot90(array, -1))
+
+
+def test_a_file_that_is_larger_than_its_picture_could_be_is_not_read(tmp_path: Path) -> None:
+    """It would be in memory whole before anything looks at it; holes take no room on the disk."""
+    Image.fromarray(noise(8, 6, 9, 3)).save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("r+b") as file:
+        file.truncate(3_000_000_000)
+    with pytest.raises(InputError, match=r"a.png has 3000 MB; a picture within the limit of pixels has 867 MB at most"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -194,6 +194,7 @@ def test_parse() -> None:
         ("gauss:1;2", "write gauss:"),
         ("gauss:nan", "every number in it must be finite"),
         ("gauss:1,1,inf", "every number in it must be finite"),
+        ("gauss:3,0.5,54", "angle is 54 radians, more than a turn; 54 degrees are 0.9425"),
         ("gauss:0", "variances are 0 and 0 pixels²; both must be above 0"),
         ("gauss:2,-1", "variances are 2 and -1"),
         ("gauss:1e9", "variance is 1e\\+09 pixels²; it must be at most 400"),

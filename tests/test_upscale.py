@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,9 @@ import mzsr
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, degrade, linear, phase
-from mzsr.imaging.picture import Picture
+from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.imaging.resize import resize
+from mzsr.inference.result import enlarge
 from mzsr.inference.upscale import Input, Upscaler, upscale
 from mzsr.learning.checkpoint import load_weights, save_weights
 from mzsr.learning.devices import pick_device
@@ -188,6 +190,33 @@ def test_what_alpha_hides_is_not_seen(tiny: Upscaler, photo: Tensor, steps: int)
         results.append(tiny(given, scale=2, kernel="bicubic", steps=steps).image)
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
+
+
+def test_alpha_is_sharpened_as_the_picture_is(photo: Tensor) -> None:
+    """A cut-out that was blurred and shrunk: its edge comes back by the network, not as soft as by bicubic."""
+    row, column = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    shape = (((row - 48) ** 2 + (column - 48) ** 2 < 900) & (column % 24 > 6)).float()[None, None]
+    d = Degradation(kernels.gaussian((2.0, 2.0)), 2)
+    small = degrade(torch.cat([shape.expand(-1, 3, -1, -1), shape], 1), d).clamp(0, 1)
+    upscaler = Upscaler("mzsr", device="cpu")
+    given = from_array((small[0].movedim(0, 2).numpy() * 255).round().astype(np.uint8))
+    array = to_array(replace(given, pixels=torch.full_like(given.pixels, 0.5)))
+    made = upscaler(array, kernel=d.kernel, noise=0, steps=0).picture.alpha
+    assert made is not None
+    assert given.alpha is not None
+    soft = enlarge(given.alpha, d, (96, 96))
+    errors = [float((each - shape).square().mean()) for each in (made, soft)]
+    assert errors[0] < 0.25 * errors[1]
+    plain = upscaler(array[..., :3], kernel=d.kernel, noise=0, steps=0).picture
+    assert plain.alpha is None
+
+
+def test_a_network_that_lives_by_steps_says_so_where_it_takes_none(photo: Tensor) -> None:
+    small = photo[:, :, :32, :32]
+    kernel, upscaler = kernels.gaussian((2.0, 2.0)), Upscaler("mzsr-x2-direct", device="cpu")
+    words = "the network was meta-trained to find out the blur in steps, and took none"
+    told = [upscaler(small, kernel=kernel, noise=0, steps=steps).facts["warnings"] for steps in (0, 1)]
+    assert told == [[words], []]
 
 
 def test_alpha_goes_the_way_of_the_picture(tiny: Upscaler, photo: Tensor) -> None:

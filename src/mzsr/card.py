@@ -70,5 +70,5 @@ class Card(Config):
         if law is not None or not self.network.log_var:
             return law
         loss = self.recipe.get("loss")
-        factor = ERROR_FACTORS.get(loss.get("name") if isinstance(loss, dict) else loss)
+        factor = ERROR_FACTORS.get(str(loss.get("name") if isinstance(loss, dict) else loss))
         return None if factor is None else tuple((x, factor * x, 2 * (factor * x) ** 2) for x in (1e-3, 1e3))

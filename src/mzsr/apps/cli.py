@@ -4,6 +4,7 @@ PyTorch is loaded inside the commands, so that `--help` answers at once. Exit co
 each named, the others finished; 2 wrong usage.
 """
 
+import io
 import json
 import os
 import shlex
@@ -15,12 +16,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mzsr.apps.batch import Records, each
+from mzsr.apps.batch import Records, each, reason
 from mzsr.apps.bench import bench
 from mzsr.apps.jobs import claim, is_several, pair
 from mzsr.apps.serve import serve
 from mzsr.apps.training import train
-from mzsr.apps.usage import noise_level, usage
+from mzsr.apps.usage import echo, noise_level, pixel_limit, usage
 from mzsr.errors import InputError
 from mzsr.version import __version__
 
@@ -34,11 +35,14 @@ app.command()(serve)
 
 # A path is `readable=False` where files.py shall say, in one line, that it may not be read
 Kernel = Annotated[
-    str, typer.Option(metavar="KERNEL", help="auto, bicubic, gauss:VAR, gauss:VAR,VAR,ANGLE, FILE.mat or FILE.npy.")
+    str, typer.Option(metavar="KERNEL", help="auto, bicubic, gauss:VAR, gauss:VAR,VAR,RADIANS, FILE.mat or FILE.npy.")
 ]
 Subsample = Annotated[
     Literal["direct", "bicubic"] | None,
     typer.Option(help="direct: every s-th pixel, the paper's grid. Left out: as the kernel suggests."),
+]
+MaxPixels = Annotated[
+    float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, whose results would fill the memory.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per picture on standard output.")]
@@ -102,9 +106,7 @@ def upscale(
         typer.Option("--format", help="Of the results. Left out: that of the input, or the suffix of -o FILE."),
     ] = None,
     quality: Annotated[int, typer.Option(help="1 to 100, of JPEG, WebP and AVIF.")] = 95,
-    max_pixels: Annotated[
-        float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, whose results would fill the memory.")
-    ] = 100.0,
+    max_pixels: MaxPixels = 100.0,
     cluster: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="On Ray: auto, local, HOST:PORT or ray://HOST:PORT. Needs -o FOLDER."),
@@ -120,6 +122,10 @@ def upscale(
     The blur and the noise of each picture are estimated, the network adapts to it, and enlarges it. Into a folder (-o),
     what is done is not done again, however the last run ended: give the same command once more.
     """
+
+    def complain(words: str) -> None:
+        typer.echo(f"mzsr: {words}", err=True)
+
     with usage():
         from mzsr.apps import cluster as ray
         from mzsr.apps import present
@@ -135,8 +141,7 @@ def upscale(
         check_options(scale, size, steps)
         if not 1 <= quality <= 100:
             raise InputError(f"--quality is {quality}; it must lie between 1 and 100 — 95 is a good choice")
-        if not 0 < max_pixels < float("inf"):
-            raise InputError(f"--max-pixels is {max_pixels:g}; it must be a number of millions above 0, like 100")
+        limit = pixel_limit(max_pixels)
         level = "auto" if noise == "auto" else noise_level(noise)
         taps = kernel if kernel in ("auto", "bicubic") else kernel_files.parse(kernel)
         ending = f"_x{scale or 2:g}" if size is None else "_large"
@@ -145,9 +150,16 @@ def upscale(
             raise InputError("--cluster is for many pictures; give a folder of them, and -o FOLDER for the results")
         if threads is not None and cluster is None:
             raise InputError("--threads is of --cluster; on this machine alone set OMP_NUM_THREADS")
+        refused: list[Path] = []
+
+        def refuse(source: Path, error: InputError) -> None:
+            refused.append(source)
+            complain(reason(source, error))
+
         jobs = pair(
-            inputs, output, ending, overwrite, report, uncertainty=uncertainty, recursive=recursive, suffix=suffix
-        )
+            inputs, output, ending, overwrite, report, uncertainty=uncertainty, recursive=recursive, suffix=suffix,
+            refuse=refuse,
+        )  # fmt: skip
         upscaler = Upscaler(model, device=device if cluster is None else "cpu", tile=tile)
         asked = True if uncertainty is not None else "auto" if report is not None or as_json else False
         error_law(upscaler.card, asked)
@@ -156,16 +168,13 @@ def upscale(
             "jpeg": jpeg, "enlarged": enlarged, "mode": mode, "steps": steps, "x8": x8, "seed": seed,
         }  # fmt: skip
 
-    def complain(words: str) -> None:
-        typer.echo(f"mzsr: {words}", err=True)
-
     def say(source: Path, done: Done) -> None:
         if done.skipped:
             bar.skip()
         if as_json:
-            typer.echo(json.dumps(done.told))
+            echo(json.dumps(done.told))
         elif done.line:
-            typer.echo(done.line)
+            echo(done.line)
         for warning in done.warnings:
             complain(f"{source}: mind: {warning}")
 
@@ -185,9 +194,10 @@ def upscale(
             say(source, done)
 
     name = jobs[0][0] if len(jobs) == 1 else f"{len(jobs)} pictures"
+    count = len(jobs) + len(refused)
     computing = nullcontext(upscaler.device.type) if cluster is None else ray.connected(cluster, device)
     with usage(), computing as where:
-        order = Order(model, where, tile, options, asked, round(1e6 * max_pixels), quality)
+        order = Order(model, where, tile, options, asked, limit, quality)
         if output is not None and is_several(inputs):
             order = replace(order, records=Records(output, order.fingerprint(upscaler), overwrite))
         swept = nullcontext() if order.records is None else order.records.swept()
@@ -197,8 +207,9 @@ def upscale(
                 failed = each(jobs, work, complain)
             else:
                 failed = ray.run(order, jobs, inputs, threads or 1, answered, complain)
-    if len(jobs) > 1:
-        typer.echo(f"mzsr: {present.summary(len(jobs), bar.skipped, failed)}", err=True)
+    failed = [*refused, *failed]
+    if count > 1:
+        complain(present.summary(count, bar.skipped, failed))
     if failed:
         raise typer.Exit(1)
 
@@ -210,6 +221,7 @@ def estimate(
     subsample: Subsample = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the kernel, .mat or .npy.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the kernel.")] = None,
+    max_pixels: MaxPixels = 100.0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -218,6 +230,7 @@ def estimate(
 
     from mzsr.apps import present
     from mzsr.imaging import files, kernel_files
+    from mzsr.imaging.picture import visible
     from mzsr.inference.compression import compression
     from mzsr.inference.enlargement import enlargement
     from mzsr.inference.estimate import estimate as estimate_degradation
@@ -228,8 +241,9 @@ def estimate(
             claim(path, taken, overwrite)
         if plot is not None:
             files.check_writable(plot)
+        limit = pixel_limit(max_pixels)
     with usage(1):
-        picture = files.read(source)
+        picture = visible(files.read(source, max_pixels=limit))
         grid = "corner" if subsample == "direct" else "centre"
         told = estimate_degradation(picture.pixels, scale, grid=grid, jpeg=compression(picture))
         told, size = replace(told, enlarged=enlargement(picture.pixels)), picture.pixels.shape[2:]
@@ -255,6 +269,7 @@ def degrade(
         int | None, typer.Option(metavar="QUALITY", help="Compress at last, 1 to 100, chroma halved.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    max_pixels: MaxPixels = 100.0,
     overwrite: Overwrite = False,
 ) -> None:
     """Make test inputs: blur, subsample, add noise and compress, with the rules that the networks assume."""
@@ -263,6 +278,7 @@ def degrade(
     from mzsr.imaging import degrade as degradation
     from mzsr.imaging import files, kernel_files
     from mzsr.imaging.jpeg import tables
+    from mzsr.imaging.picture import visible
 
     with usage():
         if kernel == "auto":
@@ -272,8 +288,9 @@ def degrade(
         d = degradation.Degradation(kernel_files.parse(kernel), scale, sampling, noise_level(noise), packed)
         files.check_writable(output)
         claim(output, {os.path.realpath(source)}, overwrite)
+        limit = pixel_limit(max_pixels)
     with usage(1):
-        picture = files.read(source)
+        picture = visible(files.read(source, max_pixels=limit))
         generator = torch.Generator().manual_seed(seed % 2**63)
         small = degradation.degrade(picture.pixels, d, generator).clamp(0, 1)
         alpha = None if picture.alpha is None else degradation.degrade(picture.alpha, replace(d, jpeg=None)).clamp(0, 1)
@@ -295,4 +312,7 @@ def models(as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no arrows, or a name that is no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -4,8 +4,9 @@ All of it is settled before any work begins, so that nobody waits an hour to hea
 """
 
 import os
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from mzsr.apps.batch import read_record
 from mzsr.errors import InputError
@@ -21,6 +22,7 @@ def pair(
     uncertainty: Path | None = None,
     recursive: bool = False,
     suffix: str | None = None,
+    refuse: Callable[[Path, InputError], None] | None = None,
 ) -> list[tuple[Path, Path]]:
     """Pair every input picture with its output.
 
@@ -33,17 +35,20 @@ def pair(
         uncertainty: a map of how far the one picture is likely to be off.
         recursive: look into folders within folders, and make the same ones in the output.
         suffix: of the outputs; None takes that of the input where it can be written, else .png.
+        refuse: of several pictures, is told those that cannot be done and folders that cannot be read; None raises.
 
     Raises:
         InputError: an output that would overwrite or collide, or that cannot be written.
     """
-    from mzsr.imaging.files import SUFFIXES  # loads PyTorch, and `--help` must answer at once
+    from mzsr.imaging.files import SUFFIXES, check_writable  # loads PyTorch, and `--help` must answer at once
 
     folders = [path for path in inputs if os.path.isdir(path)]
     _check_folders(folders, output, recursive)
-    found = [each for path in inputs for each in _pictures(path, recursive, output)]
-    sources = [source for source, _ in found]
     several = is_several(inputs)
+    # Beside the inputs, results of an earlier run would be inputs of this one
+    refuse = refuse if several and output is not None and refuse is not None else _raise
+    found = [each for path in inputs for each in _pictures(path, recursive, output, refuse)]
+    sources = [source for source, _ in found]
     out = output if several else None
     for option, path in (("--report", report), ("--uncertainty", uncertainty)):
         if path is not None and several:
@@ -53,20 +58,30 @@ def pair(
     if output is not None and not several and suffix and SUFFIXES.get(output.suffix.lower()) != SUFFIXES[suffix]:
         raise InputError(f"-o {output} and --format {suffix[1:]} differ; leave one of them out, or make them agree")
     taken = {os.path.realpath(source) for source in sources}
-    jobs = []
+    if out is not None:  # no picture of any name could go there
+        check_writable(_existing(out) / f"{sources[0].stem}{ending}.png")
+    if twice := [source for source, count in Counter(map(os.path.realpath, sources)).items() if count > 1]:
+        raise InputError(f"{twice[0]} is an input twice; give it once")
+    jobs, made = [], dict[str, Path]()
     for source, inside in found:
         kept = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
         name = f"{source.stem}{ending}{suffix or kept}"
         target = out / inside / name if out is not None else output or source.with_name(name)
-        _settle(target, out, taken, overwrite)
-        jobs.append((source, target))
+        other = made.get(os.path.realpath(target))
+        if other is not None and other.name != source.name:  # IMG_1.jpg and IMG_1.png, say
+            target = target.with_name(f"{source.name}{ending}{suffix or kept}")
+        made[os.path.realpath(target)] = source
+        try:
+            _settle(target, out, taken, overwrite)
+        except InputError as error:
+            refuse(source, error)
+        else:
+            jobs.append((source, target))
     if report is not None:
         if report.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"report {report} ends in '{report.suffix}'; it is a page — name it FILE.html")
         claim(report, taken, overwrite)
     if uncertainty is not None:
-        from mzsr.imaging.files import check_writable
-
         check_writable(uncertainty)
         claim(uncertainty, taken, overwrite)
     return jobs
@@ -103,13 +118,17 @@ def _settle(target: Path, out: Path | None, taken: set[str], overwrite: bool) ->
 
     folder = target.parent
     if out is not None:
-        folder = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+        folder = _existing(folder)
         overwrite = overwrite or read_record(out, target) is not None
     check_writable(folder / target.name)
     if folder == target.parent:
         claim(target, taken, overwrite)
     else:
         _reserve(target, taken)
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if os.path.exists(place))
 
 
 def _reserve(path: Path, taken: set[str]) -> None:
@@ -131,7 +150,13 @@ def _check_folders(folders: list[Path], output: Path | None, recursive: bool) ->
             )
 
 
-def _pictures(path: Path, recursive: bool, output: Path | None) -> list[tuple[Path, Path]]:
+def _raise(path: Path, error: InputError) -> None:
+    raise error
+
+
+def _pictures(
+    path: Path, recursive: bool, output: Path | None, refuse: Callable[[Path, InputError], None]
+) -> list[tuple[Path, Path]]:
     """Return (picture, its folder within `path`): a file as it is given, of a folder the pictures by their names.
 
     Hidden files and folders are passed over, and the folder of the outputs.
@@ -141,14 +166,13 @@ def _pictures(path: Path, recursive: bool, output: Path | None) -> list[tuple[Pa
     if not os.path.isdir(path):
         return [(path, Path())]
 
-    def refuse(error: OSError) -> NoReturn:
-        raise InputError(
-            f"folder {error.filename} cannot be read ({error.strerror}); read permission is required"
-        ) from error
+    def unreadable(error: OSError) -> None:
+        words = f"folder {error.filename} cannot be read ({error.strerror}); read permission is required"
+        refuse(Path(error.filename), InputError(words))
 
     skipped = None if output is None else os.path.realpath(output)
     found = []
-    for here, folders, names in os.walk(path, onerror=refuse):
+    for here, folders, names in os.walk(path, onerror=unreadable):
         folders[:] = sorted(
             name for name in folders if recursive and name[0] != "." and os.path.realpath(Path(here, name)) != skipped
         )

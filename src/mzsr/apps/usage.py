@@ -1,6 +1,8 @@
 """What every command shares: an error in one line with an exit code, and values as people write them."""
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +19,21 @@ def usage(code: int = 2) -> Iterator[None]:
     except InputError as error:
         typer.echo(f"mzsr: {error}", err=True)
         raise typer.Exit(code) from None
+
+
+def echo(line: str) -> None:
+    """Print a line; where nobody reads any more (`mzsr … | head`), say no more, and go on with the work."""
+    try:
+        typer.echo(line)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def pixel_limit(millions: float) -> int:
+    """Read the most pixels that a file may have."""
+    if not 0 < millions < float("inf"):
+        raise InputError(f"--max-pixels is {millions:g}; it must be a number of millions above 0, like 100")
+    return round(1e6 * millions)
 
 
 def noise_level(text: str) -> float:

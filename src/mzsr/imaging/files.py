@@ -26,6 +26,7 @@ from mzsr.imaging.encode import FAILURES, encode
 from mzsr.imaging.metadata import Metadata, metadata_of
 from mzsr.imaging.picture import Picture, from_array, from_pil
 
+BESIDE, PER_PIXEL = 1 << 26, 8  # bytes of a file: at most for what lies beside pixels, and for each (16 bits, alpha)
 MAX_PIXELS = 100_000_000  # read by default; ten thousand square is 1.2 GB of floats before any network runs
 SUFFIXES = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
@@ -53,7 +54,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
     Raises:
         InputError: If the file is missing, empty, damaged, no image, animated, too large or of another depth.
     """
-    data = bytes_of(Path(path))
+    data = bytes_of(Path(path), BESIDE + PER_PIXEL * max_pixels)
     with quiet_pillow():
         try:
             return _decode(data, max_pixels)
@@ -125,8 +126,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def bytes_of(path: Path) -> bytes:
-    """Return the bytes of an ordinary file that is not empty, or raise InputError."""
+def bytes_of(path: Path, most: int = BESIDE + PER_PIXEL * MAX_PIXELS) -> bytes:
+    """Return the bytes of an ordinary file that is not empty and has no more than `most`, or raise InputError."""
     # os.path answers False where pathlib raises: a folder that may not be entered, a name too long.
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder; a file is required — name a picture in it")
@@ -137,6 +138,11 @@ def bytes_of(path: Path) -> bytes:
             f"{path} is a device or a pipe; an ordinary file is required — save the picture to a file first"
         )
     try:
+        if (size := path.stat().st_size) > most:
+            raise InputError(
+                f"{path} has {size / 1e6:.0f} MB; a picture within the limit of pixels has {most / 1e6:.0f} MB at most "
+                "— if it is one, raise max_pixels (--max-pixels)"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise InputError(
@@ -161,13 +167,15 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         _require_one_frame_within(max_pixels, *image.size, frames)
         array = None
         if image.format in ("PNG", "TIFF", "AVIF"):
-            array = _sixteen_bits(data, max_pixels)
+            array = _sixteen_bits(data, max_pixels, upright=image.format != "PNG")
         elif image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
             array = _deep_heic(data, image.info["bit_depth"])
         if array is None:
             return from_pil(image)
         image.load()  # PNG may keep metadata behind the pixels
         metadata = metadata_of(image)
+        if image.format == "PNG":  # where libvips looks for the orientation in fewer places than pillow
+            array = _turned(array, metadata.orientation)
         if image.mode in ("CMYK", "LAB"):
             metadata = replace(metadata, icc=None)  # the pixels are sRGB now
         return from_array(array, metadata=metadata)
@@ -209,15 +217,26 @@ def _require_one_frame_within(max_pixels: int, width: int, height: int, frames: 
         raise InputError(f"it is animated or has pages ({frames} frames); one is required — extract the one you want")
 
 
-def _sixteen_bits(data: bytes, max_pixels: int) -> np.ndarray | None:
-    """Decode a 16-bit PNG or TIFF to upright RGB or grey; None if it has 8 bits, which pillow reads as well."""
+def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a picture (H, W, …) upright.
+
+    Source: EXIF 2.32, tag Orientation: which sides of the stored picture are its top and its left, 1 to 8.
+    """
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    down, right = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(array[:: -1 if down else 1, :: -1 if right else 1])
+
+
+def _sixteen_bits(data: bytes, max_pixels: int, *, upright: bool = True) -> np.ndarray | None:
+    """Decode a 16-bit PNG or TIFF to RGB or grey; None if it has 8 bits, which pillow reads as well."""
     image = pyvips.Image.new_from_buffer(data, "", fail_on="truncated")  # lazy: only the header is read here
     _require_one_frame_within(max_pixels, image.width, image.height, image.get_n_pages())
     if image.format == "uchar":
         return None
     if image.format != "ushort":
         raise InputError(f"its samples are of type {image.format}; 8 or 16 bits per channel are required — convert it")
-    image = image.autorot()
+    image = image.autorot() if upright else image
     if image.interpretation == "cmyk":
         image = image.icc_transform(
             "srgb", embedded=True, input_profile="cmyk", depth=16, black_point_compensation=True

@@ -112,7 +112,9 @@ def parse(spec: str) -> Kernel:
         inspect.signature(draw).bind(*numbers)
     except (ValueError, TypeError):
         usage = ",".join(inspect.signature(draw).parameters).upper()
-        raise InputError(f"kernel is '{spec}'; write {family}:{usage} with numbers, lengths in pixels") from None
+        raise InputError(
+            f"kernel is '{spec}'; write {family}:{usage} with numbers, lengths in pixels, angles in radians"
+        ) from None
     if not all(map(math.isfinite, numbers)):
         raise InputError(f"kernel is '{spec}'; every number in it must be finite")
     return draw(*numbers)
@@ -123,6 +125,10 @@ def _gauss(variance: float, variance2: float | None = None, theta: float = 0.0) 
     largest = max(variance, second, 0.0)
     if largest > MAX_VARIANCE:
         raise InputError(f"kernel variance is {largest:g} pixels²; it must be at most {MAX_VARIANCE}")
+    if abs(theta) > 2 * math.pi:
+        raise InputError(
+            f"kernel angle is {theta:g} radians, more than a turn; {theta:g} degrees are {math.radians(theta):.4g}"
+        )
     # Six standard deviations hold all but 0.3 % of a Gaussian; below the paper's size nothing is saved
     size = max(SIZE, 2 * math.ceil(3 * math.sqrt(largest)) + 1)
     return gaussian((variance, second), theta, size=size)

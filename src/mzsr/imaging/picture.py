@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
 from mzsr.errors import InputError
+from mzsr.imaging.alpha import bleed
 from mzsr.imaging.metadata import Metadata, metadata_of
 
 # What pillow calls its modes, and the mode without palette, bits or premultiplied alpha that holds the same.
@@ -51,6 +52,11 @@ class Picture:
             )
         if self.bits not in (8, 16):
             raise InputError(f"bits are {self.bits}; a picture stores 8 or 16 per channel — choose one of them")
+
+
+def visible(picture: Picture) -> Picture:
+    """Return a picture whose hidden pixels, under an alpha of 0, have the colours of what is seen around them."""
+    return replace(picture, pixels=bleed(picture.pixels, picture.alpha))
 
 
 def from_array(array: np.ndarray, *, metadata: Metadata | None = None) -> Picture:

@@ -21,10 +21,9 @@ from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.alpha import bleed
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample
 from mzsr.imaging.metrics import reprojection_psnr
-from mzsr.imaging.picture import Picture, from_array, from_pil
+from mzsr.imaging.picture import Picture, from_array, from_pil, visible
 from mzsr.inference.adapt import adapt, has_son
 from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import ADVICE, detail, detail_words, enlargement, shrunk
@@ -150,7 +149,7 @@ class Upscaler:
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
             picture = _picture(image, max_pixels)
-            picture = replace(picture, pixels=bleed(picture.pixels, picture.alpha))  # before anything looks at them
+            picture = visible(picture)  # before anything looks at it
             given = picture.pixels.shape[2:]
         factor, target = target_size(given[0], given[1], scale, size, fit)
         whole = max(1, math.ceil(factor - 1e-9))
@@ -200,8 +199,14 @@ class Upscaler:
             agreement = reprojection_psnr(hr, rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
+            alpha = None if picture.alpha is None else enlarge(picture.alpha, d.to("cpu"), target)
+            if picture.alpha is not None and bool((picture.alpha != picture.alpha.flatten()[0]).any()):
+                # Edges of a cut-out are blurred as what lies inside is, and come back in the same way
+                grey = picture.alpha.expand(-1, 3, -1, -1).to(self.device)
+                clean = replace(d, noise=0.0, jpeg=None)
+                sharp = enhance(expert.network, adapted.theta, grey, clean, tile=self.tile).mean(1, keepdim=True)
+                alpha = resized(sharp.clamp_(0, 1), target).clamp_(0, 1).cpu()
             d = d.to("cpu")
-            alpha = None if picture.alpha is None else enlarge(picture.alpha, d, target)
         facts = expert._facts(given, target, factor, d, steps, seed, told, before, back)
         return Result(
             replace(picture, pixels=hr, alpha=alpha), picture.pixels, d, told,
@@ -223,6 +228,8 @@ class Upscaler:
             warnings.append(f"the network was trained at {seen}, not at x{d.scale}")
         if self.card.subsample not in (None, d.subsample):
             warnings.append(f"the network knows {self.card.subsample} subsampling only, this is {d.subsample}")
+        if not steps and not self.card.network.told and "zero_weight" in self.card.recipe:
+            warnings.append("the network was meta-trained to find out the blur in steps, and took none")
         if told is not None and told.fallback:
             warnings.append(told.note)
         return {
