@@ -270,7 +270,7 @@ def test_a_worker_tells_pictures_from_places(place: Place, album: Path, tiny_wei
 def test_a_worker_with_other_weights_does_nothing(place: Place, album: Path, tiny_weights: Path) -> None:
     """Or another version: records of its results would say what is not so."""
     order = Order(
-        str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, Records(album / "out", "another")
+        str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, records=Records(album / "out", "another")
     )
     answer = Worker(order, 1, place).begin()
     assert isinstance(answer, Unfit)
@@ -312,7 +312,9 @@ def test_a_picture_that_kills_its_workers_is_named(nodes: Nodes, album: Path, ti
 
 @pytest.mark.slow
 def test_nodes_that_do_not_see_the_pictures(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
-    order = Order(str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, Records(album / "out", ""))
+    order = Order(
+        str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, records=Records(album / "out", "")
+    )
     said: list[str] = []
     with cluster.connected(nodes.address, "cpu"), pytest.raises(InputError, match="no node of the cluster can do the"):
         cluster.run(

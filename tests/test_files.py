@@ -16,6 +16,7 @@ import pyvips
 import tifffile
 import torch
 from PIL import Image, ImageCms, ImageOps
+from pyvips.enums import ForeignKeep
 
 from mzsr.errors import InputError
 from mzsr.imaging import files
@@ -31,6 +32,19 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note/></x:xmpmeta>'
 def noise(bits: int, *shape: int) -> np.ndarray:
     """Draw whole numbers over the full range, the lower 8 bits of 16 included."""
     return np.random.default_rng(0).integers(0, 2**bits, shape).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def linear_grey_profile() -> bytes:
+    """Return an ICC profile of grey with a gamma of 1 (ICC.1:2001-04): header, two tags, white point and curve."""
+    white = struct.pack(">3i", *(round(65536 * value) for value in (0.9642, 1.0, 0.8249)))
+    tags = {b"wtpt": b"XYZ \0\0\0\0" + white, b"kTRC": b"curv\0\0\0\0" + struct.pack(">IHxx", 1, 256)}
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, tag in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(tag))
+        body += tag
+    size = 128 + len(table) + len(body)
+    header = struct.pack(">I4xI4s4s4s12x4s28x", size, 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp") + white
+    return header.ljust(128, b"\0") + table + body
 
 
 def exif(orientation: int = 1) -> bytes:
@@ -186,13 +200,38 @@ def test_orientation_of_16_bits(tmp_path: Path, name: str, orientation: int) -> 
         assert tags_of(picture.metadata.exif).get(ORIENTATION, 1) == 1
 
 
+def test_what_a_format_cannot_hold_is_left_out_and_said(tmp_path: Path) -> None:
+    """70 kB of XMP from a TIFF are no reason to lose the picture, nor to say nothing."""
+    metadata = Metadata(xmp=b"<x>" + b" " * 70_000 + b"</x>", exif=exif())
+    picture = replace(from_array(noise(8, 6, 9, 3)), metadata=metadata)
+    assert write(tmp_path / "a.jpg", picture) == ["JPEG holds 65502 bytes of XMP, the 70007 of the input are left out"]
+    assert read(tmp_path / "a.jpg").metadata.xmp is None
+    assert read(tmp_path / "a.jpg").metadata.exif is not None
+    assert write(tmp_path / "a.tif", picture) == []
+    assert [words.partition(",")[0] for words in write(tmp_path / "a.bmp", picture)] == [
+        "BMP holds no EXIF", "BMP holds no XMP",
+    ]  # fmt: skip
+    small = replace(picture, metadata=replace(metadata, xmp=metadata.xmp[:65_000] if metadata.xmp else None))
+    assert write(tmp_path / "a.jpg", small) == []
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.webp"])
+def test_colours_stay_right_where_the_profile_cannot_be_kept(tmp_path: Path, name: str) -> None:
+    """A linear grey of 0.5 is 188 in sRGB; a BMP holds no profile, and a WebP none of grey."""
+    grey = from_array(np.full((8, 8), 128, np.uint8), metadata=Metadata(icc=linear_grey_profile()))
+    write(tmp_path / name, grey, quality=100)
+    found = read(tmp_path / name)
+    assert found.metadata.icc is None
+    assert to_array(found).reshape(-1).tolist() == pytest.approx([188] * to_array(found).size, abs=1)
+
+
 @pytest.mark.parametrize("where", ["xmp", "raw"])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, where: str) -> None:
     """In XMP, or in the text chunk that ImageMagick writes, at either depth: 6 is a quarter turn to the right."""
     array = noise(bits, 4, 6, 3)
     save = pyvips.Image.new_from_array(array, interpretation="rgb16" if bits == 16 else "srgb")
-    data = save.pngsave_buffer(keep="none")
+    data = save.pngsave_buffer(keep=ForeignKeep.NONE)
     if where == "xmp":
         text = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
         chunk = b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text

@@ -366,6 +366,24 @@ def test_tiles_change_nothing(weights: Path, tiny: Upscaler, photo: Tensor) -> N
     )
 
 
+def test_tiles_in_the_precision_that_is_asked_for(photo: Tensor) -> None:
+    """In float32 a quarter of a grey level at most; in bfloat16 single values differ by a few, the mean by little."""
+    wide = photo[:, :, :48, :48].repeat(1, 1, 2, 3)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        whole, tiled = (
+            Upscaler("mzsr", device="cpu", precision=precision, tile=tile)(wide, kernel="gauss:1.5", noise=0.0, steps=0)
+            for tile in (0, 48)
+        )
+        assert (whole.facts["precision"], tiled.facts["precision"]) == (precision, precision)
+        found[precision] = (255 * (whole.picture.pixels - tiled.picture.pixels)).abs()
+    assert found["float32"].max() <= 0.25
+    assert found["bfloat16"].max() < 8
+    assert found["bfloat16"].mean() < 0.25
+    with pytest.raises(InputError, match="precision is 'float16'; it must be one of auto, float32, bfloat16"):
+        Upscaler("mzsr", precision="float16")
+
+
 def test_one_line(weights: Path, photo: Tensor) -> None:
     result = mzsr.upscale(rgb8(photo), model=weights, device="cpu", scale=2, kernel="bicubic", steps=0)
     assert isinstance(result, mzsr.Result)

@@ -100,6 +100,9 @@ def upscale(
     ] = None,
     tile: Annotated[int | None, typer.Option("-t", "--tile", metavar="PX", help="Tile side; 0: no tiles.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 (tiles are exact) or bfloat16 (faster, a grey level off here and there).")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Of the noise that a son gets.")] = 0,
     form: Annotated[
         Literal["png", "jpg", "webp", "tif", "bmp", "avif"] | None,
@@ -160,7 +163,7 @@ def upscale(
             inputs, output, ending, overwrite, report, uncertainty=uncertainty, recursive=recursive, suffix=suffix,
             refuse=refuse,
         )  # fmt: skip
-        upscaler = Upscaler(model, device=device if cluster is None else "cpu", tile=tile)
+        upscaler = Upscaler(model, device=device if cluster is None else "cpu", tile=tile, precision=precision)
         asked = True if uncertainty is not None else "auto" if report is not None or as_json else False
         error_law(upscaler.card, asked)
         options: dict[str, Any] = {
@@ -197,7 +200,7 @@ def upscale(
     count = len(jobs) + len(refused)
     computing = nullcontext(upscaler.device.type) if cluster is None else ray.connected(cluster, device)
     with usage(), computing as where:
-        order = Order(model, where, tile, options, asked, limit, quality)
+        order = Order(model, where, tile, options, asked, limit, quality, precision)
         if output is not None and is_several(inputs):
             order = replace(order, records=Records(output, order.fingerprint(upscaler), overwrite))
         swept = nullcontext() if order.records is None else order.records.swept()

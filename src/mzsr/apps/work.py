@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mzsr.apps import present
 from mzsr.apps.batch import Records, fingerprint
+from mzsr.imaging.files import largest_side
 from mzsr.inference.result import Result
 from mzsr.inference.upscale import Progress, Upscaler
 from mzsr.version import __version__
@@ -28,6 +29,7 @@ class Order:
         uncertainty: whether to tell how far each pixel is likely to be off; `auto`: if the model knows.
         max_pixels: larger files are refused.
         quality: 1 to 100, of JPEG, WebP and AVIF.
+        precision: of the convolutions, as `Upscaler` takes it.
         records: what is done already; None where no records are kept.
     """
 
@@ -38,11 +40,12 @@ class Order:
     uncertainty: bool | Literal["auto"]
     max_pixels: int
     quality: int
+    precision: str = "auto"
     records: Records | None = None
 
     def upscaler(self) -> Upscaler:
         """Load the model."""
-        return Upscaler(self.model, device=self.device, tile=self.tile)
+        return Upscaler(self.model, device=self.device, tile=self.tile, precision=self.precision)
 
     def fingerprint(self, upscaler: Upscaler) -> str:
         """Return the hash of all that the bytes of a result depend on beside the picture: settings, version, weights.
@@ -53,6 +56,7 @@ class Order:
         kernel = self.options["kernel"]
         words = kernel if isinstance(kernel, str) else kernel.tolist()
         asked = {"kernel": words, "quality": self.quality, "tile": self.tile, "device": self.device}
+        asked |= {"precision": str(upscaler.network.precision)}
         return fingerprint({**self.options, **asked, "version": __version__, "weights": upscaler.weights})
 
 
@@ -97,6 +101,7 @@ def do(
         source,
         uncertainty=order.uncertainty,
         max_pixels=order.max_pixels,
+        largest=largest_side(target),
         progress=begin(source),
         **order.options,
     )

@@ -4,6 +4,7 @@ It writes nothing: files.py puts the bytes on the disk. Depth, alpha and profile
 """
 
 import io
+import math
 import struct
 import zlib
 from dataclasses import replace
@@ -15,9 +16,11 @@ from PIL import TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 from pyvips.enums import ForeignKeep
 
-from mzsr.imaging.metadata import sized_exif, tiff_tags
-from mzsr.imaging.picture import Picture, to_array, to_pil
+from mzsr.imaging.metadata import Metadata, sized_exif, tiff_tags
+from mzsr.imaging.picture import Picture, in_srgb, to_array, to_pil
 
+SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # pixels that a side may have
+SEGMENT = 65502  # bytes of XMP, and of EXIF, that a JPEG holds
 FAILURES = (OSError, ValueError, struct.error, pyvips.Error)
 _STRIP = 1 << 20  # bytes of a TIFF strip before compression: a reader's buffer stays small
 
@@ -35,6 +38,8 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
         Exception: One of FAILURES if the format cannot hold the picture.
     """
     height, width = picture.pixels.shape[-2:]
+    if kind == "BMP" or (kind == "WEBP" and picture.pixels.shape[1] == 1):
+        picture = in_srgb(picture)  # the file will be taken for that
     if kind in ("JPEG", "BMP"):
         picture = _on_white(picture)
     if kind == "WEBP" and picture.pixels.shape[1] == 1:
@@ -45,6 +50,7 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
         kept.icc if kept.icc is not None and kept.icc[16:20] == space else None
     )  # another profile would falsify colours
     kept = replace(kept, icc=icc, exif=sized_exif(kept, height, width))
+    kept = replace(kept, **dict.fromkeys(left_out(kept, kind)))
     picture = replace(picture, metadata=kept)
     if kind == "TIFF":
         return _tiff(picture)
@@ -65,6 +71,17 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **{key: value for key, value in options.items() if value is not None})
     return out.getvalue()
+
+
+def left_out(metadata: Metadata, kind: str) -> dict[str, str]:
+    """Return what a format cannot hold of metadata: names of its fields, and the words to say so."""
+    blocks = {"exif": ("EXIF", metadata.exif), "xmp": ("XMP", metadata.xmp)}
+    most = {"BMP": 0, "JPEG": SEGMENT}.get(kind, math.inf)
+    return {
+        name: f"{kind} holds {f'{most} bytes of' if most else 'no'} {words}, the {len(block)} of the input are left out"
+        for name, (words, block) in blocks.items()
+        if block is not None and len(block) > most
+    }
 
 
 def _on_white(picture: Picture) -> Picture:

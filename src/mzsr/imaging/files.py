@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
-from mzsr.imaging.encode import FAILURES, encode
+from mzsr.imaging.encode import FAILURES, SIDE, encode, left_out
 from mzsr.imaging.metadata import Metadata, metadata_of
 from mzsr.imaging.picture import Picture, from_array, from_pil
 
@@ -70,17 +70,21 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
             ) from error
 
 
-def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) -> None:
+def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) -> list[str]:
     """Write one picture, whole or not at all, in the format that the suffix names.
 
     The picture is rounded to its 8 or 16 bits here. PNG and TIFF hold both depths, AVIF 12 of the 16, the others 8.
     JPEG and BMP have no alpha: the picture is laid on white. ICC, EXIF (with the new pixel dimensions), XMP and
-    resolution are kept where the format holds them: BMP keeps the resolution only, WebP and AVIF all but that.
+    resolution are kept where the format holds them: BMP keeps the resolution only and is sRGB, WebP and AVIF keep all
+    but that, JPEG 64 kB of EXIF and of XMP.
 
     Args:
         path: The file. What is there is replaced in one step, when the new bytes are safely on the disk.
         picture: What to write.
         quality: 1 … 100 for JPEG, AVIF (both with full-resolution chroma) and WebP; at 100 WebP is lossless.
+
+    Returns:
+        What was left out, since the format cannot hold it, in words.
 
     Raises:
         InputError: If `check_writable` does, if a value is not finite or if the format cannot hold the picture.
@@ -97,6 +101,12 @@ def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) 
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: {kind} cannot hold this picture ({reason}); write a .png or .tif instead") from error
     write_atomically(target, lambda part: part.write_bytes(data))
+    return list(left_out(picture.metadata, kind).values())
+
+
+def largest_side(path: str | os.PathLike[str]) -> int | None:
+    """Return the most pixels that a side of a picture may have in the format of a suffix; None for any."""
+    return SIDE.get(SUFFIXES[Path(path).suffix.lower()])
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:

@@ -153,23 +153,42 @@ def to_pil(picture: Picture) -> Image.Image:
     return image
 
 
+def in_srgb(picture: Picture) -> Picture:
+    """Return a picture in sRGB, for a file of 8 bits that cannot hold its profile.
+
+    One without a profile that can be used stays as it is.
+    """
+    icc = picture.metadata.icc
+    if icc is None:
+        return picture
+    try:
+        rgb = _through_profile(to_pil(replace(picture, alpha=None, bits=8)), icc)
+    except (ImageCms.PyCMSError, OSError):
+        return picture
+    pixels = from_array(np.asarray(rgb)).pixels
+    return replace(picture, pixels=pixels, bits=8, metadata=replace(picture.metadata, icc=None))
+
+
 def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     if icc is None:
         return image.convert("RGB")
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        rgb = ImageCms.profileToProfile(
-            image,
-            source,
-            ImageCms.createProfile("sRGB"),
-            outputMode="RGB",
-            # The default of photo programs: colours that both can show stay, black becomes black.
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
+        return _through_profile(image, icc)
     except (ImageCms.PyCMSError, OSError) as error:
         raise InputError(
             f"its CMYK profile cannot be used ({error}); a valid one is required — save it as RGB"
         ) from error
+
+
+def _through_profile(image: Image.Image, icc: bytes) -> Image.Image:
+    rgb = ImageCms.profileToProfile(
+        image,
+        ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+        # The default of photo programs: colours that both can show stay, black becomes black.
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
     assert rgb is not None  # only inPlace=True returns nothing
     return rgb

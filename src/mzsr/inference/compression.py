@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mzsr.errors import InputError
 from mzsr.imaging.degrade import Jpeg
 from mzsr.imaging.jpeg import BLOCK, Subsampling, compression_error, dct_matrix, tables
 from mzsr.imaging.metadata import Metadata
@@ -50,9 +51,14 @@ def of_file(metadata: Metadata, height: int, width: int) -> Jpeg | None:
 
     A picture that was turned upright has its tables transposed and its blocks begun at its far edge. 4:2:2 that lies on
     its side, and rarer samplings, are taken for 4:2:0.
+
+    Raises:
+        InputError: a table with a 0.
     """
     if not metadata.jpeg_tables:
         return None
+    if any(min(table) < 1 for table in metadata.jpeg_tables.values()):
+        raise InputError("the JPEG is damaged, a step of its quantisation is 0; copy it again")
     luma = metadata.jpeg_tables.get(0) or next(iter(metadata.jpeg_tables.values()))
     pair = torch.tensor([luma, metadata.jpeg_tables.get(1, luma)], dtype=torch.float32).reshape(1, 2, BLOCK, BLOCK)
     turned = metadata.orientation in TRANSPOSED

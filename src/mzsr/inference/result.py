@@ -70,9 +70,9 @@ class Result:
         return to_pil(self.picture)
 
     def save(self, path: str | Path, *, quality: int = 95) -> None:
-        """Write the result with the metadata of the input; see `files.write`."""
+        """Write the result with the metadata of the input, see `files.write`; what is left out becomes a warning."""
         start = time.perf_counter()
-        files.write(path, self.picture, quality=quality)
+        self.facts["warnings"] += files.write(path, self.picture, quality=quality)
         self.seconds["write"] = time.perf_counter() - start
 
     def record(self) -> dict[str, Any]:
