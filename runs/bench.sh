@@ -19,6 +19,8 @@ bench() { # kind, name of the CSV, options
 }
 sets=(--data "$data/Set5" --data "$data/BSD100")
 adapting=bicubic,mzsr,mzsr:blind,mzsr:wrong,mzsr-meta,mzsr-meta:blind,mzsr-meta:wrong
+paper_x2=mzsr-x2-direct,mzsr-x2-direct:bp,mzsr-x2-bicubic,mzsr-x2-bicubic:bp,mzsr-multiscale,mzsr-multiscale:bp
+paper_x4=mzsr-x4-direct,mzsr-x4-direct:bp,mzsr-multiscale,mzsr-multiscale:bp
 foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
 
 bench quality flagship-x2 "${sets[@]}"
@@ -28,8 +30,8 @@ bench quality edsr-rgb --data "$data/Set5" --kernels bicubic --methods edsr-s-x2
 bench quality modes --data "$data/Set5" --methods mzsr,mzsr:x8 --workers 1  # for its seconds
 bench quality adaptation-x2 "${foreign[@]}" --methods "$adapting"
 bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4
-bench quality paper-x2 --data "$data/Set5" --methods mzsr-x2-direct,mzsr-x2-bicubic,mzsr-multiscale
-bench quality paper-x4 --data "$data/Set5" --methods mzsr-x4-direct,mzsr-multiscale -s 4 --kernels g2.0d
+bench quality paper-x2 --data "$data/Set5" --methods "$paper_x2"
+bench quality paper-x4 --data "$data/Set5" --methods "$paper_x4" -s 4 --kernels g2.0d
 bench quality zssr --data "$data/Set5" --methods zssr --zssr-iterations 300 --kernels g0.2d,g2.0d,g_ani-d
 bench blind blind --data "$data/BSD100" --every 5 --kernels "gaussians,disks,boxes,motions,bicubic" --conditions clean,noise,jpeg
 bench blind gaussians "${sets[@]}" --kernels gaussians --conditions clean,noise,jpeg --methods mzsr
@@ -63,5 +65,7 @@ if [ ${#only[@]} -eq 0 ]; then
     for model in mzsr-x2-direct mzsr-x2-bicubic mzsr-x4-direct mzsr-multiscale; do
         python runs/publish.py "$model" --scores docs/results/paper-x2.csv docs/results/paper-x4.csv
     done
+    python runs/publish.py mzsr-meta --scores docs/results/adaptation-x2.csv docs/results/adaptation-x4.csv
+    python runs/publish.py mzsr-jpeg --method mzsr --scores docs/results/degraded-jpeg-{80,60}.csv
     python runs/tables.py
 fi

@@ -107,7 +107,7 @@ def paper_table() -> str:
     """Return the scores of the paper's models and how far they are from what is published."""
     lines = ["| model | set | cell | 0 steps | 1 step | 10 steps | published 1 / 10 | gap 1 / 10 |", "|---" * 8 + "|"]
     rows = rows_of("paper-x2", "paper-x4")
-    for model in PAPER:
+    for model in (name + option for name in PAPER for option in ("", ":bp")):
         for (group, cell), found in means(rows, model).items():
             known = list(_published(group, cell))
             scores = " | ".join(f"{mean:.2f}" for mean in found)

@@ -4,8 +4,8 @@
 # again, and it goes on where it was. With more `iterations` in the files (and an accelerator) it makes better weights.
 #
 # command: bash runs/train_flagship.sh ../shared/data
-# machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13; flagship-large and its head of an AMD EPYC (bfloat16)
-# hours:   1.2, 1.1 and 1.6 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer training
+# machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13; flagship-large, -deep and their head of an AMD EPYC (bfloat16)
+# hours:   1.2, 1.1, 1.6 and 1.2 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer training
 # score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.68, g2.0 d 36.73, g_ani d 36.03, g1.3 b 36.96, bicubic 37.21,
 #          x4 g2.0 d 31.01 dB; docs/measured.md for all
 set -euo pipefail
@@ -20,11 +20,12 @@ publish() { # run, name, summary
 train pretrain flagship
 train pretrain flagship-on --from "$out/flagship/weights.safetensors"
 train pretrain flagship-large --from "$out/flagship-on/weights.safetensors"
+train pretrain flagship-deep --from "$out/flagship-large/weights.safetensors"
 train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
 train pretrain flagship-x4-on --from "$out/flagship-x4/weights.safetensors"
 train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
 # Heads for the log-variance, on bodies that stay as they are
-train pretrain head --from "$out/flagship-large/weights.safetensors"
+train pretrain head --from "$out/flagship-deep/weights.safetensors"
 train pretrain head-x4 --from "$out/flagship-x4-on/weights.safetensors"
 train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
 publish head mzsr "flagship: three data-step/network stages, large-scale training on random kernels"

@@ -34,3 +34,9 @@ for seed in ${SEEDS:-0 1 2}; do
         esac
     done
 done
+if [ "$scale ${SEEDS:-0 1 2} ${RUNS:-all}" = "2 0 1 2 all" ]; then  # those that are shipped, to compare with
+    for loss in l1 udl; do
+        python runs/publish.py "edsr-s-x2-$loss" --weights "$out/x2-0/$loss/weights.safetensors" --half \
+            --summary "EDSR-S (UDL, NeurIPS 2021) at x2 by $loss for comparison: plain bicubic, 1000 iterations"
+    done
+fi

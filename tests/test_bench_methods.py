@@ -1,5 +1,6 @@
 """Methods of the benchmark are the pipeline that users run, told what their options say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.benchmark.methods import Method, parse, told, wrong_kernel
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
-from mzsr.imaging.data_step import back_project, data_step
-from mzsr.imaging.degrade import Degradation, degrade, upsample
+from mzsr.imaging.data_step import back_project, consistent, data_step
+from mzsr.imaging.degrade import Degradation, degrade, linear, upsample
 from mzsr.imaging.resize import resize
 
 SOURCE = Source("Some", Path("a.png"), 0, "")
@@ -111,6 +112,26 @@ def test_self_ensemble_averages_eight_views(case: Case, tiny_weights: Path) -> N
     d = case.degradation
     user = Upscaler(tiny_weights)(case.lr, kernel=d.kernel, subsample="direct", noise=0.0, steps=0, x8=True)
     torch.testing.assert_close(together.picture.clamp(0, 1), user.picture.pixels)
+
+
+def test_back_projection_at_last_is_what_users_get_of_the_paper(case: Case) -> None:
+    """It brings a result that knew the kernel from its son alone to what explains the picture."""
+    d, model = case.degradation, "mzsr-x2-direct"
+    (plain,), (better,) = (parse(f"{model}{option}", [1])(case, SOURCE, CELL) for option in ("", ":bp"))
+    user = Upscaler(model, device="cpu")(case.lr, kernel=d.kernel, subsample="direct", noise=0.0, steps=1)
+    torch.testing.assert_close(better.picture.clamp(0, 1), user.picture.pixels)
+    left = [float((linear(picture, d) - case.lr).square().mean()) for picture in (plain.picture, better.picture)]
+    assert left[1] < 0.1 * left[0]
+
+
+def test_back_projection_is_damped_as_noise_grows(case: Case) -> None:
+    wrong = case.truth + 0.1
+    moved = [
+        float((consistent(wrong, case.lr, replace(case.degradation, noise=noise)) - wrong).abs().mean())
+        for noise in (0.0, 2 / 255, 10 / 255, 50 / 255)
+    ]
+    assert moved == sorted(moved, reverse=True)
+    assert moved[3] < 0.1 * moved[0]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def quality(
     scale: Scales = "2",
     methods: Annotated[
         str, typer.Option(metavar="LIST", help="bicubic-paper, bicubic, data-step, back-projection, zssr, a model of "
-                          "`mzsr models` or a .safetensors; with :blind, :wrong or :x8 behind it.")
+                          "`mzsr models` or a .safetensors; with :blind, :wrong, :x8 or :bp behind it.")
     ] = METHODS,
     results: Annotated[
         list[str], typer.Option(metavar="NAME=DIR", help="Results of another program; may be repeated.")

@@ -13,6 +13,7 @@ A method is written `NAME`, or `NAME:OPTION:OPTION`:
     :wrong          the kernel that is given is an isotropic Gaussian of variance scale² / 2
     :clean          nothing is told of noise and JPEG: what taking them for detail costs
     :x8             self-ensemble over the eight symmetries of the square (models only), as `mzsr upscale --x8`
+    :bp             back-projection at last, as `mzsr upscale` does with the paper's models
 
 Networks and results of other programs are in `foreign`. Cases come from `cells`, results go to `measure`.
 """
@@ -30,7 +31,7 @@ from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.card import Card
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
-from mzsr.imaging.data_step import back_project, data_step
+from mzsr.imaging.data_step import back_project, consistent, data_step
 from mzsr.imaging.degrade import Degradation, error_map, upsample
 from mzsr.imaging.resize import resize
 from mzsr.inference.adapt import adapt
@@ -43,7 +44,7 @@ from mzsr.learning.checkpoint import ESTIMATOR, find_weights, model_at, read_car
 from mzsr.learning.devices import best_precision
 from mzsr.shapes import Images, Kernel, Params
 
-OPTIONS = ("blind", "wrong", "clean", "x8")
+OPTIONS = ("blind", "wrong", "clean", "x8", "bp")
 BACK_PROJECTIONS = 10
 ZSSR_ITERATIONS = 3000  # at most, as published
 DEVICE = torch.device("cpu")  # where everybody's numbers can be repeated
@@ -158,6 +159,8 @@ class Method:
                 picture = ensemble(larger, case.lr, d, over=symmetries(d, told=upscaler.card.network.told))
             else:
                 picture = larger(case.lr, d)
+            if "bp" in self.options:
+                picture = consistent(picture, case.lr, d)
             yield Output(steps, picture, before + time.perf_counter() - start)
 
 
@@ -179,7 +182,7 @@ def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = ZSSR_I
                 f"method {spec} has the option '{option}'; did you mean '{near}'? known: {', '.join(OPTIONS)}"
             )
     twice = len(set(method.options)) < len(method.options) or len({"blind", "wrong", "clean"} & set(method.options)) > 1
-    if twice or ("x8" in method.options and not method.adapts):
+    if twice or ({"x8", "bp"} & set(method.options) and not method.adapts):
         raise InputError(f"method {spec} has options that do not go together; see mzsr bench quality --help")
     if method.adapts:
         find_weights(method.name)
