@@ -6,9 +6,9 @@
 #
 # command: bash runs/train_paper.sh ../shared/data
 # machine: 1 core of an AMD EPYC (bfloat16), torch 2.13, the other one busy
-# hours:   0.3 for θ_T, then 0.2 for each model
-# score:   known kernel, 1 / 10 steps, Set5: x2 g0.2 d 33.69 / 33.89, g2.0 d 34.06 / 34.05, g_ani d 32.32 / 32.40 (mzsr-x2-direct);
-#          g1.3 b 34.29 / 34.50 (mzsr-x2-bicubic); x4 g2.0 d 29.52 / 29.55 (mzsr-x4-direct); docs/measured.md for all
+# hours:   0.3 for θ_T, then 1 for each model
+# score:   known kernel, 1 / 10 steps, Set5, with back-projection at last: x2 g0.2 d 34.19 / 34.94, g2.0 d 35.47 / 35.90, g_ani d
+#          34.65 / 34.86 (mzsr-x2-direct), g1.3 b 35.51 / 36.27 (mzsr-x2-bicubic); docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}

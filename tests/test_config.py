@@ -143,7 +143,7 @@ def test_contradiction_is_named(config: type[TrainConfig], values: dict[str, Any
         ({"patch": 48}, "same-image episodes need a patch of at least 64"),
         ({"patch": 14, "law": {"scales": {2: 1}}}, "same-image episodes need a patch of at least 16"),
         ({"zero_weight": -1}, "zero_weight"),
-        ({"weighting": "first"}, "'annealed', 'uniform' or 'last', received 'first'"),
+        ({"weighting": "first"}, "'annealed', 'uniform', 'last' or 'drawn', received 'first'"),
         ({"episodes": "same"}, "episodes"),
         ({"adapt": "head"}, "adapt"),
     ],

@@ -133,7 +133,7 @@ def test_a_model_that_does_not_know(tiny_weights: Path, doubting_weights: Path, 
         upscaler(photo, kernel=BLUR, noise=0.0, uncertainty=True)
     untrained = read_card(doubting_weights.with_suffix(".json")).model_copy(update={"recipe": {"loss": "l1"}})
     assert error_law(untrained, "auto") is None
-    with pytest.raises(InputError, match="model tiny has a log-variance head that was never trained"):
+    with pytest.raises(InputError, match="model tiny has a log-variance head that was not trained on it"):
         error_law(untrained)
 
 
