@@ -147,6 +147,7 @@ def train(
     weights = out / "weights.safetensors"
     if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
         save()
+    world.wait()  # who reads the state next must find the one that the first process has just written
     if journal is not None:
         journal.close()
     return Outcome(run.step, config.iterations, loss, weights, (run.step - first) / (time.monotonic() - start))
