@@ -7,8 +7,8 @@ rate is that of one large product in the precision of the training.
 command: python runs/throughput.py --data ../shared/data/train/gb82
 machine: AMD EPYC (bfloat16), torch 2.13
 hours:   0.02 (with --rounds 9)
-score:   one thread: paper 2.05 times, 75 % of the matrix-product rate; flagship 1.49 times, 38 % (158 GFLOP/s); two
-         threads 1.92 times, 78 % and 1.33 times, 34 %; in float32, on a core of an Intel Xeon, 0.96 and 1.03 times
+score:   one thread: paper 2.05 times, 75 % of the matrix-product rate; flagship 1.66 times, 62 % (261 GFLOP/s); two
+         threads 1.92 times, 78 %; in float32, on a core of an Intel Xeon, 0.96 and 1.03
 """
 
 import argparse

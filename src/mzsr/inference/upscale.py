@@ -35,7 +35,7 @@ from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_law, expected_psnr
 from mzsr.learning.checkpoint import ESTIMATOR, find_weights, load_weights, model_at, read_card
-from mzsr.learning.devices import best_precision, pick_device
+from mzsr.learning.devices import pick_device, precision_of
 from mzsr.shapes import Images, Layers, Params
 
 SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
@@ -45,9 +45,6 @@ MAX_TILE = 4096
 PACKED = 2.5 / 255
 KernelInput = str | Path | np.ndarray | Tensor
 Progress = Callable[[str, float], None]
-
-
-PRECISIONS = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Upscaler:
@@ -78,8 +75,6 @@ class Upscaler:
         """
         if tile is not None and tile != 0 and not SMALLEST_TILE <= tile <= MAX_TILE:
             raise InputError(f"tile is {tile}; it must be 0 (no tiles), or from {SMALLEST_TILE} to {MAX_TILE} pixels")
-        if precision not in PRECISIONS:
-            raise InputError(f"precision is '{precision}'; it must be one of {', '.join(PRECISIONS)}")
         self.device = pick_device(device)
         self.tile, self.precision = tile, precision
         self.model = str(model)
@@ -87,7 +82,7 @@ class Upscaler:
         network, self.card = load_weights(model)
         network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network.requires_grad_(False)
-        self.network.precision = PRECISIONS[precision] or best_precision(self.device)
+        self.network.precision = precision_of(precision, self.device)
         self.theta: Params = dict(self.network.named_parameters())
 
     @property
@@ -219,10 +214,12 @@ class Upscaler:
             agreement = reprojection_psnr(hr, rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
-            alpha = None if picture.alpha is None else enlarge(picture.alpha, d.to("cpu"), target)
-            if picture.alpha is not None and bool((picture.alpha != picture.alpha.flatten()[0]).any()):
+            alpha = picture.alpha
+            if alpha is not None and bool((alpha == alpha.flatten()[0]).all()):
+                alpha = enlarge(alpha, d.to("cpu"), target)
+            elif alpha is not None:
                 # Edges of a cut-out are blurred as what lies inside is, and come back in the same way
-                grey = picture.alpha.expand(-1, 3, -1, -1).to(self.device)
+                grey = alpha.expand(-1, 3, -1, -1).to(self.device)
                 clean = replace(d, noise=0.0, jpeg=None)
                 sharp = enhance(expert.network, adapted.theta, grey, clean, tile=self.tile).mean(1, keepdim=True)
                 alpha = resized(sharp.clamp_(0, 1), target).clamp_(0, 1).cpu()

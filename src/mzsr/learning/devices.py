@@ -6,6 +6,8 @@ import torch
 
 from mzsr.errors import InputError
 
+PRECISIONS = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def pick_device(name: str) -> torch.device:
     """Return the device of a name, `auto` being the accelerator where there is one; InputError if it is not there."""
@@ -32,6 +34,13 @@ def best_precision(device: torch.device) -> torch.dtype:
         if has.get("amx_bf16") or (has.get("avx512_bf16") and str(has.get("cpu_name")).startswith("AMD")):
             return torch.bfloat16
     return torch.float32
+
+
+def precision_of(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision of a name, `auto` being the best one of the device; InputError if it is none."""
+    if name not in PRECISIONS:
+        raise InputError(f"precision is '{name}'; it must be one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[name] or best_precision(device)
 
 
 def name_of(device: torch.device) -> str:

@@ -14,7 +14,7 @@ from torch.nn.functional import pad, relu
 
 from mzsr.config import NetworkConfig
 from mzsr.imaging.blocks import from_blocks, to_blocks
-from mzsr.imaging.data_step import data_step, data_steps
+from mzsr.imaging.data_step import GAIN, TRUST, data_step, data_steps
 from mzsr.imaging.degrade import Degradation, error_map, phase, upsample
 from mzsr.imaging.resize import resize
 from mzsr.learning.backbones import Dpdnn, Edsr
@@ -180,9 +180,9 @@ class Trust(nn.Module):
     def __init__(self) -> None:
         """Begin where the learned α of the first flagship stayed (LOG.md)."""
         super().__init__()
-        self.log_alpha = nn.Parameter(torch.tensor(math.log(3e-3)))
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(TRUST)))
         # The error of the prior is about 0.05, and α is (noise / error of the prior)² for independent errors
-        self.log_gain = nn.Parameter(torch.tensor(math.log(400.0)))
+        self.log_gain = nn.Parameter(torch.tensor(math.log(GAIN)))
 
     def forward(self, sigma: Float[Tensor, "#b 1 1 1"]) -> Float[Tensor, "#b 1 1 1"]:
         """Return α(σ)."""

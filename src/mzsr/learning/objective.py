@@ -10,7 +10,7 @@ from mzsr.errors import InputError
 from mzsr.learning.cards import as_earlier
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Network
-from mzsr.learning.devices import best_precision
+from mzsr.learning.devices import precision_of
 from mzsr.learning.networks import build
 from mzsr.learning.photographs import Photographs, shrunk
 from mzsr.shapes import Images, Params, Scalar
@@ -29,7 +29,7 @@ class Objective:
             torch.manual_seed(config.seed)
             network = build(config.network)
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
-        self.network.precision = _precision(config, device)
+        self.network.precision = precision_of(config.precision, device)
         self.theta: Params = dict(self.network.named_parameters())
         self.pictures = [*photographs.pictures, *shrunk(photographs.pictures, config.shrink, config.patch)]
 
@@ -94,9 +94,3 @@ class Objective:
     def show(self, theta: Params, step: int) -> dict[str, Images]:
         """Return pictures that show what `theta` does."""
         raise NotImplementedError
-
-
-def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    if config.precision == "auto":
-        return best_precision(device)
-    return torch.float32 if config.precision == "float32" else torch.bfloat16

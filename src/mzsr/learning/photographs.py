@@ -114,11 +114,12 @@ def load_photographs(folders: Sequence[Path], smallest: int, *, empty: bool = Fa
                 f"no usable picture in {folder} ({len(passed)} passed over{first}); "
                 f"photographs of at least {smallest}x{smallest} pixels are required"
             )
+        count = len(sizes)
         sizes = sorted(sizes, key=lambda size: (size[0] * size[1], size)) or [(0, 0)]
         megapixels = sum(height * width for height, width in sizes) / 1e6
         name = os.path.basename(os.path.realpath(folder)) or str(folder)
         licence = find_licence(folder, paths)
-        summaries.append(FolderSummary(name, len(sizes) if megapixels else 0, sizes[0], sizes[-1], megapixels, licence))
+        summaries.append(FolderSummary(name, count, sizes[0], sizes[-1], megapixels, licence))
         skipped += passed
     return Photographs(pictures, skipped, summaries, digest.hexdigest()[:16])
 
