@@ -1,6 +1,9 @@
 """Tests of `mzsr train`: both stages from photographs to weights, stopping and going on, what it says and refuses."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,10 +116,15 @@ def test_both_stages_stop_and_go_on(here: Path) -> None:
 def test_a_run_that_is_resumed_needs_no_start(here: Path, tiny_weights: Path) -> None:
     """Its state has the weights already; without a state, --resume does not stand in for --from."""
     refused(run(*META, "--out", "run", "--resume"), "give --from MODEL", 2)
-    trained(*META, "--out", "run", "--from", tiny_weights, "--time-limit", "0s")
+    start = ["--from", tiny_weights]
+    assert "is not read" not in run(*META, "--out", "run", *start, "--resume", "--time-limit", "0s").stderr
     said, _, card = trained(*META, "--out", "run", "--resume")
     assert said.startswith("iteration 3 of 3")
     assert len(card.earlier) == 1
+    assert (
+        f"run holds a run, which goes on where it was; --from {tiny_weights} is not read"
+        in run(*META, "--out", "run", *start, "--resume").stderr
+    )
 
 
 def test_another_configuration_is_not_resumed(here: Path) -> None:
@@ -221,6 +229,27 @@ REFUSED = [
     ("meta", ["--set", "law.scales={4: 1}"], "same-image episodes need a patch of at least 64", 2),
     ("meta", ["--from", "mzsr", "--device", "abacus"], "device is 'abacus'", 2),
 ]
+
+
+def test_compiling_needs_a_compiler(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(here))
+    monkeypatch.delenv("CXX", raising=False)
+    result = run(*PRETRAIN, "--out", "run", "--set", "compile=true")
+    assert result.exit_code == 1
+    assert "no C++ compiler (g++, clang++ or $CXX) is here" in result.stderr.splitlines()[-1]
+    assert not Path("run").exists()
+
+
+@pytest.mark.slow  # the compiler takes a minute or two
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+def test_compiled_convolutions_learn_the_same(here: Path) -> None:
+    """In processes of their own: it does not follow the checks of types under which tests run."""
+    for name, compiled in ("plain", "false"), ("compiled", "true"):
+        command = [sys.executable, "-m", "mzsr", *PRETRAIN, "--out", name, "--set", f"compile={compiled}"]
+        subprocess.run(command, check=True, capture_output=True)
+    (plain, _), (compiled, _) = (load_weights(here / name / "weights.safetensors") for name in ("plain", "compiled"))
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, atol=1e-4, rtol=1e-2)
 
 
 @pytest.mark.parametrize(

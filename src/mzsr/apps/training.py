@@ -117,6 +117,8 @@ def _run(
     with usage():
         place = pick_device(device)
     with usage(1), join(place) as world:
+        if start_from is not None and resume and (out / "state.safetensors").exists() and world.rank == 0:
+            typer.echo(f"{out} holds a run, which goes on where it was; --from {start_from} is not read", err=True)
         if world.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
             torch.backends.cudnn.benchmark = True

@@ -1,6 +1,8 @@
 """Where to compute, and in which precision."""
 
+import os
 import platform
+import shutil
 
 import torch
 
@@ -41,6 +43,15 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
         raise InputError(f"precision is '{name}'; it must be one of {', '.join(PRECISIONS)}")
     return PRECISIONS[name] or best_precision(device)
+
+
+def check_compiler() -> None:
+    """Raise InputError where `torch.compile` would find no C++ compiler."""
+    known = [os.environ.get("CXX", ""), "c++", "g++", "clang++", "cl"]
+    if not any(shutil.which(name) for name in known if name):
+        raise InputError(
+            "compile is true, and no C++ compiler (g++, clang++ or $CXX) is here; install one, or leave it out"
+        )
 
 
 def name_of(device: torch.device) -> str:

@@ -22,6 +22,7 @@ from mzsr.errors import InputError
 from mzsr.learning.cards import only_subsampling
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Network
+from mzsr.learning.devices import check_compiler
 from mzsr.learning.losses import LIKELIHOODS, LOSSES, gradient_map, relative, udl, uncertainty, weights
 from mzsr.learning.networks import build
 from mzsr.learning.objective import Objective
@@ -79,6 +80,7 @@ class Pretraining(Objective):
             )
         self.still: Params = {name: t.requires_grad_(False) for name, t in own.items() if name not in self.theta}
         if config.compile:  # data steps have complex numbers, and a Fourier transform is one call already
+            check_compiler()
             for body in self.network.bodies():
                 body.compile()
 
