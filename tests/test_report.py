@@ -24,6 +24,7 @@ from PIL import Image
 from mzsr.apps import charts, error_map, report
 from mzsr.apps.report import ReportData, render, write_report
 from mzsr.errors import InputError
+from mzsr.imaging.code_points import profile_of
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -147,6 +148,16 @@ def test_the_pictures_are_embedded_without_loss(data):
     page = Page(render(data))
     np.testing.assert_array_equal(page.picture("before"), data.before)
     np.testing.assert_array_equal(page.picture("after"), data.after)
+
+
+def test_wide_colours_keep_their_profile(data):
+    """Display P3 shown as sRGB would be pale; the map of doubt has colours of its own."""
+    icc = profile_of((12, 13))
+    page = Page(render(replace(data, icc=icc)))
+    for name in ("before", "after"):
+        source = next(str(image["src"]) for image in page.all("img") if image["id"] == name)
+        with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+            assert image.info["icc_profile"] == icc
 
 
 def test_of_a_large_picture_the_page_carries_the_middle_and_says_so(data, monkeypatch):

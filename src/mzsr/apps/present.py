@@ -203,6 +203,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         command=command,
         error=result.uncertainty,
         error_words=error_words(result),
+        icc=icc if (icc := result.picture.metadata.icc) and icc[16:20] == b"RGB " else None,  # the page shows RGB
     )
 
 

@@ -70,6 +70,8 @@ class ReportData:
     """How far each pixel is likely to be off, 8-bit grey levels, (H, W); None where the model does not know."""
     error_words: str = ""
     """What that comes to for the whole picture."""
+    icc: bytes | None = None
+    """Profile of both pictures; None means sRGB."""
 
 
 def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
@@ -116,8 +118,8 @@ def render(data: ReportData) -> str:
         "lead": f"Enlarged to {full_width} × {full_height} pixels.",
         "width": str(width),
         "height": str(height),
-        "before": _data_uri(before),
-        "after": _data_uri(after),
+        "before": _data_uri(before, data.icc),
+        "after": _data_uri(after, data.icc),
         "crop": crop,
         "kernel": kernel_picture(data.kernel),
         "kernel_words": _kernel_words(data),
@@ -207,11 +209,11 @@ def _centre_crop(image: np.ndarray) -> np.ndarray:
     return image[top : top + rows, left : left + columns]
 
 
-def _data_uri(image: np.ndarray) -> str:
-    """Return an (H, W, 3) uint8 image as a lossless data URI."""
+def _data_uri(image: np.ndarray, icc: bytes | None = None) -> str:
+    """Return an (H, W, 3) uint8 image with its profile as a lossless data URI."""
     buffer = io.BytesIO()
     # A third of the time of the usual level 6, and 2 % more bytes (a photograph of 1024 x 700)
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=4)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=4, icc_profile=icc)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -16,12 +16,15 @@ from PIL import TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 from pyvips.enums import ForeignKeep
 
+from mzsr.imaging.captions import COMMENT, photoshop_segment, png_profile, readable
 from mzsr.imaging.metadata import Metadata, sized_exif, tiff_tags
 from mzsr.imaging.picture import Picture, in_srgb, to_array, to_pil
 
 SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # pixels that a side may have
-SEGMENT = 65502  # bytes of XMP, and of EXIF, that a JPEG holds
+SEGMENT = 65502  # bytes of XMP, of EXIF, of IPTC and of a comment, that a JPEG holds
 FAILURES = (OSError, ValueError, struct.error, pyvips.Error)
+_BYTES = "utf-8", "surrogateescape"  # how comments become the bytes that they were
+_PNG_HEADER = 33  # bytes of its signature and of IHDR
 _STRIP = 1 << 20  # bytes of a TIFF strip before compression: a reader's buffer stays small
 
 
@@ -49,8 +52,7 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
     icc = (
         kept.icc if kept.icc is not None and kept.icc[16:20] == space else None
     )  # another profile would falsify colours
-    kept = replace(kept, icc=icc, exif=sized_exif(kept, height, width))
-    kept = replace(kept, **dict.fromkeys(left_out(kept, kind)))
+    kept = fitted(replace(kept, icc=icc, exif=sized_exif(kept, height, width)), kind)[0]
     picture = replace(picture, metadata=kept)
     if kind == "TIFF":
         return _tiff(picture)
@@ -59,13 +61,14 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
     options: dict[str, Any] = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp, "dpi": kept.dpi}
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0}  # 4:4:4: halving the chroma would undo half of the work
+        options["extra"] = photoshop_segment(kept.iptc) if kept.iptc else None
+        options["comment"] = dict(kept.texts or ()).get(COMMENT, "").encode(*_BYTES) or None
     elif kind == "WEBP":
         options |= {"quality": quality, "lossless": quality == 100, "exact": True}  # exact: colours under alpha 0 stay
     elif kind == "AVIF":
         options |= {"quality": quality, "subsampling": "4:4:4"}
-    elif kind == "PNG" and kept.xmp is not None:
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", kept.xmp.decode("utf-8", "replace"))
+    elif kind == "PNG":
+        options["pnginfo"] = _png_texts(kept)
     image = to_pil(replace(picture, bits=8))
     image.info.clear()  # all that is kept is named in the options
     out = io.BytesIO()
@@ -73,15 +76,36 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
     return out.getvalue()
 
 
-def left_out(metadata: Metadata, kind: str) -> dict[str, str]:
-    """Return what a format cannot hold of metadata: names of its fields, and the words to say so."""
-    blocks = {"exif": ("EXIF", metadata.exif), "xmp": ("XMP", metadata.xmp)}
+def fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
+    """Return what a format holds of metadata, and in words what it does not."""
     most = {"BMP": 0, "JPEG": SEGMENT}.get(kind, math.inf)
-    return {
-        name: f"{kind} holds {f'{most} bytes of' if most else 'no'} {words}, the {len(block)} of the input are left out"
-        for name, (words, block) in blocks.items()
-        if block is not None and len(block) > most
-    }
+    limits = {"exif": most, "xmp": most, "iptc": 0 if kind in ("WEBP", "AVIF") else most}
+    without: list[str] = []
+    for name, limit in limits.items():
+        block: bytes | None = getattr(metadata, name)
+        if block is not None and len(block) > limit:
+            held = f"{limit} bytes of" if limit else "no"
+            without.append(f"{kind} holds {held} {name.upper()}, the {len(block)} of the input are left out")
+            metadata = replace(metadata, **{name: None})
+    texts = metadata.texts or ()
+    if kind == "JPEG":
+        held = tuple((key, text) for key, text in texts if key == COMMENT and len(text.encode(*_BYTES)) <= SEGMENT)
+    else:
+        held = texts if kind == "PNG" else ()
+    if lost := [key for key, _ in texts if (key, _) not in held]:
+        without.append(f"{kind} does not hold these texts of the input: {', '.join(lost)}")
+    return replace(metadata, texts=held or None), without
+
+
+def _png_texts(kept: Metadata) -> PngInfo:
+    info = PngInfo()
+    if kept.xmp is not None:
+        info.add_itxt("XML:com.adobe.xmp", kept.xmp.decode("utf-8", "replace"))
+    for key, text in kept.texts or ():
+        info.add_text(key, readable(text))
+    if kept.iptc is not None:
+        info.add_text(*png_profile(kept.iptc), zip=True)
+    return info
 
 
 def _on_white(picture: Picture) -> Picture:
@@ -100,12 +124,27 @@ def _deep(picture: Picture, kind: str, quality: int) -> bytes:
     for name, blob in (("icc-profile-data", kept.icc), ("exif-data", kept.exif), ("xmp-data", kept.xmp)):
         if blob is not None:
             image.set_type(pyvips.GValue.blob_type, name, blob)  # pyright: ignore[reportArgumentType]
+    if kind == "PNG":  # the rest by chunks of our own: libvips would build EXIF anew, and knows no IPTC
+        info = _png_texts(kept)
+        if kept.exif is not None:
+            info.add(b"eXIf", kept.exif.removeprefix(b"Exif\0\0"))
+        return _with_chunks(image.pngsave_buffer(keep=ForeignKeep.ICC), info)
     keep = ForeignKeep.ICC | ForeignKeep.XMP  # by default libvips would invent an EXIF block
     if kept.exif is not None:
         keep |= ForeignKeep.EXIF
-    if kind == "PNG":
-        return image.pngsave_buffer(keep=keep)
     return image.heifsave_buffer(compression="av1", bitdepth=12, Q=quality, subsample_mode="off", keep=keep)
+
+
+def _with_chunks(png: bytes, info: PngInfo) -> bytes:
+    """Put chunks behind the header of a PNG, which is as long in every one.
+
+    Source: PNG third edition, section 5.3: length, type, data, CRC of type and data.
+    """
+    chunks = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data, _ in info.chunks
+    ]
+    return b"".join([png[:_PNG_HEADER], *chunks, memoryview(png)[_PNG_HEADER:]]) if chunks else png
 
 
 def _tiff(picture: Picture) -> bytes:

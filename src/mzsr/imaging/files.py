@@ -22,7 +22,8 @@ from PIL import Image, UnidentifiedImageError
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
-from mzsr.imaging.encode import FAILURES, SIDE, encode, left_out
+from mzsr.imaging.code_points import code_points, profile_of
+from mzsr.imaging.encode import FAILURES, SIDE, encode, fitted
 from mzsr.imaging.metadata import Metadata, metadata_of
 from mzsr.imaging.picture import Picture, from_array, from_pil
 
@@ -74,9 +75,9 @@ def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) 
     """Write one picture, whole or not at all, in the format that the suffix names.
 
     The picture is rounded to its 8 or 16 bits here. PNG and TIFF hold both depths, AVIF 12 of the 16, the others 8.
-    JPEG and BMP have no alpha: the picture is laid on white. ICC, EXIF (with the new pixel dimensions), XMP and
-    resolution are kept where the format holds them: BMP keeps the resolution only and is sRGB, WebP and AVIF keep all
-    but that, JPEG 64 kB of EXIF and of XMP.
+    JPEG and BMP have no alpha: the picture is laid on white. ICC, EXIF (with the new pixel dimensions), XMP, IPTC,
+    texts and resolution are kept where the format holds them: BMP keeps the resolution only and is sRGB, WebP and AVIF
+    keep ICC, EXIF and XMP, TIFF all but texts, JPEG the comment alone of those, and 64 kB of each block.
 
     Args:
         path: The file. What is there is replaced in one step, when the new bytes are safely on the disk.
@@ -101,7 +102,7 @@ def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) 
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: {kind} cannot hold this picture ({reason}); write a .png or .tif instead") from error
     write_atomically(target, lambda part: part.write_bytes(data))
-    return list(left_out(picture.metadata, kind).values())
+    return fitted(picture.metadata, kind)[1]
 
 
 def largest_side(path: str | os.PathLike[str]) -> int | None:
@@ -175,20 +176,29 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         # A phone's JPEG may hold previews and depth behind the photograph (MPO); elsewhere frames are an animation.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         _require_one_frame_within(max_pixels, *image.size, frames)
+        named = None
+        if image.format in ("PNG", "AVIF") and not image.info.get("icc_profile"):
+            named = profile_of(code_points(data))
         array = None
         if image.format in ("PNG", "TIFF", "AVIF"):
             array = _sixteen_bits(data, max_pixels, upright=image.format != "PNG")
         elif image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
             array = _deep_heic(data, image.info["bit_depth"])
         if array is None:
-            return from_pil(image)
+            return _in_space(from_pil(image), named)
         image.load()  # PNG may keep metadata behind the pixels
         metadata = metadata_of(image)
         if image.format == "PNG":  # where libvips looks for the orientation in fewer places than pillow
             array = _turned(array, metadata.orientation)
         if image.mode in ("CMYK", "LAB"):
             metadata = replace(metadata, icc=None)  # the pixels are sRGB now
-        return from_array(array, metadata=metadata)
+        return _in_space(from_array(array, metadata=metadata), named)
+
+
+def _in_space(picture: Picture, icc: bytes | None) -> Picture:
+    if icc is None or picture.pixels.shape[1] == 1:
+        return picture
+    return replace(picture, metadata=replace(picture.metadata, icc=icc))
 
 
 def formats_of(data: bytes) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a picture file says beside its pixels: colour profile, EXIF, XMP, resolution, how its JPEG was made.
+"""What a picture file says beside its pixels: colour profile, EXIF, XMP, captions, resolution, how its JPEG was made.
 
 Read from a pillow image, carried along untouched, written again by files.py; nothing here looks at a pixel.
 EXIF is patched in place and never rebuilt, so that a camera's private notes keep the offsets they point to.
@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image, JpegImagePlugin
+
+from mzsr.imaging.captions import IPTC_TAG, iptc_of, texts_of
 
 _PREFIX = b"Exif\0\0"
 _ORIENTATION, _XMP = int(ExifTags.Base.Orientation), 700
@@ -37,6 +39,8 @@ class Metadata:
         icc: ICC profile; None means sRGB.
         exif: An EXIF block with its "Exif" prefix, its orientation 1 (upright, as the pixels are).
         xmp: An XMP packet, its orientation 1.
+        iptc: An IPTC-IIM block: captions, credits, keywords of press photographs.
+        texts: Keyword and text, as a PNG has them; a JPEG's comment is one. See `captions`.
         dpi: Horizontal and vertical resolution, pixels per inch.
         jpeg_tables: The quantisation tables of a JPEG, 64 numbers for every index; otherwise None.
         jpeg_sampling: The chroma of a JPEG: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 another; otherwise None.
@@ -47,6 +51,8 @@ class Metadata:
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
+    texts: tuple[tuple[str, str], ...] | None = None
     dpi: tuple[float, float] | None = None
     jpeg_tables: dict[int, list[int]] | None = None
     jpeg_sampling: int | None = None
@@ -72,6 +78,8 @@ def metadata_of(image: Image.Image) -> Metadata:
         icc=info.get("icc_profile") or None,
         exif=patch_exif(exif, {_ORIENTATION: 1}) if exif else None,
         xmp=re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp) if xmp else None,
+        iptc=iptc_of(image),
+        texts=texts_of(image) or None,
         dpi=_plausible(info.get("dpi")),
         jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
         jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
@@ -130,6 +138,8 @@ def tiff_tags(metadata: Metadata) -> dict[int, object]:
                 tags[group] = inside
     if metadata.xmp is not None:
         tags[_XMP] = metadata.xmp
+    if metadata.iptc is not None:
+        tags[IPTC_TAG] = metadata.iptc
     return tags
 
 

@@ -1,0 +1,47 @@
+"""Colours that a PNG (cICP) or an AVIF (nclx) names by number instead of by a profile.
+
+What is sRGB needs nothing. Display P3, which phones take photographs in, gets its ICC profile, so that it is kept in
+every format. High dynamic range is refused: taken for sRGB it would come out pale.
+
+Source: ITU-T H.273, tables 2 and 3; PNG third edition 11.3.2.6; ISO/IEC 23008-12, colour information box.
+"""
+
+import struct
+
+import pyvips
+
+from mzsr.errors import InputError
+
+_P3 = 12  # of the primaries
+_SDR = (1, 6, 13, 14, 15)  # transfers that differ from that of sRGB by little, or are it
+_HDR = {16: "PQ", 18: "HLG"}
+
+
+def code_points(data: bytes) -> tuple[int, int] | None:
+    """Return the numbers of primaries and transfer in the bytes of a PNG or AVIF; None where it names none."""
+    if data.startswith(b"\x89PNG"):
+        at = 8
+        while at + 12 <= len(data) and data[at + 4 : at + 8] not in (b"IDAT", b"IEND"):
+            (length,) = struct.unpack_from(">I", data, at)
+            if data[at + 4 : at + 8] == b"cICP" and length == 4:
+                return data[at + 8], data[at + 9]
+            at += 12 + length
+        return None
+    at = data.find(b"colrnclx", 0, data.find(b"mdat"))  # boxes before the pixels
+    return struct.unpack_from(">HH", data, at + 8) if 0 <= at <= len(data) - 12 else None
+
+
+def profile_of(points: tuple[int, int] | None) -> bytes | None:
+    """Return the ICC profile of such numbers; None for sRGB, and for what is as good as it.
+
+    Raises:
+        InputError: high dynamic range.
+    """
+    if points is None:
+        return None
+    primaries, transfer = points
+    if transfer in _HDR:
+        raise InputError(
+            f"its colours are of high dynamic range ({_HDR[transfer]}); standard range is required — convert it first"
+        )
+    return pyvips.Operation.call("profile_load", "p3") if primaries == _P3 and transfer in _SDR else None
