@@ -2,9 +2,11 @@
 
 The plain loop takes tasks one after another in float32 with the default memory layout, as the obvious program does;
 ours is what `mzsr train meta` runs. Both compute the same gradient, in the same process, in turns. The matrix-product
-rate is that of one large product in the precision of the training.
+rate is that of one large product in the precision of the training. Under torchrun ours is all processes, each with its
+share of the tasks and the mean of the gradients at last, and the plain loop has the threads of all.
 
 command: python runs/throughput.py --data ../shared/data/train/gb82
+         torchrun --nproc-per-node 2 runs/throughput.py --data ../shared/data/train/gb82
 machine: AMD EPYC (bfloat16), torch 2.13
 hours:   0.02 (with --rounds 9)
 score:   one thread: paper 2.05 times, 75 % of the matrix-product rate; flagship 1.66 times, 62 % (261 GFLOP/s); two
@@ -24,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mzsr.config import MetaConfig
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.learning.metatrain import MetaTraining
+from mzsr.learning.parallel import World, join
 from mzsr.learning.photographs import load_photographs
 from mzsr.presets import META
 
@@ -31,15 +34,17 @@ from mzsr.presets import META
 def matrix_rate(device: torch.device, precision: torch.dtype, side: int = 2048) -> float:
     """Return the rate of a square matrix product in floating-point operations per second, the best of five."""
     a, b = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
-    return 2 * side**3 / min(seconds(lambda: a @ b, device) for _ in range(5))
+    return 2 * side**3 / min(seconds(lambda: a @ b, World(device)) for _ in range(5))
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return how long a piece of work takes."""
+def seconds(work: Callable[[], object], world: World) -> float:
+    """Return how long a piece of work takes, from when all processes are ready until all are done."""
+    world.wait()
     start = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if world.device.type == "cuda":
+        torch.cuda.synchronize(world.device)
+    world.wait()
     return time.perf_counter() - start
 
 
@@ -52,37 +57,59 @@ def objective(config: MetaConfig, data: Path, device: torch.device, *, plain: bo
     return made
 
 
+def together(made: MetaTraining, world: World, tasks: int, step: int) -> None:
+    """Compute the gradient of all tasks, each process its share."""
+    gradient = made.gradient(step, world.share(tasks // world.size))[1]
+    world.mean_(torch.cat([tensor.reshape(-1) for tensor in gradient.values()]))
+
+
+def alone(made: MetaTraining, world: World, tasks: int, step: int) -> None:
+    """Compute the same in the first process, which has the threads of all."""
+    if world.rank:
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads * world.size)
+    made.gradient(step, range(tasks))
+    torch.set_num_threads(threads)
+
+
+def compare(name: str, config: MetaConfig, ours_config: MetaConfig, data: Path, world: World, rounds: int) -> str:
+    """Time both in turns, and say what came of it."""
+    plain = objective(config, data, world.device, plain=True)
+    ours = objective(ours_config, data, world.device, plain=False)
+    with FlopCounterMode(display=False) as counter:
+        together(ours, world, config.tasks, 0)
+    alone(plain, world, config.tasks, 0)
+    times: dict[str, list[float]] = {"plain": [], "ours": []}
+    for step in range(1, rounds + 1):
+        times["plain"].append(seconds(partial(alone, plain, world, config.tasks, step), world))
+        times["ours"].append(seconds(partial(together, ours, world, config.tasks, step), world))
+    middle = {kind: statistics.median(spent) for kind, spent in times.items()}
+    reached = counter.get_total_flops() / middle["ours"]  # of one process
+    rate = matrix_rate(world.device, best_precision(world.device))
+    return (
+        f"{name}: plain {1 / middle['plain']:.2f}, ours {1 / middle['ours']:.2f} iterations/s, "
+        f"{middle['plain'] / middle['ours']:.2f} times; {world.size} x {reached / 1e9:.0f} GFLOP/s, "
+        f"{100 * reached / rate:.0f} % of the matrix-product rate, {world.size} x {rate / 1e9:.0f}"
+    )
+
+
 def main() -> None:
-    """Time both in turns, for the paper's network and for the flagship."""
+    """Time both for the paper's network and for the flagship."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--vectorise", action="store_true")
     arguments = parser.parse_args()
-    device = pick_device(arguments.device)
-    precision = best_precision(device)
-    rate = matrix_rate(device, precision)
-    print(f"{device}, {torch.get_num_threads()} threads, {precision}; matrix product {rate / 1e9:.0f} GFLOP/s")
-    for name, config in (("paper", META["paper"]), ("flagship", META["flagship"])):
-        config = config.model_copy(update={"batch": 2, "tasks": 2})
-        ours_config = config.model_copy(update={"vectorise": arguments.vectorise})
-        plain = objective(config, arguments.data, device, plain=True)
-        ours = objective(ours_config, arguments.data, device, plain=False)
-        with FlopCounterMode(display=False) as counter:
-            ours.gradient(0, range(config.tasks))
-        plain.gradient(0, range(config.tasks))
-        times: dict[str, list[float]] = {"plain": [], "ours": []}
-        for step in range(1, arguments.rounds + 1):
-            for kind, made in (("plain", plain), ("ours", ours)):
-                times[kind].append(seconds(partial(made.gradient, step, range(config.tasks)), device))
-        middle = {kind: statistics.median(spent) for kind, spent in times.items()}
-        reached = counter.get_total_flops() / middle["ours"]
-        print(
-            f"{name}: plain {1 / middle['plain']:.2f}, ours {1 / middle['ours']:.2f} iterations/s, "
-            f"{middle['plain'] / middle['ours']:.2f} times; {reached / 1e9:.0f} GFLOP/s, {100 * reached / rate:.0f} % "
-            "of the matrix-product rate"
-        )
+    with join(pick_device(arguments.device)) as world:
+        say = print if world.rank == 0 else lambda text: None
+        threads = torch.get_num_threads()
+        say(f"{world.device}, {world.size} processes of {threads} threads, {best_precision(world.device)}")
+        for name in ("paper", "flagship"):
+            config = META[name].model_copy(update={"batch": 2, "tasks": 2})
+            ours = config.model_copy(update={"vectorise": arguments.vectorise})
+            say(compare(name, config, ours, arguments.data, world, arguments.rounds))
 
 
 if __name__ == "__main__":
