@@ -1,5 +1,6 @@
 """Tests of long lists: structure, what is done and what is not, what is ours, and runs that are killed."""
 
+import errno
 import json
 import os
 import random
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
@@ -157,6 +158,55 @@ def test_the_folder_of_the_outputs_is_no_input(album: Path, tiny_weights: Path, 
 def test_format_of_the_results(album: Path, tiny_weights: Path) -> None:
     run("upscale", "in", "-o", "out", "-r", "--format", "avif", "-n", tiny_weights, *FAST)
     assert sorted(outputs(album / "out")) == ["a_x2.avif", "one/b_x2.avif", "one/two/c_x2.avif"]
+
+
+def test_a_result_stays_that_of_its_picture(album: Path, tiny_weights: Path, worked_on: list[str]) -> None:
+    """Which of a.bmp and a.png comes first depends on what else is there; a finished result does not change hands."""
+    shutil.rmtree("in/one")
+    with Image.open("in/a.png") as image:
+        ImageOps.invert(image).save("in/a.bmp")
+    command = ["upscale", "in", "-o", "out", "--format", "jpg", "-n", tiny_weights, *FAST]
+    run(*command)
+    before = outputs(album / "out")
+    assert sorted(before) == ["a.png_x2.jpg", "a_x2.jpg"]
+    Path("in/a.bmp").unlink()
+    run(*command)
+    assert outputs(album / "out") == before
+    with Image.open("in/a.png") as image:
+        image.save("in/a.avif")
+    run(*command)
+    assert {name: data for name, data in outputs(album / "out").items() if name in before} == before
+    assert worked_on == ["a.bmp", "a.png", "a.avif"]
+
+
+def test_a_link_beside_what_it_points_to_is_a_picture_of_its_own(album: Path, tiny_weights: Path) -> None:
+    Path("in/c.png").symlink_to("a.png")
+    run("upscale", "in", "-o", "out", "-n", tiny_weights, *FAST)
+    found = outputs(album / "out")
+    assert found["a_x2.png"] == found["c_x2.png"]
+
+
+def test_a_folder_of_the_results_on_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename from .mzsr/parts cannot reach it; what a link points to is replaced, and the link stays."""
+    (tmp_path / "a").write_text("input")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/a_x2").write_text("old")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a_x2").symlink_to("../far/a_x2")
+    original = os.replace
+
+    def replace(this: Any, that: Any) -> None:
+        if Path(this).parent != Path(that).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        original(this, that)
+
+    monkeypatch.setattr(os, "replace", replace)
+    records = Records(tmp_path / "out", "", overwrite=True)
+    records.finish(records.task(tmp_path / "a", tmp_path / "out/a_x2"), write("new"))
+    assert (tmp_path / "out/a_x2").is_symlink()
+    assert (tmp_path / "far/a_x2").read_text() == "new"
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["a_x2"]
+    assert records.task(tmp_path / "a", tmp_path / "out/a_x2").told == {"said": "new"}
 
 
 def test_a_fault_in_one_picture_does_not_stop_the_others() -> None:

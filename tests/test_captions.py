@@ -80,6 +80,26 @@ def test_what_is_lost_is_named(tmp_path: Path) -> None:
     assert read(tmp_path / "a.jpg").metadata.iptc is None
 
 
+def test_a_hostile_keyword_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    texts = (("\x1b[31mRED\nmzsr: done", "x"), *((str(i), "x") for i in range(9)))
+    assert write(tmp_path / "a.webp", picture(8, texts=texts)) == [
+        r"WEBP does not hold these texts of the input: \x1b[31mRED\nmzsr: done, 0, 1, 2, 3 and 5 more"
+    ]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_long_texts_are_no_damage(tmp_path: Path, bits: int) -> None:
+    """Pillow takes more than a megabyte of compressed text for an attack."""
+    long, iptc = (("Notes", "x" * 1_500_000),), b"\x1c" * 700_000
+    assert write(tmp_path / "a.png", picture(bits, texts=long, iptc=iptc)) == []
+    kept = read(tmp_path / "a.png").metadata
+    assert (kept.texts, kept.iptc) == (long, iptc)
+    info = PngInfo()
+    info.add_text("Notes", "x" * 1_500_000, zip=True)
+    Image.new("RGB", (6, 4)).save(tmp_path / "b.png", pnginfo=info)
+    assert read(tmp_path / "b.png").metadata.texts == long
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_iptc_of_a_tiff_that_was_written_as_longs(tmp_path: Path, order: str) -> None:
     """Adobe's habit, against the standard of both; readers have to know."""

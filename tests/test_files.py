@@ -23,6 +23,7 @@ from mzsr.imaging import files
 from mzsr.imaging.files import check_writable, read, write
 from mzsr.imaging.metadata import Metadata
 from mzsr.imaging.picture import Picture, from_array, to_array
+from mzsr.imaging.preview import write_thumbnail
 
 ORIENTATION, X_DIMENSION, Y_DIMENSION, EXIF_IFD, GPS_IFD = 0x0112, 0xA002, 0xA003, 0x8769, 0x8825
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -223,6 +224,23 @@ def test_colours_stay_right_where_the_profile_cannot_be_kept(tmp_path: Path, nam
     found = read(tmp_path / name)
     assert found.metadata.icc is None
     assert to_array(found).reshape(-1).tolist() == pytest.approx([188] * to_array(found).size, abs=1)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_odd_tag_is_no_damage(tmp_path: Path, orientation: int) -> None:
+    """A resolution stored as text: nobody asked for it, upright or not; nor is there a warning where TIFF drops it."""
+    odd = struct.pack("<HHII", ORIENTATION, 3, 1, orientation) + struct.pack("<HHI4s", 0x011A, 2, 4, b"300\0")
+    odd += struct.pack("<HHII", 0x010F, 2, 999, 5000)  # the maker, beyond the end
+    block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 3) + odd + bytes(4)
+    array = np.full((8, 16, 3), 90, np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.jpg", exif=block)
+    picture = read(tmp_path / "a.jpg")
+    assert to_array(picture).shape[:2] == ((8, 16) if orientation == 1 else (16, 8))
+    write_thumbnail(tmp_path / "a.jpg", tmp_path / "small.jpg", 8)
+    with Image.open(tmp_path / "small.jpg") as small:
+        assert small.size == ((8, 4) if orientation == 1 else (4, 8))
+    write(tmp_path / "a.tif", picture)  # warnings are errors here
+    assert to_array(read(tmp_path / "a.tif")).shape == to_array(picture).shape
 
 
 @pytest.mark.parametrize("where", ["xmp", "raw"])

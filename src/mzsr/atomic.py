@@ -13,18 +13,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and rename it into place; on failure nothing is left and the old file stays.
 
     Args:
-        path: the file; one that exists is replaced in one step, when the new bytes are safely on the disk.
+        path: the file; one that exists is replaced in one step, when the new bytes are safely on the disk. A link stays
+            one, and what it points to is replaced.
         write: is given the temporary path, in the same folder since a rename across disks is not atomic.
 
     Raises:
         InputError: the folder is missing or full, or cannot be written to.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with part.open("r+b") as file:
+            os.fsync(file.fileno())  # Windows wants it to be writable
+        os.replace(part, target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

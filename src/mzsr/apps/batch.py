@@ -9,6 +9,7 @@ Killed before 3, a record names an output that is not there, and the picture is 
 whose bytes no record names is not ours, and stays. Knows nothing of pictures or models; `jobs` says what goes where.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -117,7 +118,13 @@ class Records:
             record = Record(str(task.content), self.settings, str(sha256_of(part)), task.present, told)
             text = json.dumps(asdict(record))
             write_atomically(place, lambda path: path.write_text(text, "utf-8"))
-            os.replace(part, task.target)
+            target = Path(os.path.realpath(task.target))  # a link stays one
+            try:
+                os.replace(part, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                write_atomically(target, lambda path: shutil.copyfile(part, path))  # a folder of it is on another disk
             return told
         except OSError as error:
             raise InputError(

@@ -60,15 +60,17 @@ def pair(
     taken = {os.path.realpath(source) for source in sources}
     if out is not None:  # no picture of any name could go there
         check_writable(_existing(out) / f"{sources[0].stem}{ending}.png")
-    if twice := [source for source, count in Counter(map(os.path.realpath, sources)).items() if count > 1]:
+    if twice := [source for source, count in Counter(map(os.path.abspath, sources)).items() if count > 1]:
         raise InputError(f"{twice[0]} is an input twice; give it once")
     jobs, made = [], dict[str, Path]()
     for source, inside in found:
         kept = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
         name = f"{source.stem}{ending}{suffix or kept}"
         target = out / inside / name if out is not None else output or source.with_name(name)
-        other = made.get(os.path.realpath(target))
-        if other is not None and other.name != source.name:  # IMG_1.jpg and IMG_1.png, say
+        other = made.get(os.path.realpath(target), source)
+        if out is not None and (record := read_record(out, target)) is not None:
+            other = Path(str(record.told.get("input", other)))  # of an earlier run, when other pictures lay there
+        if other.name != source.name:  # IMG_1.jpg and IMG_1.png, say
             target = target.with_name(f"{source.name}{ending}{suffix or kept}")
         made[os.path.realpath(target)] = source
         try:

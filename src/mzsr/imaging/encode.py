@@ -28,13 +28,16 @@ _PNG_HEADER = 33  # bytes of its signature and of IHDR
 _STRIP = 1 << 20  # bytes of a TIFF strip before compression: a reader's buffer stays small
 
 
-def encode(picture: Picture, kind: str, quality: int) -> bytes:
+def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]:
     """Turn a picture into the bytes of a file.
 
     Args:
         picture: What to encode, rounded here to its 8 or 16 bits.
         kind: "PNG", "TIFF" (both 8 or 16 bits), "AVIF" (8, or 12 of 16), "JPEG", "WEBP" or "BMP" (8 bits).
         quality: 1 … 100 for JPEG, WebP and AVIF; at 100 WebP is lossless.
+
+    Returns:
+        The bytes, and in words what of the metadata the format does not hold.
 
     Raises:
         InputError: If a value of the picture is not finite.
@@ -52,12 +55,12 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
     icc = (
         kept.icc if kept.icc is not None and kept.icc[16:20] == space else None
     )  # another profile would falsify colours
-    kept = fitted(replace(kept, icc=icc, exif=sized_exif(kept, height, width)), kind)[0]
+    kept, without = _fitted(replace(kept, icc=icc, exif=sized_exif(kept, height, width)), kind)
     picture = replace(picture, metadata=kept)
     if kind == "TIFF":
-        return _tiff(picture)
+        return _tiff(picture), without
     if kind in ("PNG", "AVIF") and picture.bits == 16:
-        return _deep(picture, kind, quality)
+        return _deep(picture, kind, quality), without
     options: dict[str, Any] = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp, "dpi": kept.dpi}
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0}  # 4:4:4: halving the chroma would undo half of the work
@@ -73,10 +76,10 @@ def encode(picture: Picture, kind: str, quality: int) -> bytes:
     image.info.clear()  # all that is kept is named in the options
     out = io.BytesIO()
     image.save(out, kind, **{key: value for key, value in options.items() if value is not None})
-    return out.getvalue()
+    return out.getvalue(), without
 
 
-def fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
+def _fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
     """Return what a format holds of metadata, and in words what it does not."""
     most = {"BMP": 0, "JPEG": SEGMENT}.get(kind, math.inf)
     limits = {"exif": most, "xmp": most, "iptc": 0 if kind in ("WEBP", "AVIF") else most}
@@ -89,12 +92,13 @@ def fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
             metadata = replace(metadata, **{name: None})
     texts = metadata.texts or ()
     if kind == "JPEG":
-        held = tuple((key, text) for key, text in texts if key == COMMENT and len(text.encode(*_BYTES)) <= SEGMENT)
+        kept = tuple((key, text) for key, text in texts if key == COMMENT and len(text.encode(*_BYTES)) <= SEGMENT)
     else:
-        held = texts if kind == "PNG" else ()
-    if lost := [key for key, _ in texts if (key, _) not in held]:
-        without.append(f"{kind} does not hold these texts of the input: {', '.join(lost)}")
-    return replace(metadata, texts=held or None), without
+        kept = texts if kind == "PNG" else ()
+    if lost := [repr(key[:79])[1:-1] for key, _ in texts if (key, _) not in kept]:  # no file writes to a terminal
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        without.append(f"{kind} does not hold these texts of the input: {', '.join(lost[:5])}{more}")
+    return replace(metadata, texts=kept or None), without
 
 
 def _png_texts(kept: Metadata) -> PngInfo:
@@ -104,7 +108,7 @@ def _png_texts(kept: Metadata) -> PngInfo:
     for key, text in kept.texts or ():
         info.add_text(key, readable(text))
     if kept.iptc is not None:
-        info.add_text(*png_profile(kept.iptc), zip=True)
+        info.add_text(*png_profile(kept.iptc))
     return info
 
 

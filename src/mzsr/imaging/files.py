@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.code_points import code_points, profile_of
-from mzsr.imaging.encode import FAILURES, SIDE, encode, fitted
+from mzsr.imaging.encode import FAILURES, SIDE, encode
 from mzsr.imaging.metadata import Metadata, metadata_of
 from mzsr.imaging.picture import Picture, from_array, from_pil
 
@@ -95,14 +95,15 @@ def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) 
         raise InputError(f"quality is {quality}; it must lie in 1 … 100 — 95 is a good choice")
     kind = SUFFIXES[target.suffix.lower()]
     try:
-        data = encode(picture, kind, quality)
+        with quiet_pillow():
+            data, without = encode(picture, kind, quality)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except FAILURES as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: {kind} cannot hold this picture ({reason}); write a .png or .tif instead") from error
     write_atomically(target, lambda part: part.write_bytes(data))
-    return fitted(picture.metadata, kind)[1]
+    return without
 
 
 def largest_side(path: str | os.PathLike[str]) -> int | None:
@@ -217,14 +218,15 @@ def formats_of(data: bytes) -> list[str]:
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silence pillow's warnings and its own pixel limit; both are global, so one thread at a time may do it."""
+    """Silence pillow's warnings, and its limits of pixels and texts; all are global: one thread at a time may do it."""
     with _quiet_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked instead, with a plain sentence
+        text, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, BESIDE
         try:
             yield
         finally:
-            Image.MAX_IMAGE_PIXELS = limit
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, text
 
 
 def _require_one_frame_within(max_pixels: int, width: int, height: int, frames: int) -> None:

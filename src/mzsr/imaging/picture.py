@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 from torch import Tensor
 
 from mzsr.errors import InputError
@@ -21,6 +21,11 @@ from mzsr.imaging.metadata import Metadata, metadata_of
 _PLAIN = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA",
     "RGBa": "RGBA", "YCbCr": "RGB", "HSV": "RGB", "CMYK": "RGB",
+}  # fmt: skip
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _BAND = 256  # rows that are rounded at a time: copies of a large picture would take gigabytes
 _FLOAT_SLACK = 1e-3  # a float array may leave [0, 1] by rounding, not by a factor of 255
@@ -128,7 +133,7 @@ def from_pil(image: Image.Image) -> Picture:
     """
     image.load()
     metadata = metadata_of(image)
-    image = ImageOps.exif_transpose(image)
+    image = upright(image, metadata.orientation)
     if image.mode.startswith("I;16"):
         return from_array(np.asarray(image).astype(np.uint16), metadata=metadata)
     if image.mode not in _PLAIN:
@@ -140,6 +145,11 @@ def from_pil(image: Image.Image) -> Picture:
     if image.has_transparency_data:
         plain = "LA" if plain in ("L", "LA") else "RGBA"
     return from_array(np.asarray(image.convert(plain)), metadata=metadata)
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn a pillow image by its EXIF orientation, 1 to 8; its metadata, odd or not, are left alone."""
+    return image.transpose(_TURNS[orientation]) if orientation > 1 else image
 
 
 def to_pil(picture: Picture) -> Image.Image:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.files import DAMAGE, bytes_of, formats_of, quiet_pillow
+from mzsr.imaging.metadata import metadata_of
+from mzsr.imaging.picture import upright
 
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
@@ -73,7 +75,7 @@ def _small(path: Path, side: int) -> tuple[Image.Image, bytes | None]:
             image.draft("RGB", (side, side))  # a JPEG is decoded at an eighth of its size, sixty times as fast
             icc = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
             image.thumbnail((side, side), reducing_gap=2.0)
-            small = ImageOps.exif_transpose(image)
+            small = upright(image, metadata_of(image).orientation)
     except NoPicture:
         if (deep := _deep_tiff(path)) is None:
             raise
