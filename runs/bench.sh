@@ -59,7 +59,7 @@ if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
 fi
 bench speed speed --limit 90s
 if [ ${#only[@]} -eq 0 ]; then
-    python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv
+    python runs/publish.py mzsr --scores docs/results/flagship-x2.csv
     for loss in l1 udl; do python runs/publish.py "edsr-s-x2-$loss" --scores docs/results/edsr-x2.csv; done
     python runs/publish.py mzsr-x4 --method mzsr --scores docs/results/flagship-x4.csv
     for model in mzsr-x2-direct mzsr-x2-bicubic mzsr-x4-direct mzsr-multiscale; do

@@ -21,6 +21,7 @@ import argparse
 import itertools
 import statistics
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -190,6 +191,17 @@ def read_set(folder: Path, every: int) -> list[Source]:
     return sources
 
 
+def does_the_work(model: str, case: Case) -> str:
+    """Return which of a model's weights enlarge a case: those for JPEG or a scale are asked for by the model's name."""
+    family = model.removesuffix("-jpeg").removesuffix(f"-x{case.degradation.scale}")
+    return _upscaler(family).at(case.degradation.scale, case.degradation.jpeg).model
+
+
+@lru_cache
+def _upscaler(model: str) -> Upscaler:
+    return Upscaler(model, device="cpu")
+
+
 def main() -> None:
     """Measure every picture under every condition, and write what came out."""
     parser = argparse.ArgumentParser()
@@ -210,7 +222,7 @@ def main() -> None:
         for known, condition in sums:
             case = cells.make(source, Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition]))
             expert = upscaler.at(arguments.scale, case.degradation.jpeg)
-            if arguments.fit and expert is not upscaler:
+            if arguments.fit and does_the_work(arguments.model, case) != arguments.model:
                 continue  # other weights do that work, and have a card of their own
             law = AS_IT_IS if arguments.fit else error_law(expert.card, estimated=known == "estimated")
             assert law is not None

@@ -23,18 +23,13 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mzsr.benchmark.speed import matmul_rate
 from mzsr.config import MetaConfig
-from mzsr.learning.devices import best_precision, pick_device
+from mzsr.learning.devices import best_precision, pick_device, train_fast
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World, join
 from mzsr.learning.photographs import load_photographs
 from mzsr.presets import META
-
-
-def matrix_rate(device: torch.device, precision: torch.dtype, side: int = 2048) -> float:
-    """Return the rate of a square matrix product in floating-point operations per second, the best of five."""
-    a, b = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
-    return 2 * side**3 / min(seconds(lambda: a @ b, World(device)) for _ in range(5))
 
 
 def seconds(work: Callable[[], object], world: World) -> float:
@@ -86,7 +81,7 @@ def compare(name: str, config: MetaConfig, ours_config: MetaConfig, data: Path, 
         times["ours"].append(seconds(partial(together, ours, world, config.tasks, step), world))
     middle = {kind: statistics.median(spent) for kind, spent in times.items()}
     reached = counter.get_total_flops() / middle["ours"]  # of one process
-    rate = matrix_rate(world.device, best_precision(world.device))
+    rate = matmul_rate(world.device, best_precision(world.device), side=2048 if world.device.type == "cpu" else None)
     return (
         f"{name}: plain {1 / middle['plain']:.2f}, ours {1 / middle['ours']:.2f} iterations/s, "
         f"{middle['plain'] / middle['ours']:.2f} times; {world.size} x {reached / 1e9:.0f} GFLOP/s, "
@@ -103,11 +98,12 @@ def main() -> None:
     parser.add_argument("--vectorise", action="store_true")
     arguments = parser.parse_args()
     with join(pick_device(arguments.device)) as world:
+        train_fast(world.device)
         say = print if world.rank == 0 else lambda text: None
         threads = torch.get_num_threads()
         say(f"{world.device}, {world.size} processes of {threads} threads, {best_precision(world.device)}")
         for name in ("paper", "flagship"):
-            config = META[name].model_copy(update={"batch": 2, "tasks": 2})
+            config = META[name].model_copy(update={"batch": 2, "tasks": 2 * world.size})
             ours = config.model_copy(update={"vectorise": arguments.vectorise})
             say(compare(name, config, ours, arguments.data, world, arguments.rounds))
 

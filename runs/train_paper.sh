@@ -25,7 +25,9 @@ paper=('{uniform: 1}' '[1, 2.5]') # l1 ~ U(1, 2.5 s), l2 ~ U(1, l1)
 wide=('{uniform: 0.6, gaussian: 0.4}' '[0.1, 2.5]') # no variance below 1 is where MZSR loses to ZSSR (g0.2)
 model() { # name, scales, share of bicubic subsampling, kernels, their variances, published step sizes, what for, patch
     local law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
+    local how="meta-trained on sons and fathers with learned step sizes, on a CPU"
     if [ "${PRESET:-}" = paper ]; then
+        how="meta-trained by the published schedule"
         train meta "$1" --preset paper "${law[@]}" --set "test_alphas=$6" --from "$out/paper-t/weights.safetensors"
     else
         law+=(--set "law.families=$4" --set "law.variance=$5" --set law.centred_share=0 --set law.noise_share=0)
@@ -34,7 +36,7 @@ model() { # name, scales, share of bicubic subsampling, kernels, their variances
         train meta "$1" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "patch=$8" --from "$out/$1-law/weights.safetensors"
     fi
     python runs/publish.py "$1" --weights "$out/$1/weights.safetensors" \
-        --summary "network of MZSR, $7; meta-trained on sons and fathers with learned step sizes, on a CPU"
+        --summary "network of MZSR, $7; $how"
 }
 model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2' 128
 model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2' 128

@@ -34,7 +34,7 @@ for seed in ${SEEDS:-0 1 2}; do
         esac
     done
 done
-if [ "$scale ${SEEDS:-0 1 2} ${RUNS:-all}" = "2 0 1 2 all" ]; then  # those that are shipped, to compare with
+if [ "$scale ${SEEDS:-0 1 2} ${RUNS:-all} ${STEP1:-300} ${STEP2:-700} ${PATCH:-48}" = "2 0 1 2 all 300 700 48" ]; then  # those that are shipped, to compare with
     for loss in l1 udl; do
         python runs/publish.py "edsr-s-x2-$loss" --weights "$out/x2-0/$loss/weights.safetensors" --half \
             --summary "EDSR-S (UDL, NeurIPS 2021) at x2 by $loss for comparison: plain bicubic, 1000 iterations"

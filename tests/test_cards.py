@@ -131,7 +131,18 @@ def test_earlier_runs_come_first() -> None:
     assert [run["command"] for run in as_earlier(second)] == ["one", "two"]
     assert as_earlier(second)[1]["hours"] == second.hours
     # What a file is, and what it scores, is said of it alone; how it adapts goes on with a body that is left alone
-    kept = {"recipe", "command", "commit", "iterations", "hours", "machine", "step_sizes", "crops"}
+    kept = {
+        "recipe",
+        "command",
+        "commit",
+        "iterations",
+        "hours",
+        "machine",
+        "step_sizes",
+        "crops",
+        "scales",
+        "subsample",
+    }
     assert set(as_earlier(second)[1]) == kept
 
 

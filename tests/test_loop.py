@@ -400,11 +400,11 @@ def test_loss_that_is_no_number_stops(
     assert_same(left_behind(tmp_path), wholes[stage])
 
 
-@pytest.mark.parametrize(("update", "kept"), [(3, None), (5, 3), (6, 3)])
+@pytest.mark.parametrize(("update", "kept"), [(3, None), (5, 3), (6, 3), (8, 6)])
 def test_an_update_that_ruins_the_weights_is_never_saved(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: int, kept: int | None
 ) -> None:
-    """Not even where a checkpoint is due right after it: every third iteration here."""
+    """Not even where a checkpoint is due right after it, every third iteration here, or where it is the last one."""
     usual = loop.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda config, step: 1e30 if step + 1 == update else usual(config, step))
     said = "nothing was saved yet" if kept is None else f"of iteration {kept}, is kept"

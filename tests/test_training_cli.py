@@ -214,6 +214,7 @@ REFUSED = [
     ("pretrain", ["--loss", "mse"], "--set loss.name=mse: loss.name: Input should be 'l1', 'eu', 'esu', 'udl'", 2),
     ("pretrain", ["--loss", "error-map"], "weighs by a network trained before; give --from FILE.safetensors", 2),
     ("pretrain", ["--loss", "udl", "--resume"], "give --from FILE.safetensors, trained with --loss esu", 2),
+    ("pretrain", ["--loss", "eu", "--set", "train=[variance.*]"], "must come from somewhere; give --from MODEL", 2),
     ("pretrain", ["--set", "loss.scale=log"], "did you mean 'loss.scaling'?", 2),
     ("pretrain", ["--set", "loss=esu"], "loss esu trains a log-variance; set network.log_var to true", 2),
     ("pretrain", ["--set", "law.nois=1"], "did you mean 'law.noise'?", 2),
@@ -271,7 +272,7 @@ def test_bad_input_is_one_line(here: Path, stage: str, arguments: list[str], mes
         (["--from", "data/a.png"], "model is 'data/a.png'; give a .safetensors file"),
         (["--from", "mzsr"], "this run trains name='unfolded' channels=8"),
         (["--from", "TINY", "--set", "network.stages=2"], "is of network name='unfolded' channels=8"),
-        (["--from", "TINY", "--set", "adapt=[nothing]"], "adapt is ['nothing'], which matches no tensor"),
+        (["--from", "TINY", "--set", "adapt=[nothing]"], "adapt is ['nothing'], and 'nothing' matches no tensor"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -213,11 +213,16 @@ def test_a_body_that_is_left_alone_adapts_as_it_did(folder: Path, tmp_path: Path
     network, card = load_weights(go(configured(iterations=1), folder, tmp_path / "body"))
     learned = {"body.0.weight": (0.5, 0.25)}
     theta: Params = {name: tensor.detach() for name, tensor in network.named_parameters()}
-    save_weights(tmp_path / "meta.safetensors", theta, card.model_copy(update={"step_sizes": learned, "crops": 2}))
+    save_weights(
+        tmp_path / "meta.safetensors",
+        theta,
+        card.model_copy(update={"step_sizes": learned, "crops": 2, "scales": (3,), "subsample": "bicubic"}),
+    )
     config = configured("eu", train=["variance.*"])
     go(config, folder, tmp_path / "head", start_from=tmp_path / "meta.safetensors", time_limit=0)
     told = load_weights(go(config, folder, tmp_path / "head", resume=True))[1]
     assert (told.step_sizes, told.crops) == (learned, 2)
+    assert (told.scales, told.subsample) == ((3,), "bicubic")  # whatever the head has seen
     assert told.summary == "paper network as it was, with a head for the log-variance trained by eu"
     whole = load_weights(go(configured("eu"), folder, tmp_path / "all", start_from=tmp_path / "meta.safetensors"))[1]
     assert (whole.step_sizes, whole.crops) == ((0.01,), 0)
@@ -289,7 +294,7 @@ def test_step2_without_step1_is_refused(folder: Path, tmp_path: Path) -> None:
     [
         (
             {"train": ["head.*"]},
-            r"train is \['head.\*'\], which matches no tensor of the network; it has body\.0\.weight",
+            r"train is \['head.\*'\], and 'head.\*' matches no tensor of the network; it has body\.0\.weight",
         ),
         ({"train": ["variance.*"]}, r"the log-variance head alone, which loss l1 does not move; take --loss eu or esu"),
     ],

@@ -287,6 +287,10 @@ class MetaConfig(TrainConfig):
                         f"patch {self.patch} leaves a son of {side} pixels at x{scale}; "
                         f"same-image episodes need a patch of at least {4 * scale**2}"
                     )
+        if self.vectorise and self.episodes == "published" and self.law.jpeg_share > 0:
+            raise ValueError(
+                "vectorise tells a task one error of JPEG, published episodes have two; take same-image episodes"
+            )
         if self.learn_alpha and self.test_alphas:
             raise ValueError("test_alphas and learn_alpha contradict each other; learned step sizes go on the card")
         return self

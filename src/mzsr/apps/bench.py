@@ -222,6 +222,7 @@ def speed(
         from mzsr.benchmark.stages import ZSSR_ITERATIONS, ZSSR_SCHEDULE
         from mzsr.benchmark.timings import table
         from mzsr.inference.adapt import check_steps
+        from mzsr.learning.devices import pick_device
 
         check_steps(steps)
         names, sides = listed(networks), whole(sizes, "--sizes", 1, 2**16)
@@ -239,7 +240,7 @@ def speed(
             lines += ["", f"\\* {ZSSR_SCHEDULE} iterations, calculated from {ZSSR_ITERATIONS}."]
         heading = f"Seconds, memory and arithmetic, x2, {count} threads"
         typer.echo(f"{heading}\n\n" + "\n".join(lines) + "\n")
-        told = about_speed(shlex.join(["mzsr", *sys.argv[1:]]), count, found.skipped)
+        told = about_speed(shlex.join(["mzsr", *sys.argv[1:]]), pick_device(device), count, found.skipped)
         publish_speed(out, found.timings, told, [(heading, "\n".join(lines))])
         typer.echo(f"wrote {out}/results.csv, results.md, results.html", err=True)
     complain(found.skipped)

@@ -51,6 +51,9 @@ def pretrain(
         limit = seconds(time_limit)
         if settings.loss.needs_step1:
             _require_start(start_from, resume, out, step1_missing(settings.loss))
+        if settings.train != ("*",):
+            missing = f"train is {list(settings.train)}, and what stays as it is must come from somewhere"
+            _require_start(start_from, resume, out, f"{missing}; give --from MODEL or FILE.safetensors")
     _run(Pretraining, settings, data, out, device, start_from, resume, limit, tensorboard)
 
 
@@ -108,9 +111,7 @@ def _run(
     start_from: str | None, resume: bool, limit: float, tensorboard: bool,
 ) -> None:  # fmt: skip
     """Train, alone or as one of the processes of torchrun, of which the first alone speaks."""
-    import torch
-
-    from mzsr.learning.devices import pick_device
+    from mzsr.learning.devices import pick_device, train_fast
     from mzsr.learning.loop import train as run
     from mzsr.learning.parallel import join
 
@@ -119,9 +120,7 @@ def _run(
     with usage(1), join(place) as world:
         if start_from is not None and resume and (out / "state.safetensors").exists() and world.rank == 0:
             typer.echo(f"{out} holds a run, which goes on where it was; --from {start_from} is not read", err=True)
-        if world.device.type == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
-            torch.backends.cudnn.benchmark = True
+        train_fast(world.device)
         with _progress(out, settings.iterations, silent=world.rank > 0) as progress:
             outcome = run(
                 lambda photographs: objective(settings, photographs, world.device), settings, data, out, world,

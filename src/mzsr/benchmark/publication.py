@@ -35,9 +35,9 @@ def about(command: str, protocol: str, sources: Sequence[Source], workers: int, 
     return About(command, __version__, commit(), _machine(work), protocol, words, data, tuple(problems))
 
 
-def about_speed(command: str, threads: int, problems: Sequence[str]) -> About:
+def about_speed(command: str, device: torch.device, threads: int, problems: Sequence[str]) -> About:
     """Gather what stands beside timings."""
-    return About(command, __version__, commit(), _machine(f"threads: {threads}"), "", "", {}, tuple(problems))
+    return About(command, __version__, commit(), _machine(f"threads: {threads}", device), "", "", {}, tuple(problems))
 
 
 def publish(folder: Path, rows: list[Row], told: About, tables: Tables, shown: Callable[[], list[Comparison]]) -> None:
@@ -58,8 +58,7 @@ def publish_speed(folder: Path, timings: Sequence[Timing], told: About, tables: 
     write_page(folder / "results.html", [], told, tables, [], timings)
 
 
-def _machine(work: str) -> str:
-    place = torch.device("cpu")
+def _machine(work: str, place: torch.device = torch.device("cpu")) -> str:  # noqa: B008
     precision = str(best_precision(place)).removeprefix("torch.")
     return f"{name_of(place)}, {work}, {precision}, torch {torch.__version__}"
 

@@ -6,6 +6,7 @@ the low-resolution picture was made by keeping every s-th pixel.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -66,21 +67,31 @@ def resize(
 
 def _resize_rows(images: Images, length: int, scale: int | float, phase: int | float) -> Images:
     """Resize the rows as a sum of shifted, weighted gathers: as many as the kernel has taps."""
+    gathers, weights, border = _taps(images.shape[2], length, scale, phase, images.dtype, images.device)
+    padded = pad_symmetric(images.contiguous(), (*border, 0, 0))
+    result = padded.index_select(2, gathers[0]) * weights[0]
+    for rows, weight in zip(gathers[1:], weights[1:], strict=True):
+        result = torch.addcmul(result, padded.index_select(2, rows), weight)
+    return result
+
+
+@lru_cache(maxsize=64)  # training asks for the same few thousands of times, and an accelerator would wait for each
+@torch.inference_mode(False)  # else training could not use what an estimate made
+def _taps(
+    rows: int, length: int, scale: int | float, phase: int | float, dtype: torch.dtype, device: torch.device
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[int, int]]:
+    """Return, for every tap, which padded rows it takes and its weights, (length, 1); and the rows to pad by."""
     stretch = min(scale, 1.0)
     taps = math.ceil(4 / stretch)
     position = (torch.arange(length, dtype=torch.float64) - phase) / scale
     first = torch.floor(position - 2 / stretch).long() + 1
     distance = position[:, None] - (first[:, None] + torch.arange(taps))
     weights = _cubic(distance * stretch)
-    weights = (weights / weights.sum(1, keepdim=True)).to(images)[..., None]  # (length, taps, 1)
+    weights = (weights / weights.sum(1, keepdim=True)).to(device, dtype)[..., None]  # (length, taps, 1)
     before = max(0, -int(first.min()))
-    after = max(0, int(first.max()) + taps - images.shape[2])
-    padded = pad_symmetric(images.contiguous(), (before, after, 0, 0))
-    first = (first + before).to(images.device)
-    result = padded.index_select(2, first) * weights[:, 0]
-    for tap in range(1, taps):
-        result = torch.addcmul(result, padded.index_select(2, first + tap), weights[:, tap])
-    return result
+    after = max(0, int(first.max()) + taps - rows)
+    first = (first + before).to(device)
+    return tuple(first + tap for tap in range(taps)), weights.unbind(1), (before, after)
 
 
 def _cubic(distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

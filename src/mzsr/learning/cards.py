@@ -16,6 +16,8 @@ from mzsr.learning.devices import name_of
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs
 
+INHERITED = ("step_sizes", "crops", "scales", "subsample")  # by a run that trains a head and leaves the body as it is
+
 
 def make_card(
     config: TrainConfig,
@@ -41,7 +43,6 @@ def make_card(
     return Card(
         name=config.network.name,
         network=config.network,
-        scales=tuple(sorted(config.law.scales)),
         data=tuple(f"{f.name} ({config.licences.get(f.name) or f.licence or 'licence not stated'})"
                    for f in photographs.folders),
         recipe=config.model_dump(mode="json"),
@@ -52,13 +53,13 @@ def make_card(
         machine=_machine(world, len(photographs.pictures)),
         earlier=earlier,
         sha256="",
-        **about,
+        **{"scales": tuple(sorted(config.law.scales)), **about},
     )  # fmt: skip
 
 
 def as_earlier(card: Card) -> tuple[dict[str, Any], ...]:
     """Return the runs that led to a weight file, its own last, for the card of a run that starts from it."""
-    kept = {"recipe", "command", "commit", "iterations", "hours", "machine", "step_sizes", "crops"}
+    kept = {"recipe", "command", "commit", "iterations", "hours", "machine", *INHERITED}
     own = card.model_dump(mode="json", include=kept)
     return (*card.earlier, own)
 

@@ -121,7 +121,7 @@ def train(
                     f"{error}; the last good state is of iteration {saved}, go on with --resume"
                 ) from error
 
-    while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
+    def gradient_of_all() -> tuple[dict[str, float], Params, float]:
         facts, gradient = _gradient(run.objective, run.step, world, config.tasks)
         loss, norm = facts["loss"], _norm(gradient)
         if not all(map(math.isfinite, (norm, *facts.values()))):
@@ -133,6 +133,11 @@ def train(
                 f"loss is {loss}, {found} at iteration {run.step + 1}; all must be finite — "
                 f"{kept if state_file.exists() else 'nothing was saved yet: start anew'} with a smaller learning_rate"
             )
+        return facts, gradient, norm
+
+    while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
+        facts, gradient, norm = gradient_of_all()
+        loss = facts["loss"]
         if run.step > saved and run.step % config.save_every == 0:  # its loss is a number, so it is a good state
             save()
             if journal is not None and journal.board is not None:
@@ -141,16 +146,19 @@ def train(
         run.seconds = before + time.monotonic() - start
         progress(run.step, loss)
         if journal is not None and run.step % LOG_EVERY == 0:
-            rate = (run.step - first) / (time.monotonic() - start)
-            facts |= {"norm": norm, "seconds": round(run.seconds, 1), "rate": round(rate, 3)}
+            speed = (run.step - first) / (time.monotonic() - start)
+            facts |= {"norm": norm, "seconds": round(run.seconds, 1), "rate": round(speed, 3)}
             journal.record(run.step, facts, gradient)
     weights = out / "weights.safetensors"
+    rate = (run.step - first) / (time.monotonic() - start)
+    if run.step > first:
+        gradient_of_all()  # no loss has seen the last update yet
     if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
         save()
     world.wait()  # who reads the state next must find the one that the first process has just written
     if journal is not None:
         journal.close()
-    return Outcome(run.step, config.iterations, loss, weights, (run.step - first) / (time.monotonic() - start))
+    return Outcome(run.step, config.iterations, loss, weights, rate)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

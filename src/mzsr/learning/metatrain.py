@@ -12,7 +12,6 @@ Source: MZSR, algorithm 1 and equations 5-7; multi-step loss and learned step si
 same-image episodes after MLSR (ECCV 2020).
 """
 
-import fnmatch
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +22,12 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from mzsr.config import MetaConfig
-from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, error_map, phase
 from mzsr.learning.cards import only_subsampling
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.inner import StepSize, descend
 from mzsr.learning.losses import LOSSES
-from mzsr.learning.objective import Objective
+from mzsr.learning.objective import Objective, matching
 from mzsr.learning.patches import Pair, Task, draw_kind, draw_task, step_generator
 from mzsr.learning.photographs import Photographs
 from mzsr.shapes import Images, Params, Scalar
@@ -48,10 +46,7 @@ class MetaTraining(Objective):
         super().__init__(config, photographs, device)
         if config.vectorise:
             self.network.layout = torch.contiguous_format  # vmap knows no other
-        self.moved = [name for name in self.theta if any(fnmatch.fnmatch(name, wanted) for wanted in config.adapt)]
-        if not self.moved:
-            known = ", ".join(self.theta)
-            raise InputError(f"adapt is {list(config.adapt)}, which matches no tensor of the network; it has {known}")
+        self.moved = matching("adapt", config.adapt, self.theta)
         if config.learn_alpha:
             for name in self.moved:
                 start = torch.full((config.steps,), math.log(config.alpha), device=device)

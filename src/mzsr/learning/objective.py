@@ -1,5 +1,7 @@
 """What a stage of training has to provide: parameters, a gradient, and what to say of them. `loop` does the rest."""
 
+import fnmatch
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,25 @@ from mzsr.learning.devices import precision_of
 from mzsr.learning.networks import build
 from mzsr.learning.photographs import Photographs, shrunk
 from mzsr.shapes import Images, Params, Scalar
+
+
+def matching(option: str, patterns: Sequence[str], tensors: Iterable[str]) -> list[str]:
+    """Return the names that one of the patterns matches, in their order.
+
+    Raises:
+        InputError: a pattern that matches none.
+
+    >>> matching("train", ["*.bias"], ["a.weight", "a.bias"])
+    ['a.bias']
+    """
+    names = list(tensors)
+    for pattern in patterns or ("",):
+        if not fnmatch.filter(names, pattern):
+            raise InputError(
+                f"{option} is {list(patterns)}, and '{pattern}' matches no tensor of the network; it has "
+                f"{', '.join(names)}"
+            )
+    return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
 class Objective:

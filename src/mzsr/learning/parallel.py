@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mzsr.errors import InputError
+from mzsr.learning.devices import out_of_memory
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def _all_alive() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo and, as DistBackendError, of NCCL
+        if out_of_memory(error):
+            raise
         raise InputError(
             "another process of this run has ended; the last good state is kept, go on with the same command and "
             "--resume"

@@ -10,7 +10,6 @@ the truth. Everything around this — optimiser, schedule, checkpoints, several 
 Source: MZSR, section 4.1; UDL for the two steps; the law of random kernels and the flagship's recipe are ours (LOG.md).
 """
 
-import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ from torch.func import functional_call
 
 from mzsr.config import LossConfig, PretrainConfig
 from mzsr.errors import InputError
-from mzsr.learning.cards import only_subsampling
+from mzsr.learning.cards import INHERITED, only_subsampling
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import check_compiler
 from mzsr.learning.losses import LIKELIHOODS, LOSSES, gradient_map, relative, udl, uncertainty, weights
 from mzsr.learning.networks import build
-from mzsr.learning.objective import Objective
+from mzsr.learning.objective import Objective, matching
 from mzsr.learning.optimiser import like
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs
@@ -64,14 +63,8 @@ class Pretraining(Objective):
         self._as_given: Params = {}
         self._notes: dict[str, Scalar] = {}
         self._before: dict[str, Any] = {}
-        own, self.theta = self.theta, {}
-        for name, tensor in own.items():
-            if any(fnmatch.fnmatch(name, wanted) for wanted in config.train):
-                self.theta[name] = tensor
-        if not self.theta:
-            raise InputError(
-                f"train is {list(config.train)}, which matches no tensor of the network; it has {', '.join(own)}"
-            )
+        own = self.theta
+        self.theta = {name: own[name] for name in matching("train", config.train, own)}
         self._head_alone = all(name.startswith(HEAD) for name in self.theta)
         if self._head_alone and not config.loss.learns_log_var:
             raise InputError(
@@ -161,8 +154,8 @@ class Pretraining(Objective):
             "subsample": only_subsampling(self.config),
             "crops": crops,
         }
-        if self._head_alone and "step_sizes" in self._before:  # the body adapts as it did
-            told |= {key: self._before[key] for key in ("step_sizes", "crops")}
+        if self._head_alone and "step_sizes" in self._before:  # the body adapts as it did, and is as good where it was
+            told |= {key: self._before[key] for key in INHERITED if key in self._before}
             told["summary"] = f"{name} network as it was, with a head for the log-variance trained by {loss}"
         return told
 
