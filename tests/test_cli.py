@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scipy.io import loadmat, savemat
 from torch import Tensor
 from typer.testing import CliRunner, Result
@@ -266,8 +267,8 @@ def test_bad_input_of_upscale(picture: Path, tiny: Path, arguments: list[str], m
 BAD_INPUT_ELSEWHERE = [
     (["estimate", "none.png"], "none.png does not exist", 1),
     (["estimate", "several"], "several is a folder; a file is required", 1),
-    (["estimate", "a.png", "-s", "9"], "scale is 9", 1),
-    (["estimate", "a.png", "--save", "k.txt"], "kernel output k.txt ends in '.txt'; use .mat or .npy", 1),
+    (["estimate", "a.png", "-s", "9"], "--scale is 9; it must lie between 1 and 8", 2),
+    (["estimate", "a.png", "--save", "k.txt"], "kernel output k.txt ends in '.txt'; use .mat or .npy", 2),
     (["estimate", "a.png", "--save", "even.npy"], "even.npy exists; add --overwrite", 2),
     (["estimate", "a.png", "--save", "bare"], "bare is a folder; a file is required", 2),
     (["estimate", "a.png", "--save", "k.mat", "--plot", "nowhere/k.png"], "nowhere/k.png lies in no folder", 2),
@@ -490,6 +491,14 @@ def test_degrade_takes_alpha_along(here: Path) -> None:
     with Image.open("b.png") as image:
         assert (image.mode, image.size) == ("RGBA", (10, 8))
         assert np.array_equal(np.asarray(image), np.full((8, 10, 4), 51))
+
+
+def test_degrade_says_what_it_leaves_out(here: Path) -> None:
+    info = PngInfo()
+    info.add_text("Title", "a hill")
+    Image.new("RGB", (16, 8)).save("a.png", pnginfo=info)
+    said = run("degrade", "a.png", "-o", "b.jpg").stderr
+    assert "a.png: mind: JPEG does not hold these texts of the input: Title" in said
 
 
 def test_models_shows_the_cards() -> None:

@@ -1,5 +1,6 @@
 """Tests of the Upscaler: every kind of picture, size and kernel; where things end up; what is refused."""
 
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -209,6 +210,19 @@ def test_alpha_is_sharpened_as_the_picture_is(photo: Tensor) -> None:
     assert errors[0] < 0.25 * errors[1]
     plain = upscaler(array[..., :3], kernel=d.kernel, noise=0, steps=0).picture
     assert plain.alpha is None
+
+
+def test_a_mask_that_is_sharper_than_its_photograph_gets_no_rings(photo: Tensor) -> None:
+    """It was drawn over a blurred picture: what is opaque, or clear, stays so but for two small pixels at the edge."""
+    row, column = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    distance = ((row - 24) ** 2 + (column - 24) ** 2).sqrt()
+    mask = (15.5 - distance).clamp(0, 1)
+    array = to_array(Picture(photo[:, :, :48, :48], mask[None, None]))
+    made = Upscaler("mzsr", device="cpu")(array, kernel="gauss:3", noise=0, steps=0).picture.alpha
+    assert made is not None
+    far = distance.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    assert float(made[0, 0][far < 12].min()) == 1
+    assert float(made[0, 0][far > 19].max()) == 0
 
 
 def test_a_network_that_lives_by_steps_says_so_where_it_takes_none(photo: Tensor) -> None:
@@ -426,6 +440,25 @@ def test_a_kernel_may_be_an_array_or_a_file(tiny: Upscaler, photo: Tensor, tmp_p
 def test_pictures_that_are_refused(tiny: Upscaler, image: Input, message: str) -> None:
     with pytest.raises(InputError, match=message):
         tiny(image, scale=2, steps=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 1.5}, "steps is 1.5; a whole number is required"),
+        ({"scale": "2"}, "scale is '2'; a number is required"),
+        ({"noise": "low"}, "noise is 'low'; 'auto' or a standard deviation"),
+        ({"jpeg": "on"}, "jpeg is 'on'; it must be one of 'auto', 'off'"),
+        ({"enlarged": "no"}, "enlarged is 'no'; it must be one of 'auto', 'off'"),
+        ({"fit": "Inside"}, "fit is 'Inside'; it must be one of 'stretch', 'inside', 'outside'"),
+        ({"subsample": "x"}, "subsample is 'x'; it must be one of None, 'direct', 'bicubic'"),
+        ({"uncertainty": 1}, "uncertainty is 1; it must be one of False, True, 'auto'"),
+    ],
+)
+def test_slips_in_options(tiny: Upscaler, photo: Tensor, options: dict[str, Any], message: str) -> None:
+    """They would mean something else, or end in a traceback, for users whose types nobody checks."""
+    with pytest.raises(InputError, match=message):
+        inspect.unwrap(Upscaler.__call__)(tiny, photo, **options)
 
 
 @pytest.mark.parametrize(

@@ -229,10 +229,9 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Tell what a picture went through: blur kernel, noise, compression, and whether it was enlarged before."""
-    from dataclasses import replace
-
     from mzsr.apps import present
     from mzsr.imaging import files, kernel_files
+    from mzsr.imaging.degrade import MAX_SCALE
     from mzsr.imaging.picture import visible
     from mzsr.inference.compression import compression
     from mzsr.inference.enlargement import enlargement
@@ -244,6 +243,10 @@ def estimate(
             claim(path, taken, overwrite)
         if plot is not None:
             files.check_writable(plot)
+        if save is not None:
+            kernel_files.check_suffix(save)
+        if not 1 <= scale <= MAX_SCALE:
+            raise InputError(f"--scale is {scale}; it must lie between 1 and {MAX_SCALE}")
         limit = pixel_limit(max_pixels)
     with usage(1):
         picture = visible(files.read(source, max_pixels=limit))
@@ -297,7 +300,8 @@ def degrade(
         generator = torch.Generator().manual_seed(seed % 2**63)
         small = degradation.degrade(picture.pixels, d, generator).clamp(0, 1)
         alpha = None if picture.alpha is None else degradation.degrade(picture.alpha, replace(d, jpeg=None)).clamp(0, 1)
-        files.write(output, replace(picture, pixels=small, alpha=alpha), quality=100)
+        for words in files.write(output, replace(picture, pixels=small, alpha=alpha), quality=100):
+            typer.echo(f"{source}: mind: {words}", err=True)
     typer.echo(f"{source} → {output}, {small.shape[3]}x{small.shape[2]}", err=True)
 
 

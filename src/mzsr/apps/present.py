@@ -98,7 +98,7 @@ def estimate_lines(told: Estimate, scale: int, size: Sequence[int]) -> list[str]
     return [
         told.note,
         f"blur        {major:.2f} x {minor:.2f} pixels (standard deviations) of the x{scale} picture, "
-        f"turned {math.degrees(told.theta):.0f}°",
+        f"turned {math.degrees(-told.theta) % 180:.0f}° counter-clockwise",
         f"noise       {noise_words(told.noise, told.channels)}",
         f"JPEG        {jpeg_words(told.degradation.jpeg)}",
         f"detail      {real}",

@@ -7,7 +7,7 @@ as a dark or coloured seam; so hidden pixels take the colours of the nearest vis
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, pad
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
 
 from mzsr.shapes import Images
 
@@ -35,6 +35,32 @@ def bleed(pixels: Images, alpha: Float[Tensor, "b 1 _h _w"] | None) -> Images:
     if alpha is None or bool((alpha > 0).all()) or not bool((alpha > 0).any()):
         return pixels
     return torch.where(alpha > 0, pixels, _fill(pixels * alpha, alpha))
+
+
+def settled(large: Images, alpha: Images, scale: int, phase: tuple[float | int, float | int]) -> Images:
+    """Return an enlarged alpha that is even where the small one is: in squares of 3x3 pixels of one value.
+
+    What undoes the blur of a photograph leaves rings around a mask that was drawn over it afterwards.
+
+    Args:
+        large: (B, 1, s H, s W).
+        alpha: what it was made of, (B, 1, H, W).
+        scale: s.
+        phase: where the first small pixel lies on the large grid, (row, column), see `degrade.phase`.
+
+    >>> settled(torch.rand(1, 1, 8, 8), torch.ones(1, 1, 4, 4), 2, (0.5, 0.5)).unique()
+    tensor([1.])
+    """
+    around = pad(alpha, (1, 1, 1, 1), mode="replicate")
+    even = max_pool2d(around, 3, stride=1) == -max_pool2d(-around, 3, stride=1)
+    for axis in (2, 3):
+        at = (torch.arange(large.shape[axis], device=alpha.device) - phase[axis - 2]) / scale
+        below, above, nearest = (
+            each.long().clamp(0, alpha.shape[axis] - 1) for each in (at.floor(), at.ceil(), at.round())
+        )
+        even = even.index_select(axis, below) & even.index_select(axis, above)
+        alpha = alpha.index_select(axis, nearest)
+    return torch.where(even, alpha, large)
 
 
 def _fill(weighted: Images, weight: Float[Tensor, "b 1 _h _w"]) -> Images:

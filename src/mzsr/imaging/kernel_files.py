@@ -63,6 +63,12 @@ def _load_npy(path: Path) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def check_suffix(path: Path) -> None:
+    """Raise InputError for a kernel's file of another kind than those that `save` writes."""
+    if path.suffix.lower() not in (".mat", ".npy"):
+        raise InputError(f"kernel output {path} ends in '{path.suffix}'; use .mat or .npy")
+
+
 def save(path: str | Path, kernel: Kernel) -> None:
     """Write a kernel as .mat (variable `Kernel`) or .npy, by way of a temporary file.
 
@@ -70,8 +76,7 @@ def save(path: str | Path, kernel: Kernel) -> None:
         InputError: another suffix, or a folder that is missing or cannot be written to.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".mat", ".npy"):
-        raise InputError(f"kernel output {path} ends in '{path.suffix}'; use .mat or .npy")
+    check_suffix(path)
     if os.path.isdir(path):
         raise InputError(f"kernel output {path} is a folder; name a file")
     taps = kernel.detach().cpu().double().numpy()

@@ -1,12 +1,24 @@
 """What may be asked of `upscale`, whatever the picture: modes, steps, and a scale or a size."""
 
-from typing import Literal
+from numbers import Integral, Real
+from typing import Literal, get_args
 
 from mzsr.errors import InputError
-from mzsr.imaging.degrade import MAX_SCALE
+from mzsr.imaging.degrade import MAX_SCALE, Subsample
 from mzsr.inference.adapt import check_steps
 
 Fit = Literal["stretch", "inside", "outside"]
+WORDS: dict[str, tuple[object, ...]] = {
+    "fit": get_args(Fit), "jpeg": ("auto", "off"), "enlarged": ("auto", "off"),
+    "subsample": (None, *get_args(Subsample)), "uncertainty": (False, True, "auto"),
+}  # fmt: skip
+"""What options may be that are words."""
+NUMBERS: dict[str, tuple[type, str, object]] = {
+    "scale": (Real, "a number", None),
+    "steps": (Integral, "a whole number", None),
+    "noise": (Real, "'auto' or a standard deviation in [0, 1]", "auto"),
+}
+"""What type the others are, in words, and what else they may be."""
 MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False), "best": (10, True)}  # steps, x8
 
 
@@ -15,6 +27,21 @@ def check_mode(mode: str) -> str:
     if mode not in MODES:
         raise InputError(f"mode is '{mode}'; it must be one of {', '.join(MODES)}")
     return mode
+
+
+def check_kinds(**options: object) -> None:
+    """Raise InputError for an option of another type, or none of its words: a slip would mean something else.
+
+    >>> check_kinds(fit="stretch", noise=0.1)
+    """
+    for name, value in options.items():
+        if name in NUMBERS:
+            kind, words, other = NUMBERS[name]
+            if value != other and not isinstance(value, kind):
+                raise InputError(f"{name} is {value!r}; {words} is required")
+        elif not any(value is word or (isinstance(word, str) and value == word) for word in WORDS[name]):
+            known = ", ".join(map(repr, WORDS[name]))
+            raise InputError(f"{name} is {value!r}; it must be one of {known}")
 
 
 def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None) -> None:

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
+from mzsr.imaging.alpha import settled
 from mzsr.imaging.data_step import consistent
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample, phase
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.imaging.picture import Picture, from_array, from_pil, visible
 from mzsr.inference.adapt import adapt, has_son
@@ -30,7 +31,7 @@ from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import ADVICE, detail, detail_words, enlargement, shrunk
 from mzsr.inference.ensemble import SYMMETRIES, ensemble, symmetries
 from mzsr.inference.estimate import Estimate, estimate
-from mzsr.inference.request import MODES, Fit, check_mode, check_options, target_size
+from mzsr.inference.request import MODES, Fit, check_kinds, check_mode, check_options, target_size
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_law, expected_psnr
@@ -153,6 +154,10 @@ class Upscaler:
         """
         usual = MODES[check_mode(mode)]
         steps, x8 = usual[0] if steps is None else steps, usual[1] if x8 is None else x8
+        check_kinds(
+            scale=scale, steps=steps, noise=noise, fit=fit, jpeg=jpeg, enlarged=enlarged, subsample=subsample,
+            uncertainty=uncertainty,
+        )  # fmt: skip
         check_options(scale, size, steps)
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
@@ -222,6 +227,7 @@ class Upscaler:
                 grey = alpha.expand(-1, 3, -1, -1).to(self.device)
                 clean = replace(d, noise=0.0, jpeg=None)
                 sharp = enhance(expert.network, adapted.theta, grey, clean, tile=self.tile).mean(1, keepdim=True)
+                sharp = settled(sharp, alpha.to(sharp), whole, phase(d))
                 alpha = resized(sharp.clamp_(0, 1), target).clamp_(0, 1).cpu()
             d = d.to("cpu")
         facts = expert._facts(given, target, factor, d, steps, seed, told, before, back)
