@@ -3,7 +3,7 @@
 The share was chosen on Kodak24 (LOG.md). Source: averaging over a cyclic schedule, Izmailov et al., "Averaging weights
 leads to wider optima and better generalization", UAI 2018.
 
-command: python runs/average.py out/head-deep/weights.safetensors out/head/weights.safetensors --share 0.7 --out out/mean
+command: python runs/average.py out/head-deep/weights.safetensors out/head/weights.safetensors --share 0.7 --out OUT
 machine: any
 hours:   0
 score:   of the flagship, see runs/train_flagship.sh; 0.01 dB above its last run
