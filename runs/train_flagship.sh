@@ -5,7 +5,7 @@
 #
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13; flagship-large, -deep and their head of an AMD EPYC (bfloat16)
-# hours:   1.2, 1.1, 1.6, 1.2 and 1.2 large-scale training, 0.6, 1.1 and 0.7 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer
+# hours:   1.2, 1.1, 1.6, 1.2 and 1.2 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer
 #          training
 # score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.74, g2.0 d 36.80, g_ani d 36.08, g1.3 b 37.03, bicubic 37.27,
 #          x4 g2.0 d 31.01 dB; docs/measured.md for all
@@ -25,11 +25,10 @@ train pretrain flagship-deep --from "$out/flagship-large/weights.safetensors"
 train pretrain flagship-deep-on --from "$out/flagship-deep/weights.safetensors"
 train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
 train pretrain flagship-x4-on --from "$out/flagship-x4/weights.safetensors"
-train pretrain flagship-x4-deep --from "$out/flagship-x4-on/weights.safetensors"
 train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
 # Heads for the log-variance, on bodies that stay as they are
 train pretrain head --from "$out/flagship-deep-on/weights.safetensors"
-train pretrain head-x4 --from "$out/flagship-x4-deep/weights.safetensors"
+train pretrain head-x4 --from "$out/flagship-x4-on/weights.safetensors"
 train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
 # `mzsr` is the mean of its last two runs, each with a head of its own
 python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-deep" --resume "${photographs[@]}" \
