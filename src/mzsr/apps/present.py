@@ -46,7 +46,7 @@ def blur_words(kernel: Kernel) -> str:
     >>> blur_words(kernels.gaussian((4.0, 1.0), size=25))
     'blur 2.0 x 1.0 pixels'
     """
-    major, minor = (math.sqrt(max(float(value), 0.0)) for value in _eigenvalues(kernel))
+    major, minor = (math.sqrt(max(float(value), 0.0)) for value in kernels.principal(kernels.covariance(kernel))[0])
     return f"blur {major:.1f} x {minor:.1f} pixels"
 
 
@@ -299,10 +299,6 @@ def progress(name: str | Path, total: int = 100) -> Iterator[Callable[[str, floa
     with Progress(*columns, console=console, transient=True, speed_estimate_period=3600, redirect_stdout=both) as bars:
         task = bars.add_task("", total=1.0, name=str(name), stage="")
         yield lambda stage, done: bars.update(task, completed=done, stage=stage)
-
-
-def _eigenvalues(kernel: Kernel) -> list[float]:
-    return sorted(np.linalg.eigvalsh(kernels.covariance(kernel).numpy()).tolist(), reverse=True)
 
 
 def _rgb8(images: Images) -> np.ndarray:
