@@ -7,7 +7,7 @@
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13; flagship-large, -deep and their head of an AMD EPYC (bfloat16)
 # hours:   1.2, 1.1, 1.6, 1.2 and 1.2 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer
 #          training
-# score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.74, g2.0 d 36.80, g_ani d 36.08, g1.3 b 37.03, bicubic 37.27,
+# score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.78, g2.0 d 36.84, g_ani d 36.12, g1.3 b 37.07, bicubic 37.30,
 #          x4 g2.0 d 31.01 dB; docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
