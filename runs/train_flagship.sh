@@ -30,11 +30,13 @@ train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
 train pretrain head --from "$out/flagship-deep-on/weights.safetensors"
 train pretrain head-x4 --from "$out/flagship-x4-on/weights.safetensors"
 train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
-# `mzsr` is the mean of its last two runs, each with a head of its own
+# `mzsr` is the mean of its last two runs, each with a head of its own, and the head goes on a little on that mean
 python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-deep" --resume "${photographs[@]}" \
     --from "$out/flagship-deep/weights.safetensors"
 python runs/average.py "$out/head-deep/weights.safetensors" "$out/head/weights.safetensors" --share 0.7 --out "$out/mean"
-publish mean mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
+python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-mean" --resume "${photographs[@]}" \
+    --set iterations=1500 --set learning_rate=0.001 --set seed=9 --from "$out/mean/weights.safetensors"
+publish head-mean mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
