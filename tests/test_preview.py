@@ -106,3 +106,10 @@ def test_damage_is_told_in_one_line_wherever_it_strikes(tmp_path: Path, kind: st
         except InputError as error:
             said = str(error)
         assert "\n" not in said
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "png-palette"])
+def test_a_picture_smaller_than_its_thumbnail(tmp_path: Path, kind: str) -> None:
+    write_thumbnail(saved(tmp_path, kind), tmp_path / "small.jpg", 200)
+    with Image.open(tmp_path / "small.jpg") as small:
+        assert small.size == (60, 40)

@@ -75,7 +75,7 @@ def _small(path: Path, side: int) -> tuple[Image.Image, bytes | None]:
             image.draft("RGB", (side, side))  # a JPEG is decoded at an eighth of its size, sixty times as fast
             icc = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
             image.thumbnail((side, side), reducing_gap=2.0)
-            small = upright(image, metadata_of(image).orientation)
+            small = upright(image.copy(), metadata_of(image).orientation)  # decoded while its file is open
     except NoPicture:
         if (deep := _deep_tiff(path)) is None:
             raise
