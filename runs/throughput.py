@@ -10,8 +10,8 @@ command: python runs/throughput.py --data ../shared/data/train/gb82
 machine: AMD EPYC (bfloat16), torch 2.13
 hours:   0.02 (with --rounds 9)
 score:   two processes of one thread, the plain loop with two threads: paper 2.04 times, 77 % of the matrix-product
-         rate; flagship 1.81 times, 58 % (2 x 237 GFLOP/s); one thread against one: 2.05 and 1.66; in float32, on a core of an
-         Intel Xeon, 0.96 and 1.03
+         rate; flagship 1.81 times, 58 % (2 x 237 GFLOP/s); one thread against one: 2.05 and 1.66; in float32, on a
+         core of an Intel Xeon, 0.96 and 1.03
 """
 
 import argparse
