@@ -11,6 +11,7 @@ score:   of the flagship, see runs/train_flagship.sh; 0.01 dB above its last run
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 
 from mzsr.errors import InputError
@@ -19,7 +20,7 @@ from mzsr.learning.checkpoint import load_weights, save_weights
 
 
 def main() -> None:
-    """Write the mean, with the card of the second, and both among the runs that led to it."""
+    """Write the mean, with the card of the second, whose runs led to it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
@@ -32,8 +33,8 @@ def main() -> None:
         raise InputError(f"{arguments.first} and {arguments.second} are not of one network")
     share = arguments.share
     theta = {name: (1 - share) * before[name] + share * tensor for name, tensor in after.items()}
-    command = f"python runs/average.py {arguments.first} {arguments.second} --share {share} --out {arguments.out}"
-    told = {"command": shlex.join(shlex.split(command)), "iterations": 0, "hours": 0.0, "earlier": as_earlier(card)}
+    command = shlex.join(["python", *sys.argv])
+    told = {"command": command, "iterations": 0, "hours": 0.0, "earlier": as_earlier(card)}
     arguments.out.mkdir(parents=True, exist_ok=True)
     save_weights(arguments.out / "weights.safetensors", theta, card.model_copy(update=told))
     print(f"wrote {arguments.out / 'weights.safetensors'} and its card")

@@ -68,13 +68,15 @@ def pair(
         name = f"{source.stem}{ending}{suffix or kept}"
         target = out / inside / name if out is not None else output or source.with_name(name)
         other = made.get(os.path.realpath(target), source)
-        if out is not None and (record := read_record(out, target)) is not None:
+        record = None if out is None else read_record(out, target)
+        if record is not None:
             other = Path(str(record.told.get("input", other)))  # of an earlier run, when other pictures lay there
         if other.name != source.name:  # IMG_1.jpg and IMG_1.png, say
             target = target.with_name(f"{source.name}{ending}{suffix or kept}")
+            record = None if out is None else read_record(out, target)
         made[os.path.realpath(target)] = source
         try:
-            _settle(target, out, taken, overwrite)
+            _settle(target, out, taken, overwrite or record is not None)
         except InputError as error:
             refuse(source, error)
         else:
@@ -121,7 +123,6 @@ def _settle(target: Path, out: Path | None, taken: set[str], overwrite: bool) ->
     folder = target.parent
     if out is not None:
         folder = _existing(folder)
-        overwrite = overwrite or read_record(out, target) is not None
     check_writable(folder / target.name)
     if folder == target.parent:
         claim(target, taken, overwrite)

@@ -14,6 +14,7 @@ from mzsr.apps.report import ReportData
 from mzsr.card import Card
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Jpeg
+from mzsr.imaging.metadata import profile_for
 from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.inference.compression import jpeg_record, quality_of
 from mzsr.inference.enlargement import detail, detail_words
@@ -203,7 +204,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         command=command,
         error=result.uncertainty,
         error_words=error_words(result),
-        icc=icc if (icc := result.picture.metadata.icc) and icc[16:20] == b"RGB " else None,  # the page shows RGB
+        icc=profile_for(result.picture.metadata, 3),  # the page shows RGB
     )
 
 

@@ -31,8 +31,8 @@ from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.card import Card
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
-from mzsr.imaging.data_step import back_project, consistent, data_step
-from mzsr.imaging.degrade import Degradation, error_map, upsample
+from mzsr.imaging.data_step import back_project, consistent
+from mzsr.imaging.degrade import Degradation, upsample
 from mzsr.imaging.resize import resize
 from mzsr.inference.adapt import adapt
 from mzsr.inference.ensemble import ensemble, symmetries
@@ -218,8 +218,7 @@ def _bicubic_paper(lr: Images, d: Degradation, method: Method, source: Source) -
 
 
 def _data_step(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
-    # α is (noise / error of the prior)², and the error of bicubic about 0.05; see networks.Trust
-    return data_step(lr, upsample(lr, d), d, ALPHA + 400 * error_map(d, lr) ** 2)
+    return consistent(upsample(lr, d), lr, d, ALPHA)
 
 
 def _back_projection(lr: Images, d: Degradation, method: Method, source: Source) -> Images:

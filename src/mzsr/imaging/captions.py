@@ -24,9 +24,8 @@ def iptc_of(image: Image.Image) -> bytes | None:
     if isinstance(resources, dict):
         return resources.get(_RESOURCE) or None
     tags: Any = getattr(image, "tag_v2", None)
-    if (
-        tags is not None
-    ):  # bytes as they lie in the file: Adobe says that they are LONGs, of which pillow takes the first
+    if tags is not None:
+        # Bytes as they lie in the file: Adobe says that they are LONGs, and of those pillow takes the first
         return tags._tagdata.get(IPTC_TAG) or None
     text = getattr(image, "text", {}).get(f"{_PROFILE}iptc")
     return _from_profile(text) if text else None

@@ -52,7 +52,7 @@ def data_steps(lr: Images, prior: Images, d: Degradation, alphas: Sequence[Alpha
     return [prior + adjoint(part, d) for part in filtered]
 
 
-def consistent(hr: Images, lr: Images, d: Degradation) -> Images:
+def consistent(hr: Images, lr: Images, d: Degradation, trust: float = TRUST) -> Images:
     """Bring a result back to what explains lr, less so the noisier that is: back-projection in closed form.
 
     For networks that look at no degradation; the flagship ends in such a step. α = 3e-3 + 400 σ², σ noise and what JPEG
@@ -62,8 +62,9 @@ def consistent(hr: Images, lr: Images, d: Degradation) -> Images:
         hr: the result, (B, C, s h, s w).
         lr: y, (B, C, h, w).
         d: the degradation.
+        trust: α without noise; the larger it is, the more of `hr` stays.
     """
-    return data_step(lr, hr, d, TRUST + GAIN * error_map(d, lr) ** 2)
+    return data_step(lr, hr, d, trust + GAIN * error_map(d, lr) ** 2)
 
 
 def back_project(hr: Images, lr: Images, d: Degradation, steps: int) -> Images:

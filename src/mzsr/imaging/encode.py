@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from pyvips.enums import ForeignKeep
 
 from mzsr.imaging.captions import COMMENT, photoshop_segment, png_profile, readable
-from mzsr.imaging.metadata import Metadata, sized_exif, tiff_tags
+from mzsr.imaging.metadata import Metadata, profile_for, sized_exif, tiff_tags
 from mzsr.imaging.picture import Picture, in_srgb, to_array, to_pil
 
 SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # pixels that a side may have
@@ -50,12 +50,12 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         picture = _on_white(picture)
     if kind == "WEBP" and picture.pixels.shape[1] == 1:
         picture = replace(picture, pixels=picture.pixels.expand(-1, 3, -1, -1))
-    space = b"GRAY" if picture.pixels.shape[1] == 1 else b"RGB "
-    kept = picture.metadata
-    icc = (
-        kept.icc if kept.icc is not None and kept.icc[16:20] == space else None
-    )  # another profile would falsify colours
-    kept, without = _fitted(replace(kept, icc=icc, exif=sized_exif(kept, height, width)), kind)
+    kept = replace(
+        picture.metadata,
+        icc=profile_for(picture.metadata, picture.pixels.shape[1]),
+        exif=sized_exif(picture.metadata, height, width),
+    )
+    kept, without = _fitted(kept, kind)
     picture = replace(picture, metadata=kept)
     if kind == "TIFF":
         return _tiff(picture), without

@@ -87,6 +87,12 @@ def metadata_of(image: Image.Image) -> Metadata:
     )
 
 
+def profile_for(metadata: Metadata, colors: int) -> bytes | None:
+    """Return the ICC profile if it is one of pictures of so many colours, 1 or 3; another would falsify them."""
+    space = b"GRAY" if colors == 1 else b"RGB "
+    return metadata.icc if metadata.icc is not None and metadata.icc[16:20] == space else None
+
+
 def sized_exif(metadata: Metadata, height: int, width: int) -> bytes | None:
     """Return the EXIF block with the pixel dimensions it names, if any, set to these."""
     if metadata.exif is None:
