@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mzsr.apps import present
+from mzsr.apps import error_map, present, report
 from mzsr.apps.report import render
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, Jpeg
@@ -104,6 +104,21 @@ def test_the_report_has_what_the_result_has() -> None:
     assert data.facts["Device"] == "cpu, 400 MB at most"
     assert "Mind" not in data.facts
     assert "mzsr upscale a.png" in render(data).replace("<span>", "").replace("</span>", "")
+
+
+def test_of_a_large_picture_the_report_has_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    lr, hr = torch.rand(1, 3, 10, 16), torch.rand(1, 3, 15, 24)  # x1.5, from twice the size
+    error = np.random.default_rng(0).gamma(2.0, 2.0, (15, 24)).astype(np.float32)
+    result = replace(RESULT, lr=lr, picture=Picture(hr), uncertainty=error, expected_psnr=30.0)
+    monkeypatch.setattr(report, "PICTURE_PIXELS", 15 * 24 // 4)
+    data = present.report_data("a.png", result, "", "1")
+    for shown, whole in ((data.after, hr), (data.before, result.bicubic)):
+        expected = (whole[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        np.testing.assert_array_equal(shown, expected[4:11, 6:18])
+    assert data.error is not None
+    np.testing.assert_array_equal(data.error, error[4:11, 6:18])
+    assert data.error_top == error_map.top(error)  # colours mean the same whatever is cut off
+    assert "12 × 7 of its 24 × 15 pixels" in render(data)
 
 
 def test_the_report_of_a_grey_picture_with_warnings() -> None:

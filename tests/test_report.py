@@ -47,6 +47,7 @@ def data() -> ReportData:
     rng = np.random.default_rng(0)
     return ReportData(
         name="holiday.jpg",
+        size=(31, 47),
         before=rng.integers(0, 256, (31, 47, 3), np.uint8),
         after=rng.integers(0, 256, (31, 47, 3), np.uint8),
         kernel=gaussian(15, 2.0, 1.0, 30),
@@ -160,25 +161,25 @@ def test_wide_colours_keep_their_profile(data):
             assert image.info["icc_profile"] == icc
 
 
-def test_of_a_large_picture_the_page_carries_the_middle_and_says_so(data, monkeypatch):
+def test_a_page_that_carries_the_middle_says_so(data):
     assert "carries only" not in render(data)
-    monkeypatch.setattr(report, "PICTURE_PIXELS", 31 * 47 // 4)
-    page = Page(render(data))
-    np.testing.assert_array_equal(page.picture("after"), data.after[8:23, 12:35])
-    np.testing.assert_array_equal(page.picture("before"), data.before[8:23, 12:35])
-    assert "23 × 15 of its 47 × 31 pixels" in page.text
+    assert (
+        "23 × 15 of its 94 × 62 pixels"
+        in Page(
+            render(replace(data, size=(62, 94), before=data.before[8:23, 12:35], after=data.after[8:23, 12:35]))
+        ).text
+    )
 
 
-def test_the_map_lies_over_the_same_part_of_the_picture(data, monkeypatch):
+def test_the_map_lies_over_the_picture(data):
     error = np.random.default_rng(1).gamma(2.0, 2.0, (31, 47)).astype(np.float32)
-    monkeypatch.setattr(report, "PICTURE_PIXELS", 31 * 47 // 4)
-    page = Page(render(replace(data, error=error, error_words="On average 4.0 <grey> levels.")))
-    whole = error_map.coloured(error, error_map.top(error))  # colours mean the same whatever is cut off
-    np.testing.assert_array_equal(page.picture("doubt"), whole[8:23, 12:35])
+    top = 2 * error_map.top(error)  # of a whole of which this is a part: colours mean what they mean there
+    page = Page(render(replace(data, error=error, error_top=top, error_words="On average 4.0 <grey> levels.")))
+    np.testing.assert_array_equal(page.picture("doubt"), error_map.coloured(error, top))
     assert [box for box in page.all("input") if box["type"] == "checkbox"] == [{"type": "checkbox", "id": "show-doubt"}]
     stops = [stop["stop-color"] for stop in page.all("stop")]
     assert (stops[0], stops[-1]) == ("#440154", "#fde725")
-    for words in (error_map.WORDS, "On average 4.0 <grey> levels.", f"{error_map.top(error):g} or more"):
+    for words in (error_map.WORDS, "On average 4.0 <grey> levels.", f"{top:g} or more"):
         assert words in page.text
 
 
@@ -191,8 +192,10 @@ def test_without_a_map_nothing_speaks_of_one(data):
 
 @pytest.mark.parametrize("shape", [(1, 9_000_000), (9_000_000, 1), (2000, 3000)])
 def test_no_picture_is_too_long_to_embed(shape):
-    crop = report._centre_crop(np.zeros((*shape, 3), np.uint8))
-    assert 0 < crop.shape[0] * crop.shape[1] <= report.PICTURE_PIXELS
+    top, bottom, left, right = report.middle(*shape)
+    assert 0 < (bottom - top) * (right - left) <= report.PICTURE_PIXELS
+    assert (top + bottom) // 2 == shape[0] // 2
+    assert (left + right) // 2 == shape[1] // 2
 
 
 @pytest.mark.parametrize("degrees", [0.0, 30.0, 90.0, 150.0])
@@ -443,7 +446,18 @@ def test_the_map_is_shown_and_hidden_by_the_keyboard(data, tmp_path, browser):
     path = tmp_path / "r.html"
     red, blue = solid(400, 600, (255, 0, 0)), solid(400, 600, (0, 0, 255))
     error = np.full((400, 600), 3.0, np.float32)
-    write_report(path, replace(data, before=red, after=blue, error=error, error_words="On average 3.0 levels."))
+    write_report(
+        path,
+        replace(
+            data,
+            size=(400, 600),
+            before=red,
+            after=blue,
+            error=error,
+            error_top=4.0,
+            error_words="On average 3.0 levels.",
+        ),
+    )
     browser.screen(1280, 900)
     browser.driver.get(path.as_uri())
     box, key = browser.find("#show-doubt"), browser.find("#doubt-key")
@@ -453,7 +467,7 @@ def test_the_map_is_shown_and_hidden_by_the_keyboard(data, tmp_path, browser):
     browser.driver.switch_to.active_element.send_keys(Keys.TAB)  # from the divider
     assert browser.driver.switch_to.active_element == box
     box.send_keys(Keys.SPACE)
-    expected = 0.8 * error_map.coloured(error, error_map.top(error))[0, 0] + 0.2 * np.array([0, 0, 255])
+    expected = 0.8 * error_map.coloured(error, 4.0)[0, 0] + 0.2 * np.array([0, 0, 255])
     assert colour(550) == pytest.approx(expected.tolist(), abs=2)
     assert (colour(50), key.is_displayed()) == ([255, 0, 0], True)  # the map is about the result alone
     box.send_keys(Keys.SPACE)

@@ -52,6 +52,18 @@ def test_equals_torch_on_a_mirrored_picture(scale: float) -> None:
     torch.testing.assert_close(resize(images, scale=scale), expected, rtol=0, atol=3e-7)
 
 
+@given(height=st.integers(1, 9), width=st.integers(1, 9), scale=scales, phase=phases, data=st.data())
+def test_a_window_is_what_it_is_in_the_whole(
+    height: int, width: int, scale: float, phase: tuple[float, float], data: st.DataObject
+) -> None:
+    images = draw(2, 1, height, width)
+    whole = resize(images, scale=scale, phase=phase)
+    ends = [data.draw(st.tuples(st.integers(0, side), st.integers(0, side)).map(sorted)) for side in whole.shape[2:]]
+    (top, bottom), (left, right) = ends
+    part = resize(images, scale=scale, phase=phase, window=(top, bottom, left, right))
+    assert torch.equal(part, whole[:, :, top:bottom, left:right])
+
+
 def test_halving_has_the_known_taps() -> None:
     """MATLAB halves with (-3 -9 29 111 111 29 -9 -3) / 256: output pixel 5 lies between input pixels 10 and 11."""
     impulses = 256 * torch.eye(20, dtype=torch.float64)[:, None, None, :]

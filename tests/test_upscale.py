@@ -20,6 +20,7 @@ from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, degrade, linear, phase
 from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.imaging.resize import resize
+from mzsr.inference import result as results
 from mzsr.inference.result import enlarge
 from mzsr.inference.upscale import Input, Upscaler, upscale
 from mzsr.learning.checkpoint import load_weights, save_weights
@@ -160,8 +161,7 @@ def test_a_box_is_stretched_to_filled_or_covered(
 
 def test_bicubic_is_what_it_was_enlarged_from(tiny: Upscaler, photo: Tensor) -> None:
     result = tiny(photo[:, :1], scale=1.5, kernel="bicubic", steps=0)
-    expected = resize(resize(photo[:, :1], scale=2.0), size=(90, 114)).clamp(0, 1)
-    assert torch.allclose(result.bicubic, expected, atol=1e-6)
+    assert torch.allclose(result.bicubic, resize(photo[:, :1], scale=1.5).clamp(0, 1), atol=1e-6)
 
 
 def test_eight_positions_of_a_model_that_has_learned_one_grid(photo: Tensor) -> None:
@@ -276,6 +276,21 @@ def test_nothing_moves(tiny: Upscaler, options: dict[str, Any], offset: float, s
     expected = 20.3 * scale + offset, 30.8 * scale + offset
     assert centroid(result.picture.pixels) == pytest.approx(expected, abs=0.03)
     assert centroid(result.bicubic) == pytest.approx(expected, abs=0.03)
+
+
+def test_a_size_between_two_scales_moves_nothing_and_is_made_in_bands(
+    tiny: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, column = torch.arange(48.0)[:, None] - 20.3, torch.arange(56.0) - 30.8
+    blob = (0.2 + 0.6 * torch.exp(-(row**2 + column**2) / (2 * 3.0**2))).expand(1, 3, -1, -1)
+    options: dict[str, Any] = {"scale": 1.5, "noise": 0.0, "steps": 0, "kernel": "gauss:2", "subsample": "direct"}
+    whole = tiny(blob, **options)
+    # x2 lies at 2 p, and x1.5 has its pixel j at 4/3 (j + 1/2) - 1/2 of x2
+    expected = 1.5 * 20.3 - 0.125, 1.5 * 30.8 - 0.125
+    assert centroid(whole.picture.pixels) == pytest.approx(expected, abs=0.03)
+    assert centroid(whole.bicubic) == pytest.approx(expected, abs=0.03)
+    monkeypatch.setattr(results, "BAND", 10)
+    assert torch.equal(tiny(blob, **options).picture.pixels, whole.picture.pixels)
 
 
 def test_a_centred_grid_stays_centred_at_an_odd_scale(tiny: Upscaler) -> None:

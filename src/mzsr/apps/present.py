@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from mzsr.apps import error_map
-from mzsr.apps.report import ReportData
+from mzsr.apps.report import ReportData, middle
 from mzsr.card import Card
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Jpeg
@@ -19,7 +19,7 @@ from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.inference.compression import jpeg_record, quality_of
 from mzsr.inference.enlargement import detail, detail_words
 from mzsr.inference.estimate import Estimate
-from mzsr.inference.result import Result
+from mzsr.inference.result import Result, enlarge
 from mzsr.shapes import Images, Kernel
 
 
@@ -191,10 +191,14 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
     }
     for warning in facts["warnings"]:
         shown["Mind"] = f"{shown['Mind']}; {warning}" if "Mind" in shown else warning
+    rows, columns = result.picture.pixels.shape[2:]
+    window = top, bottom, left, right = middle(rows, columns)
+    part = slice(top, bottom), slice(left, right)
     return ReportData(
         name=Path(source).name,
-        before=_rgb8(result.bicubic),
-        after=_rgb8(result.picture.pixels),
+        size=(rows, columns),
+        before=_rgb8(enlarge(result.lr, result.degradation, (rows, columns), window)),
+        after=_rgb8(result.picture.pixels[..., *part]),
         kernel=result.degradation.kernel.double().numpy(),
         kernel_source="given" if told is None else f"estimated, confidence {told.confidence:.2f}",
         note="" if told is None else told.note,
@@ -202,7 +206,8 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         seconds=result.seconds,
         facts=shown,
         command=command,
-        error=result.uncertainty,
+        error=None if result.uncertainty is None else result.uncertainty[part],
+        error_top=0.0 if result.uncertainty is None else error_map.top(result.uncertainty),
         error_words=error_words(result),
         icc=profile_for(result.picture.metadata, 3),  # the page shows RGB
     )

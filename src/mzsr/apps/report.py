@@ -44,10 +44,12 @@ GLOSSES = {
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the page shows of one picture."""
+    """What the page shows of one picture, of whose middle it may have a part only, see `middle`."""
 
     name: str
     """The picture's name, usually its file name; the page's heading."""
+    size: tuple[int, int]
+    """Height and width of the whole result."""
     before: np.ndarray
     """Phase-correct bicubic enlargement, uint8, (H, W, 3)."""
     after: np.ndarray
@@ -68,6 +70,8 @@ class ReportData:
     """The command line that makes the picture again."""
     error: np.ndarray | None = None
     """How far each pixel is likely to be off, 8-bit grey levels, (H, W); None where the model does not know."""
+    error_top: float = 0.0
+    """The level from which colours stay the same, of the whole result."""
     error_words: str = ""
     """What that comes to for the whole picture."""
     icc: bytes | None = None
@@ -91,6 +95,19 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
     write_atomically(path, lambda part: part.write_bytes(page))
 
 
+def middle(height: int, width: int) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of what a page shows: the middle, at most PICTURE_PIXELS, in proportion.
+
+    >>> middle(3000, 4000)
+    (888, 2112, 1184, 2816)
+    """
+    share = min(1.0, math.sqrt(PICTURE_PIXELS / (height * width)))
+    rows = min(max(1, int(height * share)), PICTURE_PIXELS)  # a strip one pixel high or wide keeps that pixel
+    columns = max(1, min(int(width * share), PICTURE_PIXELS // rows))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return top, top + rows, left, left + columns
+
+
 def render(data: ReportData) -> str:
     """Return the page as HTML text.
 
@@ -102,11 +119,10 @@ def render(data: ReportData) -> str:
             and of positive sum.
     """
     _check(data)
-    full_height, full_width = data.after.shape[:2]
-    before, after = _centre_crop(data.before), _centre_crop(data.after)
-    height, width = after.shape[:2]
+    full_height, full_width = data.size
+    height, width = data.after.shape[:2]
     crop = ""
-    if (height, width) != (full_height, full_width):
+    if (height, width) != data.size:
         crop = (
             '<p class="quiet">To stay a small file, this page carries only the middle of the picture, '
             f"{width} × {height} of its {full_width} × {full_height} pixels, at full resolution.</p>"
@@ -118,8 +134,8 @@ def render(data: ReportData) -> str:
         "lead": f"Enlarged to {full_width} × {full_height} pixels.",
         "width": str(width),
         "height": str(height),
-        "before": _data_uri(before, data.icc),
-        "after": _data_uri(after, data.icc),
+        "before": _data_uri(data.before, data.icc),
+        "after": _data_uri(data.after, data.icc),
         "crop": crop,
         "kernel": kernel_picture(data.kernel),
         "kernel_words": _kernel_words(data),
@@ -139,9 +155,8 @@ def _error_fields(data: ReportData) -> dict[str, str]:
     """Return the map over the picture, its switch, and its key; all empty where there is no map."""
     if data.error is None:
         return {"doubt": "", "doubt_switch": "", "doubt_key": ""}
-    top = error_map.top(data.error)
-    colours = error_map.coloured(_centre_crop(data.error), top)
-    bar = colour_bar([f"#{colour}" for colour in error_map.VIRIDIS.split()], error_map.ticks(top))
+    colours = error_map.coloured(data.error, data.error_top)
+    bar = colour_bar([f"#{colour}" for colour in error_map.VIRIDIS.split()], error_map.ticks(data.error_top))
     height, width = colours.shape[:2]
     return {
         "doubt": f'<img id="doubt" src="{_data_uri(colours)}" width="{width}" height="{height}" '
@@ -197,16 +212,6 @@ def policy() -> str:
 
 def _template() -> str:
     return resources.files("mzsr.apps").joinpath("report.html").read_text(encoding="utf-8")
-
-
-def _centre_crop(image: np.ndarray) -> np.ndarray:
-    """Return the middle of an (H, W) or (H, W, 3) image, of the same proportions and at most PICTURE_PIXELS."""
-    height, width = image.shape[:2]
-    share = min(1.0, math.sqrt(PICTURE_PIXELS / (height * width)))
-    rows = min(max(1, int(height * share)), PICTURE_PIXELS)  # a strip one pixel high or wide keeps that pixel
-    columns = max(1, min(int(width * share), PICTURE_PIXELS // rows))
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return image[top : top + rows, left : left + columns]
 
 
 def _data_uri(image: np.ndarray, icc: bytes | None = None) -> str:

@@ -31,7 +31,7 @@ def pad_symmetric(images: Images, amounts: tuple[int, int, int, int]) -> Images:
     for dim, before, after in ((2, *amounts[:2]), (3, *amounts[2:])):
         if before or after:
             length = images.shape[dim]
-            index = _mirror(length, before, after, images.device)
+            index = mirrored(torch.arange(-before, length + after, device=images.device), length)
             # Only the strips outside are gathered: to gather whole rows takes ten times as long
             first, last = (images.index_select(dim, part) for part in (index[:before], index[before + length :]))
             images = torch.cat([first, images, last], dim)
@@ -54,7 +54,7 @@ def fold_symmetric(images: Images, amounts: tuple[int, int, int, int]) -> Images
     for dim, before, after in ((2, *amounts[:2]), (3, *amounts[2:])):
         if before or after:
             length = images.shape[dim] - before - after
-            index = _mirror(length, before, after, images.device)
+            index = mirrored(torch.arange(-before, length + after, device=images.device), length)
             inside = images.narrow(dim, before, length)
             # Only the strips outside move: gathering the whole picture would cost more than the blur itself
             outside = torch.cat([images.narrow(dim, 0, before), images.narrow(dim, before + length, after)], dim)
@@ -62,7 +62,11 @@ def fold_symmetric(images: Images, amounts: tuple[int, int, int, int]) -> Images
     return images
 
 
-def _mirror(length: int, before: int, after: int, device: torch.device) -> Int[Tensor, " indices"]:
-    """Indices into 0…length-1 of a half-sample symmetric extension; its period is twice the length."""
-    index = torch.arange(-before, length + after, device=device).remainder(2 * length)
+def mirrored(places: Int[Tensor, " n"], length: int) -> Int[Tensor, " n"]:
+    """Return which of 0 … length - 1 stands at each place of a half-sample symmetric extension, of any length.
+
+    >>> mirrored(torch.arange(-2, 5), 3).tolist()
+    [1, 0, 0, 1, 2, 2, 1]
+    """
+    index = places.remainder(2 * length)
     return torch.minimum(index, 2 * length - 1 - index)

@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mzsr.errors import InputError
-from mzsr.imaging.borders import pad_symmetric
+from mzsr.imaging.borders import mirrored
 from mzsr.shapes import Images
+
+Window = tuple[int, int, int, int]  # top, bottom, left and right: rows and columns of a part, the ends not in it
 
 
 def resize(
@@ -23,6 +25,7 @@ def resize(
     scale: int | float | None = None,
     size: tuple[int, int] | None = None,
     phase: tuple[int | float, int | float] | None = None,
+    window: Window | None = None,
 ) -> Images:
     """Resize by bicubic interpolation, antialiased when shrinking.
 
@@ -34,9 +37,10 @@ def resize(
         scale: output pixels per input pixel, > 0. Left out: the ratio of the sizes, for each axis.
         size: (height, width) of the output. Left out: ceil(scale * H), ceil(scale * W), as MATLAB does.
         phase: (row, column) of input pixel (0, 0) on the output grid, in output pixels.
+        window: the part of the output that is wanted, to the bit what it is in the whole; left out: all of it.
 
     Returns:
-        (B, C, *size).
+        (B, C, *size), or as large as the window.
 
     Raises:
         InputError: neither scale nor size is given, or one is not positive.
@@ -57,21 +61,21 @@ def resize(
         size = (math.ceil(scale * height - 1e-9), math.ceil(scale * width - 1e-9))
     if min(size) < 1:
         raise InputError(f"output size is {size[0]}x{size[1]}; both sides must be at least 1 pixel")
-    for axis in (0, 1):
+    top, bottom, left, right = window or (0, size[0], 0, size[1])
+    for axis, part in enumerate((slice(top, bottom), slice(left, right))):
         ratio = scale if scale is not None else size[axis] / (height, width)[axis]
         start = phase[axis] if phase is not None else (ratio - 1) / 2
         # Rows are gathered three times faster than columns, so that columns take their turn as rows
-        images = _resize_rows(images, size[axis], ratio, start).transpose(2, 3)
+        images = _resize_rows(images.contiguous(), size[axis], ratio, start, part).transpose(2, 3)
     return images.contiguous()
 
 
-def _resize_rows(images: Images, length: int, scale: int | float, phase: int | float) -> Images:
-    """Resize the rows as a sum of shifted, weighted gathers: as many as the kernel has taps."""
-    gathers, weights, border = _taps(images.shape[2], length, scale, phase, images.dtype, images.device)
-    padded = pad_symmetric(images.contiguous(), (*border, 0, 0))
-    result = padded.index_select(2, gathers[0]) * weights[0]
+def _resize_rows(images: Images, length: int, scale: int | float, phase: int | float, part: slice) -> Images:
+    """Make a part of `length` rows as a sum of weighted gathers: as many as the kernel has taps."""
+    gathers, weights = _taps(images.shape[2], length, scale, phase, images.dtype, images.device)
+    result = images.index_select(2, gathers[0][part]) * weights[0][part]
     for rows, weight in zip(gathers[1:], weights[1:], strict=True):
-        result = torch.addcmul(result, padded.index_select(2, rows), weight)
+        result = torch.addcmul(result, images.index_select(2, rows[part]), weight[part])
     return result
 
 
@@ -79,8 +83,8 @@ def _resize_rows(images: Images, length: int, scale: int | float, phase: int | f
 @torch.inference_mode(False)  # else training could not use what an estimate made
 def _taps(
     rows: int, length: int, scale: int | float, phase: int | float, dtype: torch.dtype, device: torch.device
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[int, int]]:
-    """Return, for every tap, which padded rows it takes and its weights, (length, 1); and the rows to pad by."""
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return, for every tap, which rows it takes, mirrored where there are none, and its weights, (length, 1)."""
     stretch = min(scale, 1.0)
     taps = math.ceil(4 / stretch)
     position = (torch.arange(length, dtype=torch.float64) - phase) / scale
@@ -88,10 +92,7 @@ def _taps(
     distance = position[:, None] - (first[:, None] + torch.arange(taps))
     weights = _cubic(distance * stretch)
     weights = (weights / weights.sum(1, keepdim=True)).to(device, dtype)[..., None]  # (length, taps, 1)
-    before = max(0, -int(first.min()))
-    after = max(0, int(first.max()) + taps - rows)
-    first = (first + before).to(device)
-    return tuple(first + tap for tap in range(taps)), weights.unbind(1), (before, after)
+    return tuple(mirrored(first + tap, rows).to(device) for tap in range(taps)), weights.unbind(1)
 
 
 def _cubic(distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

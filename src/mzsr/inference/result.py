@@ -13,13 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from mzsr.imaging import files, kernels
-from mzsr.imaging.degrade import Degradation, phase, upsample
+from mzsr.imaging.degrade import Degradation, phase
 from mzsr.imaging.picture import Picture, to_array, to_pil
-from mzsr.imaging.resize import resize
+from mzsr.imaging.resize import Window, resize
 from mzsr.inference.compression import jpeg_record
 from mzsr.inference.estimate import Estimate
 from mzsr.shapes import Images
 
+BAND = 256  # rows that are brought to another size at a time: what that takes does not grow with the picture
 Input = str | Path | np.ndarray | Image.Image | Tensor
 
 
@@ -109,17 +110,26 @@ class Result:
         }
 
 
-def enlarge(images: Images, d: Degradation, size: tuple[int, int]) -> Images:
+def enlarge(images: Images, d: Degradation, size: tuple[int, int], window: Window | None = None) -> Images:
     """Enlarge by phase-correct bicubic to the size of a result, clamped to [0, 1].
 
     Args:
         images: (1, C, h, w), of the input.
         d: its degradation, which knows the grid.
-        size: (height, width) of the result.
+        size: (height, width) of the result; where it lies between two whole scales, the grid of d shrinks along.
+        window: the part of the result that is wanted; left out: all of it.
     """
-    return resized(upsample(images, d), size).clamp_(0, 1)
+    shares = (target / (side * d.scale) for target, side in zip(size, images.shape[2:], strict=True))
+    rows, columns = ((share - 1) / 2 + share * place for share, place in zip(shares, phase(d), strict=True))
+    return resize(images, size=size, phase=(rows, columns), window=window).clamp_(0, 1)
 
 
 def resized(images: Images, size: tuple[int, int]) -> Images:
-    """Bring pictures to a size by antialiased bicubic; those that have it stay as they are."""
-    return images if tuple(images.shape[2:]) == size else resize(images, size=size)
+    """Bring pictures to a size by antialiased bicubic, in bands of rows; those that have it stay as they are."""
+    if tuple(images.shape[2:]) == size:
+        return images
+    result = images.new_empty((*images.shape[:2], *size))
+    for top in range(0, size[0], BAND):
+        bottom = min(top + BAND, size[0])
+        result[:, :, top:bottom] = resize(images, size=size, window=(top, bottom, 0, size[1]))
+    return result
