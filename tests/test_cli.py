@@ -193,6 +193,7 @@ BAD_INPUT = [
     (["3x2.png"], "3x2.png: picture is 2x3; at least 8x8 pixels are required", 1),
     (["son.png"], "picture is 15x15; its son at x2 would be 7x7, at least 8x8 is required — take 0 steps", 1),
     (["a.png", "-o", "bare"], "bare is a folder; a file is required — add a name", 2),
+    (["a.png", "-o", "é" * 124 + ".png"], "é" * 16 + "… is a name of 252 bytes; 250 are the most that a result", 2),
     (["a.png", "-o", "folder.png"], "folder.png is a folder; a file is required", 2),
     (["a.png", "-o", "nowhere/b.png"], "which is no folder; an existing one is required — create it", 2),
     (["a.png", "-o", "b.txt"], "b.txt has suffix '.txt'; the format is chosen by one of .png", 2),
@@ -498,7 +499,7 @@ def test_degrade_says_what_it_leaves_out(here: Path) -> None:
     info.add_text("Title", "a hill")
     Image.new("RGB", (16, 8)).save("a.png", pnginfo=info)
     said = run("degrade", "a.png", "-o", "b.jpg").stderr
-    assert "a.png: mind: JPEG does not hold these texts of the input: Title" in said
+    assert "mzsr: a.png: mind: JPEG does not hold these texts of the input: Title" in said
 
 
 def test_models_shows_the_cards() -> None:

@@ -39,6 +39,17 @@ def avif(path: Path, primaries: int, transfer: int) -> Path:
     return path
 
 
+def heic(path: Path, primaries: int, transfer: int) -> Path:
+    heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
+    heif.register_heif_opener()
+    out = io.BytesIO()
+    Image.fromarray(RED.repeat(16, 0).repeat(16, 1)).save(
+        out, "HEIF", quality=100, chroma=444, color_primaries=primaries, transfer_characteristics=transfer
+    )
+    path.write_bytes(out.getvalue())
+    return path
+
+
 def srgb(path: Path) -> list[float]:
     """Return the colour of a file as a screen of sRGB shows it."""
     picture = pyvips.Image.new_from_file(str(path))
@@ -47,7 +58,7 @@ def srgb(path: Path) -> list[float]:
     return shown.numpy()[..., :3].reshape(-1, 3).mean(0).tolist()
 
 
-@pytest.mark.parametrize("make", [png, avif])
+@pytest.mark.parametrize("make", [png, avif, heic])
 @pytest.mark.parametrize("out", ["out.png", "out.jpg", "out.webp", "out.tif", "out.avif"])
 def test_display_p3_stays_right(tmp_path: Path, make: Maker, out: str) -> None:
     """The red of P3 above is that of sRGB; taken for sRGB it would be a paler one."""
@@ -59,7 +70,7 @@ def test_display_p3_stays_right(tmp_path: Path, make: Maker, out: str) -> None:
     assert srgb(tmp_path / out) == pytest.approx([255, 0, 0], abs=6)
 
 
-@pytest.mark.parametrize("make", [png, avif])
+@pytest.mark.parametrize("make", [png, avif, heic])
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
 def test_high_dynamic_range_is_refused(tmp_path: Path, make: Maker, transfer: int, name: str) -> None:
     path = make(tmp_path / f"in.{make.__name__}", 9, transfer)

@@ -301,7 +301,7 @@ def degrade(
         small = degradation.degrade(picture.pixels, d, generator).clamp(0, 1)
         alpha = None if picture.alpha is None else degradation.degrade(picture.alpha, replace(d, jpeg=None)).clamp(0, 1)
         for words in files.write(output, replace(picture, pixels=small, alpha=alpha), quality=100):
-            typer.echo(f"{source}: mind: {words}", err=True)
+            typer.echo(f"mzsr: {source}: mind: {words}", err=True)
     typer.echo(f"{source} → {output}, {small.shape[3]}x{small.shape[2]}", err=True)
 
 

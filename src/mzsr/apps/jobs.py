@@ -11,6 +11,8 @@ from pathlib import Path
 from mzsr.apps.batch import read_record
 from mzsr.errors import InputError
 
+NAME = 250  # bytes of a name; file systems hold 255, and a done-record adds .json
+
 
 def pair(
     inputs: list[Path],
@@ -135,6 +137,10 @@ def _existing(folder: Path) -> Path:
 
 
 def _reserve(path: Path, taken: set[str]) -> None:
+    if (size := len(os.fsencode(path.name))) > NAME:
+        raise InputError(
+            f"{path.name[:16]}… is a name of {size} bytes; {NAME} are the most that a result may have — take fewer"
+        )
     real = os.path.realpath(path)
     if real in taken:
         raise InputError(f"{path} is an input itself, or the output of another; choose another name or another folder")

@@ -1,4 +1,4 @@
-"""Colours that a PNG (cICP) or an AVIF (nclx) names by number instead of by a profile.
+"""Colours that a PNG (cICP), an AVIF or a HEIC (nclx) names by number instead of by a profile.
 
 What is sRGB needs nothing. Display P3, which phones take photographs in, gets its ICC profile, so that it is kept in
 every format. High dynamic range is refused: taken for sRGB it would come out pale.
@@ -7,6 +7,8 @@ Source: ITU-T H.273, tables 2 and 3; PNG third edition 11.3.2.6; ISO/IEC 23008-1
 """
 
 import struct
+from collections.abc import Mapping
+from typing import Any
 
 import pyvips
 
@@ -17,8 +19,15 @@ _SDR = (1, 6, 13, 14, 15)  # transfers that differ from that of sRGB by little, 
 _HDR = {16: "PQ", 18: "HLG"}
 
 
-def code_points(data: bytes) -> tuple[int, int] | None:
-    """Return the numbers of primaries and transfer in the bytes of a PNG or AVIF; None where it names none."""
+def code_points(data: bytes, nclx: Mapping[str, Any] | None = None) -> tuple[int, int] | None:
+    """Return the numbers of primaries and transfer that a file names; None where it names none.
+
+    Args:
+        data: its bytes.
+        nclx: of its main picture, where a decoder told it (HEIC, whose other pictures may have others).
+    """
+    if nclx is not None:
+        return int(nclx["color_primaries"]), int(nclx["transfer_characteristics"])
     if data.startswith(b"\x89PNG"):
         at = 8
         while at + 12 <= len(data) and data[at + 4 : at + 8] not in (b"IDAT", b"IEND"):
@@ -26,6 +35,8 @@ def code_points(data: bytes) -> tuple[int, int] | None:
             if data[at + 4 : at + 8] == b"cICP" and length == 4:
                 return data[at + 8], data[at + 9]
             at += 12 + length
+        return None
+    if data[4:8] != b"ftyp" or b"avif" not in data[8:32]:
         return None
     at = data.find(b"colrnclx", 0, data.find(b"mdat"))  # boxes before the pixels
     return struct.unpack_from(">HH", data, at + 8) if 0 <= at <= len(data) - 12 else None

@@ -177,9 +177,7 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         # A phone's JPEG may hold previews and depth behind the photograph (MPO); elsewhere frames are an animation.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         _require_one_frame_within(max_pixels, *image.size, frames)
-        named = None
-        if image.format in ("PNG", "AVIF") and not image.info.get("icc_profile"):
-            named = profile_of(code_points(data))
+        named = None if image.info.get("icc_profile") else profile_of(code_points(data, image.info.get("nclx_profile")))
         array = None
         if image.format in ("PNG", "TIFF", "AVIF"):
             array = _sixteen_bits(data, max_pixels, upright=image.format != "PNG")
