@@ -36,7 +36,9 @@ python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-deep" --r
 python runs/average.py "$out/head-deep/weights.safetensors" "$out/head/weights.safetensors" --share 0.7 --out "$out/mean"
 python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-mean" --resume "${photographs[@]}" \
     --set iterations=1500 --set learning_rate=0.001 --set seed=9 --from "$out/mean/weights.safetensors"
-publish head-mean mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
+python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-long" --resume "${photographs[@]}" \
+    --set iterations=6000 --set seed=13 --from "$out/head-mean/weights.safetensors"
+publish head-long mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
