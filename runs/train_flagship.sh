@@ -44,7 +44,7 @@ publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
 # What their maps say, set right on photographs of training that are degraded anew
 for model in mzsr mzsr-x4 mzsr-jpeg; do
-    python runs/calibration.py -n "$model" --scale "$([[ $model == mzsr-x4 ]] && echo 4 || echo 2)" --every 8 --fit --data "$data/train/cid22"
+    python runs/calibration.py -n "$model" --scale "$([[ $model == mzsr-x4 ]] && echo 4 || echo 2)" --every 4 --fit --data "$data/train/cid22"
 done
 train meta flagship-meta --from "$out/flagship/weights.safetensors"
 publish flagship-meta mzsr-meta \

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mzsr.benchmark.rows import write_table
-from mzsr.inference.uncertainty import expected_error
+from mzsr.inference.uncertainty import expected_error, expected_psnr, psnr
 
 LAPLACE = ((1e-3, 1e-3, 2e-6), (1e3, 1e3, 2e6))
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +76,16 @@ def test_a_fit_leaves_out_what_does_not_rise(script: ModuleType, expected: Tenso
     law = script.fitted([script.binned(expected, flat.expand(-1, 3, -1, -1))])
     assert max(row[0] for row in law) < 2.6  # the one bin in which it still rises
     assert expected_error(torch.full((1, 3, 1, 1), 9.0), law).item() == pytest.approx(2, rel=0.01)
+
+
+def test_of_three_pictures_one_is_better_and_one_is_worse_than_a_fit_says(script: ModuleType, expected: Tensor) -> None:
+    """The mean of their squared errors would be 34 times that of the first; the one in the middle has 4 times."""
+    level = expected.log().expand(-1, 3, -1, -1)
+    errors = [factor * expected.expand(-1, 3, -1, -1) for factor in (1.0, 2.0, 10.0)]
+    law = script.fitted([script.binned(expected, error) for error in errors])
+    told = expected_psnr(expected_error(level, law), law)
+    off = [told - psnr(error.square()) for error in errors]
+    assert off == pytest.approx([off[1] - 6.02, 0, off[1] + 13.98], abs=0.1)
 
 
 def test_the_bins_lose_nothing(script: ModuleType, expected: Tensor) -> None:

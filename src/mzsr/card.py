@@ -45,7 +45,8 @@ class Card(Config):
         default=None,
         min_length=2,
         description="what was measured of the head's log-variance s: rows of e^s, expected absolute error E|e| and "
-        "expected squared error E e², in 8-bit grey levels, all three rising; none: as the loss has it, or no head",
+        "squared error E e² (of the picture in the middle, not the mean), in 8-bit grey levels, all rising; none: "
+        "as the loss has it, or no head",
     )
     error_law_estimated: ErrorLaw | None = Field(
         default=None, min_length=2, description="the same where the kernel was estimated; none: no other"

@@ -3,8 +3,9 @@
     e^s ──► E|e| ──► E e²
 
 The two steps are the error law of the model (`Card.told_errors`): measured, for kernels that are known and for
-estimated ones, or what the loss has its optimum at. Between two rows of it logarithms lie on a straight line; beyond
-the first and the last nothing rises or falls any more.
+estimated ones, or what the loss has its optimum at. A measured E e² is that of the picture in the middle, so that as
+many have a higher PSNR than expected as have a lower one; their mean would be decided by the worst. Between two rows
+of a law logarithms lie on a straight line; beyond the first and the last nothing rises or falls any more.
 
 All in 8-bit grey levels. The three colours share one map, the mean of theirs, since their errors go together. It is
 about the result as the network gives it: what shrinking to a scale that is no whole number averages away is left out,
