@@ -74,6 +74,7 @@ ORDER = [
     "mzsr.inference.zssr",
     "mzsr.inference.request",
     "mzsr.inference.result",
+    "mzsr.inference.intake",
     "mzsr.inference.upscale",
     "mzsr.benchmark.rows",
     "mzsr.benchmark.timings",

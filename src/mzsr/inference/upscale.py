@@ -4,33 +4,29 @@
 the command line; what people see is made from the `Result`.
 """
 
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
+from mzsr.card import ErrorLaw
 from mzsr.errors import InputError
-from mzsr.imaging import files, kernel_files, kernels
+from mzsr.imaging import files
 from mzsr.imaging.alpha import settled
 from mzsr.imaging.data_step import consistent
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample, phase
 from mzsr.imaging.metrics import reprojection_psnr
-from mzsr.imaging.picture import Picture, from_array, from_pil, visible
+from mzsr.inference import intake
 from mzsr.inference.adapt import adapt, has_son
-from mzsr.inference.compression import compression
-from mzsr.inference.enlargement import ADVICE, detail, detail_words, enlargement, shrunk
+from mzsr.inference.enlargement import ADVICE, detail, detail_words
 from mzsr.inference.ensemble import SYMMETRIES, ensemble, symmetries
-from mzsr.inference.estimate import Estimate, estimate
+from mzsr.inference.intake import Intake, KernelInput
 from mzsr.inference.request import MODES, Fit, check_kinds, check_mode, check_options, target_size
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
@@ -39,12 +35,10 @@ from mzsr.learning.checkpoint import ESTIMATOR, find_weights, load_weights, mode
 from mzsr.learning.devices import pick_device, precision_of
 from mzsr.shapes import Images, Layers, Params
 
-SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
 MAX_TILE = 4096
 # Error of a JPEG from which the weights for such pictures are better, 0.4 dB at quality 80; below it, at quality 95,
 # they lose up to 0.2 dB (nine pictures of BSD100 and Set5, g2.0 d and bicubic)
 PACKED = 2.5 / 255
-KernelInput = str | Path | np.ndarray | Tensor
 Progress = Callable[[str, float], None]
 
 
@@ -52,6 +46,7 @@ class Upscaler:
     """A model, ready to super-resolve pictures.
 
     Examples:
+        >>> import numpy as np
         >>> upscaler = Upscaler("mzsr")
         >>> small = np.full((16, 16, 3), 128, np.uint8)
         >>> upscaler(small, scale=2, kernel="bicubic", steps=0).image.shape
@@ -161,91 +156,88 @@ class Upscaler:
         check_options(scale, size, steps)
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
-            picture = _picture(image, max_pixels)
-            picture = visible(picture)  # before anything looks at it
-            given = picture.pixels.shape[2:]
-        factor, target = target_size(given[0], given[1], scale, size, fit)
+            picture = intake.read(image, max_pixels)
+        height, width = picture.pixels.shape[2:]
+        factor, target = target_size(height, width, scale, size, fit)
         if largest is not None and max(target) > largest:
             raise InputError(
                 f"the result would have {target[1]}x{target[0]} pixels; {largest} a side are the most that its format "
                 "holds — make it smaller, or a .png or .tif"
             )
-        whole = max(1, math.ceil(factor - 1e-9))
         if not (isinstance(kernel, str) and kernel == "bicubic"):
-            subsample = subsample or self.at(whole).card.subsample
+            subsample = subsample or self.at(intake.whole_scale(factor)).card.subsample
         with _timed(seconds, "estimate", progress):
-            before = enlargement(picture.pixels) if enlarged == "auto" else 1.0
-            # What is said of the picture as it is does not hold for a smaller one
-            free = isinstance(kernel, str) and kernel == "auto" and noise == "auto" and subsample != "direct"
-            # What is left of half a pixel, as sides are whole numbers, is no reason for the next scale
-            from_detail = max(1, math.ceil(factor * before - 0.05))
-            back = before > 1 and free and from_detail <= MAX_SCALE
-            packed = compression(picture) if jpeg == "auto" and not back else None
-            if back:
-                picture, whole = shrunk(picture, before), from_detail
-            rgb = picture.pixels.expand(-1, 3, -1, -1).to(self.device)
-            if back and not has_son(rgb, whole):
-                steps = 0  # what is left of the picture has no son; nobody asked for it to be so small
-            d, told = _degradation(rgb, whole, kernel, subsample, noise, packed)
-            told = told and replace(told, enlarged=before)
-            d = d.to(self.device)
-        expert = self.at(whole, packed)
-        law = error_law(expert.card, uncertainty, estimated=told is not None)
-        generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
+            taken = intake.take_in(
+                picture, factor, kernel=kernel, subsample=subsample, noise=noise, jpeg=jpeg, enlarged=enlarged,
+                device=self.device,
+            )  # fmt: skip
+        d = taken.degradation
+        if taken.back and not has_son(taken.rgb, d.scale):
+            steps = 0  # what is left of the picture has no son; nobody asked for it to be so small
+        expert = self.at(d.scale, d.jpeg)
+        law = error_law(expert.card, uncertainty, estimated=taken.estimate is not None)
         with _timed(seconds, "adapt", progress):
+            generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
             adapted = adapt(
-                expert.network, expert.theta, rgb, d, steps=steps, step_sizes=expert.card.step_sizes,
+                expert.network, expert.theta, taken.rgb, d, steps=steps, step_sizes=expert.card.step_sizes,
                 crops=expert.card.crops, generator=generator,
             )  # fmt: skip
         with _timed(seconds, "enhance", progress):
-            turns = symmetries(d, told=expert.card.network.told) if x8 else SYMMETRIES[:1]
-            turned = count()
-
-            def larger(lr: Images, d: Degradation) -> Layers:
-                position = next(turned)
-
-                def tell(done: float) -> None:
-                    progress("enhance", (position + done) / len(turns))
-
-                return enhance(expert.network, adapted.theta, lr, d, tile=self.tile, error_law=law, progress=tell)
-
-            both = ensemble(larger, rgb, d, over=turns) if x8 else larger(rgb, d)
-            if expert.card.network.name == "paper":  # which knows the kernel from its son alone
-                both[:, :3] = consistent(both[:, :3], rgb, d)
-            hr, error = (
-                both[:, :3].clamp_(0, 1),
-                None if law is None else resized(both[:, 3:], target).clamp(min=0).cpu(),
-            )
-            agreement = reprojection_psnr(hr, rgb, d)
+            both = expert._enlarge(adapted.theta, taken, x8, law, lambda done: progress("enhance", done))
+            error = None if law is None else resized(both[:, 3:], target).clamp(min=0).cpu()
+            hr = both[:, :3].clamp_(0, 1)
+            agreement = reprojection_psnr(hr, taken.rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
-            alpha = picture.alpha
-            if alpha is not None and bool((alpha == alpha.flatten()[0]).all()):
-                alpha = enlarge(alpha, d.to("cpu"), target)
-            elif alpha is not None:
-                # Edges of a cut-out are blurred as what lies inside is, and come back in the same way
-                grey = alpha.expand(-1, 3, -1, -1).to(self.device)
-                clean = replace(d, noise=0.0, jpeg=None)
-                sharp = enhance(expert.network, adapted.theta, grey, clean, tile=self.tile).mean(1, keepdim=True)
-                sharp = settled(sharp, alpha.to(sharp), whole, phase(d))
-                alpha = resized(sharp.clamp_(0, 1), target).clamp_(0, 1).cpu()
-            d = d.to("cpu")
-        facts = expert._facts(given, target, factor, d, steps, seed, told, before, back)
+            alpha = expert._enlarge_alpha(adapted.theta, taken, target)
         return Result(
-            replace(picture, pixels=hr, alpha=alpha), picture.pixels, d, told,
-            adapted.losses, adapted.kept, agreement, seconds, facts, image,
+            replace(taken.picture, pixels=hr, alpha=alpha), taken.picture.pixels, d.to("cpu"), taken.estimate,
+            adapted.losses, adapted.kept, agreement, seconds,
+            expert._facts((height, width), target, factor, taken, steps, seed), image,
             None if error is None else error[0, 0].numpy(),
             None if error is None or law is None else expected_psnr(error, law),
         )  # fmt: skip
 
+    def _enlarge(
+        self, theta: Params, taken: Intake, x8: bool, law: ErrorLaw | None, tell: Callable[[float], None]
+    ) -> Layers:
+        """Return the picture at its whole scale, and below it, with a law, how far each pixel is likely to be off."""
+        lr, d = taken.rgb, taken.degradation
+        turns = symmetries(d, told=self.card.network.told) if x8 else SYMMETRIES[:1]
+        turned = count()
+
+        def larger(lr: Images, d: Degradation) -> Layers:
+            position = next(turned)
+            return enhance(
+                self.network, theta, lr, d, tile=self.tile, error_law=law,
+                progress=lambda done: tell((position + done) / len(turns)),
+            )  # fmt: skip
+
+        both = ensemble(larger, lr, d, over=turns) if x8 else larger(lr, d)
+        if self.card.network.name == "paper":  # which knows the kernel from its son alone
+            both[:, :3] = consistent(both[:, :3], lr, d)
+        return both
+
+    def _enlarge_alpha(self, theta: Params, taken: Intake, target: tuple[int, int]) -> Images | None:
+        """Return the alpha of the result: edges of a cut-out are blurred as what lies inside is, and come back so."""
+        alpha, d = taken.picture.alpha, taken.degradation
+        if alpha is None:
+            return None
+        if bool((alpha == alpha.flatten()[0]).all()):
+            return enlarge(alpha, d.to("cpu"), target)
+        grey, clean = alpha.expand(-1, 3, -1, -1).to(self.device), replace(d, noise=0.0, jpeg=None)
+        sharp = enhance(self.network, theta, grey, clean, tile=self.tile).mean(1, keepdim=True)
+        sharp = settled(sharp, alpha.to(sharp), d.scale, phase(d))
+        return resized(sharp.clamp_(0, 1), target).clamp_(0, 1).cpu()
+
     def _facts(
-        self, given: Sequence[int], target: tuple[int, int], factor: float, d: Degradation, steps: int, seed: int,
-        told: Estimate | None, before: float, back: bool,
-    ) -> dict[str, Any]:  # fmt: skip
+        self, given: tuple[int, int], target: tuple[int, int], factor: float, taken: Intake, steps: int, seed: int
+    ) -> dict[str, Any]:
+        d, told = taken.degradation, taken.estimate
         warnings = []
-        if before > 1:
-            done = "it was shrunk to that first (--enlarged off leaves it as it is)" if back else ADVICE
-            warnings.append(f"{detail_words(given, before)}; {done}")
+        if taken.before > 1:
+            done = "it was shrunk to that first (--enlarged off leaves it as it is)" if taken.back else ADVICE
+            warnings.append(f"{detail_words(given, taken.before)}; {done}")
         if d.scale not in self.card.scales:
             seen = ", ".join(f"x{scale}" for scale in self.card.scales)
             warnings.append(f"the network was trained at {seen}, not at x{d.scale}")
@@ -259,7 +251,7 @@ class Upscaler:
             "model": self.card.name,
             "scale": factor,
             "input_size": list(given),
-            "detail_size": list(detail(given, before)),
+            "detail_size": list(detail(given, taken.before)),
             "output_size": list(target),
             "steps": steps,
             "seed": seed,
@@ -274,55 +266,12 @@ def upscale(image: Input, *, model: str | Path = "mzsr", device: str = "auto", *
     """Super-resolve one picture; see `Upscaler` for the options.
 
     Examples:
+        >>> import numpy as np
         >>> result = upscale(np.full((16, 16), 0.5), scale=2, steps=0)
         >>> result.image.shape
         (32, 32)
     """
     return Upscaler(model, device=device)(image, **options)
-
-
-def _picture(image: Input, max_pixels: int) -> Picture:
-    if isinstance(image, str | Path):
-        picture = files.read(image, max_pixels=max_pixels)
-    elif isinstance(image, np.ndarray):
-        picture = from_array(image)
-    elif isinstance(image, Image.Image):
-        picture = from_pil(image)
-    elif not isinstance(image, Tensor):
-        raise InputError(f"picture is a {type(image).__name__}; give a path, an array, a PIL image or a tensor")
-    elif image.ndim != 4 or image.shape[0] != 1 or image.shape[1] not in (1, 3) or not image.is_floating_point():
-        raise InputError(f"tensor is {tuple(image.shape)} of {image.dtype}; floats (1, 3 or 1, H, W) are required")
-    else:
-        picture = from_array(image.detach().float().cpu()[0].movedim(0, 2).numpy())
-    height, width = picture.pixels.shape[2:]
-    if min(height, width) < SMALLEST:
-        raise InputError(
-            f"picture is {height}x{width}; at least {SMALLEST}x{SMALLEST} pixels are required — choose a larger one"
-        )
-    return picture
-
-
-def _degradation(
-    lr: Images, scale: int, kernel: KernelInput, subsample: Subsample | None, noise: float | int | Literal["auto"],
-    jpeg: Jpeg | None,
-) -> tuple[Degradation, Estimate | None]:  # fmt: skip
-    """Return what the picture went through, and the estimate if any part of it was estimated."""
-    auto = isinstance(kernel, str) and kernel == "auto"
-    told = None
-    if auto or noise == "auto":
-        told = estimate(lr.cpu(), scale, grid="corner" if subsample == "direct" else "centre", jpeg=jpeg)
-    level = float(told.noise if noise == "auto" and told else noise)
-    if auto and told:
-        return replace(told.degradation, noise=level), told
-    taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(torch.as_tensor(kernel))
-    sampling = subsample or ("bicubic" if isinstance(kernel, str) and kernel == "bicubic" else "direct")
-    rows = min(lr.shape[2:]) * scale
-    if taps.shape[0] > rows:
-        raise InputError(
-            f"kernel is {taps.shape[0]}x{taps.shape[0]}, larger than the enlarged picture, whose shorter side is "
-            f"{rows}; give a smaller kernel or a larger picture"
-        )
-    return Degradation(taps, scale, sampling, level, jpeg), None
 
 
 def _peak_memory(device: torch.device) -> int | None:

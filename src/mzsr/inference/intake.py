@@ -1,0 +1,136 @@
+"""What was given → a picture, and what it is taken to have gone through: enlargement, kernel, noise and JPEG."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mzsr.errors import InputError
+from mzsr.imaging import files, kernel_files, kernels
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample
+from mzsr.imaging.picture import Picture, from_array, from_pil, visible
+from mzsr.inference.compression import compression
+from mzsr.inference.enlargement import enlargement, shrunk
+from mzsr.inference.estimate import Estimate, estimate
+from mzsr.inference.result import Input
+from mzsr.shapes import Images
+
+SMALLEST = 8  # pixels a side of a picture; below it there is more border than picture
+KernelInput = str | Path | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A picture that is ready to be enlarged.
+
+    Attributes:
+        picture: it, at the size whose detail it holds if it was enlarged before.
+        rgb: its colours on the device of the work, grey as three, (1, 3, h, w).
+        degradation: what it is taken to have gone through, on the same device; it knows the whole scale to work at.
+        estimate: where the kernel comes from, or None where it was given.
+        before: how many times larger it had been made than its detail; 1: not at all.
+        back: whether it was brought back to that.
+    """
+
+    picture: Picture
+    rgb: Images
+    degradation: Degradation
+    estimate: Estimate | None
+    before: float
+    back: bool
+
+
+def read(image: Input, max_pixels: int) -> Picture:
+    """Return the picture in whatever was given, nothing hidden under transparency.
+
+    Raises:
+        InputError: it is of another kind or shape, damaged, too large, or smaller than SMALLEST.
+    """
+    if isinstance(image, str | Path):
+        picture = files.read(image, max_pixels=max_pixels)
+    elif isinstance(image, np.ndarray):
+        picture = from_array(image)
+    elif isinstance(image, Image.Image):
+        picture = from_pil(image)
+    elif not isinstance(image, Tensor):
+        raise InputError(f"picture is a {type(image).__name__}; give a path, an array, a PIL image or a tensor")
+    elif image.ndim != 4 or image.shape[0] != 1 or image.shape[1] not in (1, 3) or not image.is_floating_point():
+        raise InputError(f"tensor is {tuple(image.shape)} of {image.dtype}; floats (1, 3 or 1, H, W) are required")
+    else:
+        picture = from_array(image.detach().float().cpu()[0].movedim(0, 2).numpy())
+    height, width = picture.pixels.shape[2:]
+    if min(height, width) < SMALLEST:
+        raise InputError(
+            f"picture is {height}x{width}; at least {SMALLEST}x{SMALLEST} pixels are required — choose a larger one"
+        )
+    return visible(picture)  # before anything looks at it
+
+
+def take_in(
+    picture: Picture, factor: float, *, kernel: KernelInput, subsample: Subsample | None,
+    noise: float | int | Literal["auto"], jpeg: Literal["auto", "off"], enlarged: Literal["auto", "off"],
+    device: torch.device,
+) -> Intake:  # fmt: skip
+    """Find out what a picture went through, but for what is given.
+
+    Args:
+        picture: as `read` returns it.
+        factor: how many times larger it is to become.
+        kernel: this and the next four as `Upscaler` has them.
+        subsample: how it was made smaller.
+        noise: standard deviation in [0, 1] units, or `auto`.
+        jpeg: whether JPEG is looked for.
+        enlarged: whether an earlier enlargement is.
+        device: where the work will be done.
+
+    Raises:
+        InputError: a kernel that cannot be read, or that is larger than the enlarged picture.
+    """
+    before = enlargement(picture.pixels) if enlarged == "auto" else 1.0
+    # What is said of the picture as it is does not hold for a smaller one
+    free = _is(kernel, "auto") and noise == "auto" and subsample != "direct"
+    # What is left of half a pixel, as sides are whole numbers, is no reason for the next scale
+    from_detail = max(1, math.ceil(factor * before - 0.05))
+    back = before > 1 and free and from_detail <= MAX_SCALE
+    packed = compression(picture) if jpeg == "auto" and not back else None
+    picture = shrunk(picture, before) if back else picture
+    rgb = picture.pixels.expand(-1, 3, -1, -1)
+    d, told = _degradation(rgb, from_detail if back else whole_scale(factor), kernel, subsample, noise, packed)
+    told = told and replace(told, enlarged=before)
+    return Intake(picture, rgb.to(device), d.to(device), told, before, back)
+
+
+def whole_scale(factor: float) -> int:
+    """Return the whole scale from which a factor is reached."""
+    return max(1, math.ceil(factor - 1e-9))
+
+
+def _degradation(
+    lr: Images, scale: int, kernel: KernelInput, subsample: Subsample | None, noise: float | int | Literal["auto"],
+    jpeg: Jpeg | None,
+) -> tuple[Degradation, Estimate | None]:  # fmt: skip
+    """Return what the picture went through, and the estimate if the kernel is from it."""
+    told = None
+    if _is(kernel, "auto") or noise == "auto":
+        told = estimate(lr, scale, grid="corner" if subsample == "direct" else "centre", jpeg=jpeg)
+    level = float(told.noise if noise == "auto" and told else noise)
+    if _is(kernel, "auto") and told:
+        return replace(told.degradation, noise=level), told
+    taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(torch.as_tensor(kernel))
+    sampling = subsample or ("bicubic" if _is(kernel, "bicubic") else "direct")
+    rows = min(lr.shape[2:]) * scale
+    if taps.shape[0] > rows:
+        raise InputError(
+            f"kernel is {taps.shape[0]}x{taps.shape[0]}, larger than the enlarged picture, whose shorter side is "
+            f"{rows}; give a smaller kernel or a larger picture"
+        )
+    return Degradation(taps, scale, sampling, level, jpeg), None
+
+
+def _is(kernel: KernelInput, word: str) -> bool:
+    return isinstance(kernel, str) and kernel == word
