@@ -13,20 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run
 from PIL import Image, ImageOps
 from torch import Tensor
-from typer.testing import CliRunner, Result
 
 from mzsr.apps.batch import HIDDEN, Records, Task, each, read_record
-from mzsr.apps.cli import app
 from mzsr.errors import InputError
 from mzsr.inference.upscale import Upscaler
 
 FAST = ["--kernel", "bicubic", "--noise", "0", "--steps", "0", "--device", "cpu"]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from commands import run
+from typer.testing import Result
 
-from mzsr.apps.cli import app
 from mzsr.apps.requests import listed
 from mzsr.benchmark.rows import read_csv
 from mzsr.benchmark.timings import read_timings
@@ -16,11 +16,8 @@ from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.picture import Picture
 
 
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, ["bench", *(str(argument) for argument in arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+def bench(*arguments: object) -> Result:
+    return run("bench", *arguments)
 
 
 @pytest.fixture
@@ -48,7 +45,7 @@ def test_quality_from_pictures_to_page(some: Path, tiny_weights: Path, tmp_path:
         "--steps",
         "0,1",
     ]
-    result = run(*words, "--methods", f"bicubic,{tiny_weights}")
+    result = bench(*words, "--methods", f"bicubic,{tiny_weights}")
     assert result.exit_code == 0, result.stderr
     rows = read_csv(out / "results.csv")
     assert len(rows) == 2 * 2 * (1 + 2)
@@ -62,13 +59,13 @@ def test_quality_from_pictures_to_page(some: Path, tiny_weights: Path, tmp_path:
     page = (out / "results.html").read_text()
     assert all(text in page for text in ("Some", "x2 g2.0d", "bicubic", about["data"]["Some"].split()[-1]))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert run(*words, "--methods", f"bicubic,{tiny_weights}").exit_code == 0
+    assert bench(*words, "--methods", f"bicubic,{tiny_weights}").exit_code == 0
     assert (out / "results.csv").read_bytes() == before["results.csv"]
     assert (out / "records.jsonl").read_bytes() == before["records.jsonl"]
 
 
 def test_blind_runs_every_method_twice(some: Path, tmp_path: Path) -> None:
-    result = run(
+    result = bench(
         "blind", "--data", some, "--kernels", "gaussians,bicubic", "--methods", "data-step", "--workers", 1,
         "--conditions", "clean,noise,jpeg", "--out", tmp_path / "out",
     )  # fmt: skip
@@ -82,19 +79,19 @@ def test_blind_runs_every_method_twice(some: Path, tmp_path: Path) -> None:
 
 def test_results_of_others_are_scored_by_the_same_rules(some: Path, tmp_path: Path) -> None:
     """Low resolution written by us, enlarged by "another program", found again and scored as our own bicubic."""
-    assert run("inputs", "--data", some, "--kernels", "g2.0d", "--out", tmp_path / "lr").exit_code == 0
+    assert bench("inputs", "--data", some, "--kernels", "g2.0d", "--out", tmp_path / "lr").exit_code == 0
     for path in sorted((tmp_path / "lr" / "Some" / "x2_g2.0d").iterdir()):
         lr = files.read(path).pixels
         target = tmp_path / "theirs" / "Some" / "x2_g2.0d" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         files.write(target, Picture(torch.nn.functional.interpolate(lr, scale_factor=2.0, mode="nearest")))
     words = ["quality", "--data", some, "--kernels", "g2.0d", "--methods", "bicubic", "--workers", 1]
-    result = run(*words, "--results", f"theirs={tmp_path / 'theirs'}", "--out", tmp_path / "out")
+    result = bench(*words, "--results", f"theirs={tmp_path / 'theirs'}", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     rows = {(row.image, row.method): row for row in read_csv(tmp_path / "out" / "results.csv")}
     assert rows["a.png", "bicubic"].psnr > rows["a.png", "theirs"].psnr > 15
     (tmp_path / "theirs" / "Some" / "x2_g2.0d" / "b.png").rename(tmp_path / "theirs" / "Some" / "x2_g2.0d" / "c.png")
-    result = run(*words, "--results", f"theirs={tmp_path / 'theirs'}", "--out", tmp_path / "out2")
+    result = bench(*words, "--results", f"theirs={tmp_path / 'theirs'}", "--out", tmp_path / "out2")
     assert result.exit_code == 1
     assert "no result for b.png" in result.stderr
     assert "c.png belongs to no picture that is measured" in result.stderr
@@ -105,7 +102,7 @@ def test_results_of_others_are_scored_by_the_same_rules(some: Path, tmp_path: Pa
 
 def test_missing_sets_are_named_and_the_rest_goes_on(some: Path, tmp_path: Path) -> None:
     words = ["--kernels", "bicubic", "--methods", "bicubic", "--workers", 1, "--out", tmp_path / "out"]
-    result = run("quality", "--data", some, "--data", tmp_path / "Set99", *words)
+    result = bench("quality", "--data", some, "--data", tmp_path / "Set99", *words)
     assert result.exit_code == 1
     assert "Set99 is no folder" in result.stderr
     assert "Set99 is no folder" in (tmp_path / "out" / "results.md").read_text()
@@ -114,7 +111,7 @@ def test_missing_sets_are_named_and_the_rest_goes_on(some: Path, tmp_path: Path)
 
 def test_speed_from_sizes_to_page(tiny_weights: Path, tmp_path: Path) -> None:
     words = ["speed", "--networks", f"{tiny_weights},edsr-s", "--sizes", "64", "--rounds", 1, "--threads", 1]
-    result = run(*words, "--out", tmp_path / "out")
+    result = bench(*words, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     assert [timing.network for timing in read_timings(tmp_path / "out" / "results.csv")] == [
         str(tiny_weights),
@@ -138,7 +135,7 @@ def test_speed_from_sizes_to_page(tiny_weights: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_of_speed_is_one_line(tmp_path: Path, words: list[str], told: str) -> None:
-    result = run("speed", "--out", tmp_path / "out", *words)
+    result = bench("speed", "--out", tmp_path / "out", *words)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert told in result.stderr
@@ -149,20 +146,20 @@ def test_names_that_are_there_twice(some: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "Some").symlink_to(some)
     common = ["quality", "--data", some, "--out", tmp_path / "out", "--workers", 1]
-    twice = run(*common, "--data", tmp_path / "other" / "Some")
+    twice = bench(*common, "--data", tmp_path / "other" / "Some")
     assert (twice.exit_code, "set 'Some' is there twice" in twice.stderr) == (2, True)
-    theirs = run(*common, "--methods", "bicubic", "--results", f"bicubic={some}", "--kernels", "bicubic")
+    theirs = bench(*common, "--methods", "bicubic", "--results", f"bicubic={some}", "--kernels", "bicubic")
     assert (theirs.exit_code, "method 'bicubic' is there twice" in theirs.stderr) == (2, True)
     for name in ("one", "two"):
         (tmp_path / name / "k").mkdir(parents=True)
         kernel_files.save(tmp_path / name / "k" / "1.npy", kernels.gaussian((1.0, 1.0)))
-    folders = run(*common, "--kernels", f"{tmp_path / 'one' / 'k'},{tmp_path / 'two' / 'k'}")
+    folders = bench(*common, "--kernels", f"{tmp_path / 'one' / 'k'},{tmp_path / 'two' / 'k'}")
     assert (folders.exit_code, "kernel 'x2 k' is there twice" in folders.stderr) == (2, True)
 
 
 def test_unknown_methods_are_named_and_the_rest_goes_on(some: Path, tmp_path: Path) -> None:
     words = ["quality", "--data", some, "--kernels", "bicubic", "--workers", 1, "--out", tmp_path / "out"]
-    result = run(*words, "--methods", "bicubik,bicubic")
+    result = bench(*words, "--methods", "bicubik,bicubic")
     assert result.exit_code == 1
     assert "did you mean 'bicubic'" in result.stderr
     assert {row.method for row in read_csv(tmp_path / "out" / "results.csv")} == {"bicubic"}
@@ -171,7 +168,7 @@ def test_unknown_methods_are_named_and_the_rest_goes_on(some: Path, tmp_path: Pa
 def test_a_network_that_cannot_be_read_does_not_stop_the_others(some: Path, tmp_path: Path) -> None:
     (tmp_path / "n.pth").write_bytes(b"no network")
     words = ["quality", "--data", some, "--kernels", "bicubic", "--methods", "bicubic", "--workers", 1]
-    result = run(*words, "--network", f"theirs={tmp_path / 'n.pth'}", "--out", tmp_path / "out")
+    result = bench(*words, "--network", f"theirs={tmp_path / 'n.pth'}", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "theirs is left out at x2 bicubic" in result.stderr
     assert len(read_csv(tmp_path / "out" / "results.csv")) == 2
@@ -179,8 +176,8 @@ def test_a_network_that_cannot_be_read_does_not_stop_the_others(some: Path, tmp_
 
 def test_inputs_overwrite_nothing(some: Path, tmp_path: Path) -> None:
     words = ["inputs", "--data", some, "--kernels", "bicubic", "--out", tmp_path / "lr"]
-    assert run(*words).exit_code == 0
-    result = run(*words)
+    assert bench(*words).exit_code == 0
+    result = bench(*words)
     assert result.exit_code == 2
     assert "exists, and 1 more; name an empty folder" in result.stderr
 
@@ -204,7 +201,7 @@ def test_inputs_overwrite_nothing(some: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_one_line(some: Path, tmp_path: Path, words: list[str], told: str) -> None:
-    result = run("quality", "--data", some, "--out", tmp_path / "out", *words)
+    result = bench("quality", "--data", some, "--out", tmp_path / "out", *words)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert told in result.stderr
@@ -212,7 +209,7 @@ def test_wrong_usage_is_one_line(some: Path, tmp_path: Path, words: list[str], t
 
 
 def test_no_set_at_all(tmp_path: Path) -> None:
-    result = run("quality", "--data", tmp_path / "Set99", "--out", tmp_path / "out")
+    result = bench("quality", "--data", tmp_path / "Set99", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "Set99 is no folder" in result.stderr
 
@@ -220,17 +217,17 @@ def test_no_set_at_all(tmp_path: Path) -> None:
 def test_the_check_says_whether_data_and_protocol_are_the_published_ones(
     data: Path, some: Path, tmp_path: Path
 ) -> None:
-    good = run("quality", "--check", "--data", data / "bench" / "Set5", "--workers", 1, "--out", tmp_path / "good")
+    good = bench("quality", "--check", "--data", data / "bench" / "Set5", "--workers", 1, "--out", tmp_path / "good")
     assert good.exit_code == 0, good.stdout
     assert good.stdout.count("| yes |") == 4
     assert "what is published is reproduced" in good.stdout
-    other = run(
+    other = bench(
         "quality", "--check", "--data", data / "bench" / "Set5", "--workers", 1, "--protocol", "edsr",
         "--kernels", "g0.2d", "--out", tmp_path / "other",
     )  # fmt: skip
     assert other.exit_code == 1
     assert "what is published is NOT reproduced" in other.stdout
-    assert run("quality", "--check", "--data", some, "--workers", 1, "--out", tmp_path / "some").exit_code == 1
+    assert bench("quality", "--check", "--data", some, "--workers", 1, "--out", tmp_path / "some").exit_code == 1
 
 
 def test_a_list_keeps_the_numbers_of_a_gaussian_together() -> None:

@@ -10,13 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from browser import Browser, chromium
+from pages import Page
 from PIL import Image
 
 from mzsr.benchmark import plots
@@ -28,7 +28,6 @@ pytest.importorskip("matplotlib", reason="needs the extra bench")
 
 EVIL = "\"'><script>alert(1)</script>&amp;{{lead}}$x^2$_\x01\udcff"
 VISIBLE = EVIL.replace("\x01", "\ufffd").replace("\udcff", "\ufffd")
-VOID = {"meta", "link", "img"}
 PICTURES = {"Set5": ("baby.png", "bird.png", "head.png"), "Set14": ("comic.png", "zebra.png")}
 METHODS = (("bicubic", None), ("mzsr", 0), ("mzsr", 1), ("mzsr", 10), ("mzsr:blind", 0), ("mzsr:blind", 1))
 TABLE = """| set | method | x2 g2.0d | x4 bicubic |
@@ -70,39 +69,6 @@ def comparisons() -> list[Comparison]:
     rng = np.random.default_rng(0)
     crops = [rng.integers(0, 256, (side, side, 3), np.uint8) for side in (96, 48, 96)]
     return [Comparison("Set5 bird.png, x2 g2.0d", list(zip(("truth", "low resolution", EVIL), crops, strict=True)))]
-
-
-class Page(HTMLParser):
-    """A page as a list of (tag, attributes) and the texts of its elements; fails on tags that do not match."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append((self.open[-1] if self.open else "", data))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def within(self, *tags: str) -> list[str]:
-        return [text for tag, text in self.texts if tag in tags]
 
 
 def marks(svg: str) -> dict[str, ElementTree.Element]:

@@ -11,35 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import listing, refused, run
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from scipy.io import loadmat, savemat
 from torch import Tensor
-from typer.testing import CliRunner, Result
 
 import mzsr
 from mzsr import __version__
 from mzsr.apps import error_map
-from mzsr.apps.cli import app
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, degrade
 from mzsr.learning.networks import Unfolded
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def refused(result: Result, message: str, code: int) -> None:
-    """Assert one line on standard error, nothing on standard output, and the exit code."""
-    assert result.exit_code == code, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1, result.stderr
-    assert result.stderr.startswith("mzsr: ")
-    assert message in result.stderr
 
 
 @pytest.fixture
@@ -57,10 +40,6 @@ def tiny(tiny_weights: Path) -> Path:
 def picture(here: Path, photo: Tensor) -> Path:
     Image.fromarray((photo[0].permute(1, 2, 0) * 255).round().byte().numpy()).save(here / "a.png")
     return here / "a.png"
-
-
-def listing(folder: Path) -> dict[str, bytes | None]:
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
 
 
 def test_upscale_makes_a_picture_of_twice_the_size(picture: Path, tiny: Path) -> None:

@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import run
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 from mzsr.apps import cluster
 from mzsr.apps.batch import HIDDEN, Records
-from mzsr.apps.cli import app
 from mzsr.apps.work import Done, Order
 from mzsr.apps.worker import Failed, Place, Unfit, Worker
 from mzsr.errors import InputError
@@ -38,10 +37,6 @@ pytest.importorskip("ray")
 FAST = ["--steps", "0", "--device", "cpu"]
 # Ray gives a silent node up after 25 seconds; tests are not that patient
 IMPATIENT = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def visible(folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,13 @@ import pytest
 from browser import Browser, chromium
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import Page
 from PIL import Image
 
 from mzsr.apps import charts, error_map, report
 from mzsr.apps.report import ReportData, render, write_report
 from mzsr.errors import InputError
 from mzsr.imaging.code_points import profile_of
-
-VOID = {"meta", "link", "img", "input", "br"}
 
 
 def gaussian(n: int, long: float, short: float, degrees: float) -> np.ndarray:
@@ -58,42 +56,6 @@ def data() -> ReportData:
         facts={"model": "mzsr-x2", "re-projection PSNR": "48.3 dB"},
         command="mzsr upscale holiday.jpg -s 2",
     )
-
-
-class Page(HTMLParser):
-    """A page as a list of (tag, attributes) and its text; fails on tags that do not match."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        assert len(attrs) == len(dict(attrs)), f"{tag} repeats an attribute"
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("script", "style"):
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def picture(self, name: str) -> np.ndarray:
-        source = next(image["src"] for image in self.all("img") if image["id"] == name)
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(str(source).partition(",")[2]))))
 
 
 def test_the_page_needs_nothing_from_outside(data):

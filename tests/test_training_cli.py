@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import listing, refused, run
 from PIL import Image
 from torch import Tensor
-from typer.testing import CliRunner, Result
 
-from mzsr.apps.cli import app
 from mzsr.apps.usage import seconds
 from mzsr.card import Card
 from mzsr.config import MetaConfig, PretrainConfig
@@ -27,13 +26,6 @@ META = [
 ]  # fmt: skip
 
 
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 def trained(*arguments: object) -> tuple[str, dict[str, Tensor], Card]:
     """Return the last line on standard error, and the weights with their card."""
     result = run(*arguments)
@@ -41,19 +33,6 @@ def trained(*arguments: object) -> tuple[str, dict[str, Tensor], Card]:
     assert result.stdout == ""
     network, card = load_weights(Path(str(arguments[arguments.index("--out") + 1])) / "weights.safetensors")
     return result.stderr.splitlines()[-1], {n: t.detach() for n, t in network.named_parameters()}, card
-
-
-def refused(result: Result, message: str, code: int) -> None:
-    """Assert one line on standard error, nothing on standard output, and the exit code."""
-    assert result.exit_code == code, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1, result.stderr
-    assert result.stderr.startswith("mzsr: ")
-    assert message in result.stderr
-
-
-def listing(folder: Path) -> dict[str, bytes | None]:
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
 
 
 @pytest.fixture
