@@ -8,7 +8,7 @@
 # machine: 1 core of an AMD EPYC (bfloat16), torch 2.13, the other one busy
 # hours:   0.3 for θ_T, then 1 to 2 for each model
 # score:   known kernel, 1 / 10 steps, Set5, with back-projection at last: x2 g0.2 d 34.19 / 34.94, g2.0 d 35.47 / 35.90, g_ani d
-#          34.65 / 34.86 (mzsr-x2-direct), g1.3 b 35.51 / 36.27 (mzsr-x2-bicubic); docs/measured.md for all
+#          34.65 / 34.86 (mzsr-x2-direct), g1.3 b 35.73 / 36.31 (mzsr-x2-bicubic); docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
