@@ -14,6 +14,10 @@ data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
 photographs=(--data "$data/train/cid22" --data "$data/train/clic2025" --data "$data/train/gb82")
 train() { python -m mzsr train "$1" --config "runs/$2.yaml" --out "$out/$2" --resume "${photographs[@]}" "${@:3}"; }
+train_head() { # run, whose body, options
+    python -m mzsr train pretrain --config runs/head.yaml --out "$out/$1" --resume "${photographs[@]}" \
+        --from "$out/$2/weights.safetensors" "${@:3}"
+}
 publish() { # run, name, summary
     python runs/publish.py "$2" --weights "$out/$1/weights.safetensors" --summary "$3"
 }
@@ -27,17 +31,14 @@ train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
 train pretrain flagship-x4-on --from "$out/flagship-x4/weights.safetensors"
 train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
 # Heads for the log-variance, on bodies that stay as they are
-train pretrain head --from "$out/flagship-deep-on/weights.safetensors"
+train_head head flagship-deep-on
 train pretrain head-x4 --from "$out/flagship-x4-on/weights.safetensors"
 train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
-# `mzsr` is the mean of its last two runs, each with a head of its own, and the head goes on a little on that mean
-python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-deep" --resume "${photographs[@]}" \
-    --from "$out/flagship-deep/weights.safetensors"
+# `mzsr` is the mean of its last two runs, each with a head of its own, and the head goes on on that mean
+train_head head-deep flagship-deep
 python runs/average.py "$out/head-deep/weights.safetensors" "$out/head/weights.safetensors" --share 0.7 --out "$out/mean"
-python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-mean" --resume "${photographs[@]}" \
-    --set iterations=1500 --set learning_rate=0.001 --set seed=9 --from "$out/mean/weights.safetensors"
-python -m mzsr train pretrain --config runs/head.yaml --out "$out/head-long" --resume "${photographs[@]}" \
-    --set iterations=6000 --set seed=13 --from "$out/head-mean/weights.safetensors"
+train_head head-mean mean --set iterations=1500 --set learning_rate=0.001 --set seed=9
+train_head head-long head-mean --set iterations=6000 --set seed=13
 publish head-long mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 publish head-jpeg mzsr-jpeg \

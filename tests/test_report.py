@@ -125,12 +125,8 @@ def test_wide_colours_keep_their_profile(data):
 
 def test_a_page_that_carries_the_middle_says_so(data):
     assert "carries only" not in render(data)
-    assert (
-        "23 × 15 of its 94 × 62 pixels"
-        in Page(
-            render(replace(data, size=(62, 94), before=data.before[8:23, 12:35], after=data.after[8:23, 12:35]))
-        ).text
-    )
+    part = replace(data, size=(62, 94), before=data.before[8:23, 12:35], after=data.after[8:23, 12:35])
+    assert "23 × 15 of its 94 × 62 pixels" in Page(render(part)).text
 
 
 def test_the_map_lies_over_the_picture(data):
@@ -408,18 +404,8 @@ def test_the_map_is_shown_and_hidden_by_the_keyboard(data, tmp_path, browser):
     path = tmp_path / "r.html"
     red, blue = solid(400, 600, (255, 0, 0)), solid(400, 600, (0, 0, 255))
     error = np.full((400, 600), 3.0, np.float32)
-    write_report(
-        path,
-        replace(
-            data,
-            size=(400, 600),
-            before=red,
-            after=blue,
-            error=error,
-            error_top=4.0,
-            error_words="On average 3.0 levels.",
-        ),
-    )
+    shown = replace(data, size=(400, 600), before=red, after=blue, error=error, error_top=4.0)
+    write_report(path, replace(shown, error_words="On average 3.0 levels."))
     browser.screen(1280, 900)
     browser.driver.get(path.as_uri())
     box, key = browser.find("#show-doubt"), browser.find("#doubt-key")

@@ -93,7 +93,7 @@ def take_in(
     """
     before = enlargement(picture.pixels) if enlarged == "auto" else 1.0
     # What is said of the picture as it is does not hold for a smaller one
-    free = _is(kernel, "auto") and noise == "auto" and subsample != "direct"
+    free = named(kernel, "auto") and noise == "auto" and subsample != "direct"
     # What is left of half a pixel, as sides are whole numbers, is no reason for the next scale
     from_detail = max(1, math.ceil(factor * before - 0.05))
     back = before > 1 and free and from_detail <= MAX_SCALE
@@ -116,13 +116,13 @@ def _degradation(
 ) -> tuple[Degradation, Estimate | None]:  # fmt: skip
     """Return what the picture went through, and the estimate if the kernel is from it."""
     told = None
-    if _is(kernel, "auto") or noise == "auto":
+    if named(kernel, "auto") or noise == "auto":
         told = estimate(lr, scale, grid="corner" if subsample == "direct" else "centre", jpeg=jpeg)
     level = float(told.noise if noise == "auto" and told else noise)
-    if _is(kernel, "auto") and told:
+    if named(kernel, "auto") and told:
         return replace(told.degradation, noise=level), told
     taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(torch.as_tensor(kernel))
-    sampling = subsample or ("bicubic" if _is(kernel, "bicubic") else "direct")
+    sampling = subsample or ("bicubic" if named(kernel, "bicubic") else "direct")
     rows = min(lr.shape[2:]) * scale
     if taps.shape[0] > rows:
         raise InputError(
@@ -132,5 +132,6 @@ def _degradation(
     return Degradation(taps, scale, sampling, level, jpeg), None
 
 
-def _is(kernel: KernelInput, word: str) -> bool:
+def named(kernel: KernelInput, word: str) -> bool:
+    """Tell whether a kernel was given as this word, `auto` or `bicubic`; an array cannot be asked."""
     return isinstance(kernel, str) and kernel == word

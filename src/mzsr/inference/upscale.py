@@ -164,7 +164,7 @@ class Upscaler:
                 f"the result would have {target[1]}x{target[0]} pixels; {largest} a side are the most that its format "
                 "holds — make it smaller, or a .png or .tif"
             )
-        if not (isinstance(kernel, str) and kernel == "bicubic"):
+        if not intake.named(kernel, "bicubic"):
             subsample = subsample or self.at(intake.whole_scale(factor)).card.subsample
         with _timed(seconds, "estimate", progress):
             taken = intake.take_in(
