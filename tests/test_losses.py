@@ -17,6 +17,7 @@ from mzsr.learning.losses import (
     eu,
     gradient_map,
     l1,
+    psnr,
     relative,
     udl,
     uncertainty,
@@ -40,6 +41,16 @@ def test_l1_gradient_is_the_sign_of_the_error() -> None:
     result = torch.tensor([[[[3.0, -0.1, 0.0], [1e-6, -7.0, 2.0]]]], requires_grad=True)
     (gradient,) = torch.autograd.grad(l1(result, truth), result)
     torch.testing.assert_close(gradient * 6, torch.tensor([[[[1.0, -1, 0], [1, -1, 1]]]]))
+
+
+@given(near=st.floats(0.02, 0.5), far=st.floats(0.02, 0.5))
+def test_the_loss_of_psnr_counts_decibels(near: float, far: float) -> None:
+    """Of errors well above the floor: a decibel is ln(10) / 200, in whichever of the pictures it is."""
+    truth = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+    off = torch.tensor([near, far], dtype=torch.float64).view(2, 1, 1, 1).expand_as(truth)
+    gained = psnr(off, truth) - psnr(off * 10 ** (-1 / 20), truth)
+    share = torch.tensor([near**2, far**2]) / (torch.tensor([near**2, far**2]) + 1e-4)  # what the floor leaves of it
+    assert gained.item() == pytest.approx(math.log(10) / 200 * float(share.mean()), rel=0.06)
 
 
 @pytest.mark.parametrize("name", LOSSES)

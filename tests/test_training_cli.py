@@ -16,7 +16,7 @@ from mzsr.apps.usage import seconds
 from mzsr.card import Card
 from mzsr.config import MetaConfig, PretrainConfig
 from mzsr.errors import InputError
-from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.checkpoint import load_weights, save_weights
 from mzsr.settings import json_schema
 
 PRETRAIN = ["train", "pretrain", "--data", "data", "--preset", "smoke", "--device", "cpu", "--set", "iterations=4"]
@@ -72,6 +72,24 @@ def test_from_photographs_to_meta_trained_weights(here: Path) -> None:
     assert result.exit_code == 0, result.stderr
     with Image.open("c.png") as image:
         assert image.size == (72, 72)
+
+
+def test_silent_filters_are_told(here: Path) -> None:
+    """A network whose units answer to nothing says so; one that learns everywhere does not."""
+    small = [*PRETRAIN, "--set", "iterations=2", "--set", "network.name=paper", "--set", "network.channels=4"]
+    assert run(*small, "--out", "loud").exit_code == 0
+    assert not any("mind:" in line for line in run(*small, "--out", "loud", "--resume").stderr.splitlines())
+    network, card = load_weights("loud/weights.safetensors")
+    theta = {name: t.detach().clone() for name, t in network.named_parameters()}
+    theta["body.12.bias"] -= 100  # nothing passes the last hidden layer, neither forwards nor backwards
+    Path("mute").mkdir()
+    save_weights(Path("mute/weights.safetensors"), theta, card)
+    result = run(*small, "--out", "quiet", "--from", "mute/weights.safetensors")
+    assert result.exit_code == 0, result.stderr
+    words = (
+        "mind: 100% of the filters answer to nothing any more, and so learn no more; a smaller learning_rate keeps them"
+    )
+    assert words in result.stderr.splitlines()
 
 
 def test_both_stages_stop_and_go_on(here: Path) -> None:

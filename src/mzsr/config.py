@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mzsr.errors import InputError
 
 Family = Literal["gaussian", "uniform", "disk", "box", "motion", "perturbed"]
-LossName = Literal["l1", "eu", "esu", "udl", "error-map", "gradient-map"]
+LossName = Literal["l1", "psnr", "eu", "esu", "udl", "error-map", "gradient-map"]
 OptimiserName = Literal["adam", "muon"]
 
 C = TypeVar("C", bound="Config")  # not typing.Self, which the shape checks of the tests refuse
@@ -63,6 +63,11 @@ class NetworkConfig(Config):
     layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")
     stages: int = Field(default=3, ge=1, description="unfolded only: data-step/network stages")
     blocks: int = Field(default=1, ge=0, description="unfolded only: residual blocks of a stage")
+    signed: bool = Field(
+        default=False,
+        description="unfolded only: inputs about zero, and blocks that see features of both signs; weights trained "
+        "without it need it false",
+    )
     scale: int = Field(default=0, description="edsr-s and edsr only, built for one: 2, 3 or 4; 0 where any is served")
     log_var: bool = Field(default=False, description="a head for the log-variance: s, expected error in grey levels")
 
@@ -138,8 +143,8 @@ class LossConfig(Config):
 
     name: LossName = Field(
         default="l1",
-        description="eu, esu: result and log-variance together (step 1); udl: weighted by the log-variance of step 1, "
-        "error-map by its error, gradient-map by the gradient of the truth (step 2)",
+        description="psnr: what tables count; eu, esu: result and log-variance together (step 1); udl: weighted by the "
+        "log-variance of step 1, error-map by its error, gradient-map by the gradient of the truth (step 2)",
     )
     scaling: Literal["linear", "log", "exponential", "sigmoid"] = Field(
         default="linear", description="φ of the weights"

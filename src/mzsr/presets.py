@@ -13,7 +13,7 @@ _PHOTOGRAPHS = KernelLaw(
 )  # fmt: skip
 """What happens to photographs: Gaussians above all, both grids, x2 above all."""
 
-_FLAGSHIP = NetworkConfig(blocks=4)
+_FLAGSHIP = NetworkConfig(blocks=4, signed=True)
 """As shipped, so that `--from mzsr` goes on with it."""
 
 _BICUBIC_X2 = KernelLaw(name="bicubic", scales={2: 1.0})

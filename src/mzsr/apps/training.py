@@ -21,7 +21,7 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.")]
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="What differs from the preset.")]
 Preset = Annotated[str, typer.Option(help="flagship, paper or smoke; pretrain also edsr-s, edsr, dpdnn.")]
 LossName = Annotated[
-    str, typer.Option(metavar="NAME", help="l1, eu, esu, udl, error-map or gradient-map; eu and esu add a head.")
+    str, typer.Option(metavar="NAME", help="l1, psnr, eu, esu, udl, error-map or gradient-map; eu and esu add a head.")
 ]
 Change = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Change one value.")]
 From = Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Weights to start from: a file or a name.")]
@@ -29,6 +29,9 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --
 TimeLimit = Annotated[str, typer.Option(metavar="TIME", help="Save and stop after 90s, 9m or 2h.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write OUT/tensorboard, with sample pictures.")]
+
+SILENT_SHARE = 0.05
+"""From this share on the filters of a network that no longer learn are spoken of; see `loop.silent`."""
 
 
 @train.command()
@@ -129,6 +132,9 @@ def _run(
                 progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
             )  # fmt: skip
     if world.rank == 0:
+        if outcome.silent >= SILENT_SHARE:
+            words = f"{outcome.silent:.0%} of the filters answer to nothing any more, and so learn no more"
+            typer.echo(f"mind: {words}; a smaller learning_rate keeps them", err=True)
         more = "" if outcome.step == outcome.iterations else "; go on with --resume"
         done = f"iteration {outcome.step} of {outcome.iterations}, {outcome.rate:.2f} per second"
         typer.echo(f"{done}; wrote {outcome.weights}{more}", err=True)

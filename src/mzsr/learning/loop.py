@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mzsr.config import TrainConfig
 from mzsr.errors import InputError
@@ -41,6 +42,7 @@ class Outcome:
         loss: of the last one.
         weights: the file of the averaged parameters.
         rate: iterations per second of this call.
+        silent: share of the filters of convolutions whose last gradient was zero: their units answered to nothing.
     """
 
     step: int
@@ -48,6 +50,7 @@ class Outcome:
     loss: float
     weights: Path
     rate: float
+    silent: float
 
 
 def train(
@@ -102,7 +105,7 @@ def train(
     if world.rank == 0:
         for part in out.glob(".*.part"):  # what a killed run was writing
             part.unlink(missing_ok=True)
-    first, before, loss = run.step, run.seconds, math.nan
+    first, before, loss, gradient = run.step, run.seconds, math.nan, dict[str, Tensor]()
     journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
 
     saved = first
@@ -147,18 +150,35 @@ def train(
         progress(run.step, loss)
         if journal is not None and run.step % LOG_EVERY == 0:
             speed = (run.step - first) / (time.monotonic() - start)
-            facts |= {"norm": norm, "seconds": round(run.seconds, 1), "rate": round(speed, 3)}
+            facts |= {
+                "norm": norm,
+                "silent": silent(gradient),
+                "seconds": round(run.seconds, 1),
+                "rate": round(speed, 3),
+            }
             journal.record(run.step, facts, gradient)
     weights = out / "weights.safetensors"
     rate = (run.step - first) / (time.monotonic() - start)
     if run.step > first:
-        gradient_of_all()  # no loss has seen the last update yet
+        _, gradient, _ = gradient_of_all()  # no loss has seen the last update yet
     if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
         save()
     world.wait()  # who reads the state next must find the one that the first process has just written
     if journal is not None:
         journal.close()
-    return Outcome(run.step, config.iterations, loss, weights, rate)
+    return Outcome(run.step, config.iterations, loss, weights, rate, silent(gradient))
+
+
+def silent(gradient: Params) -> float:
+    """Return the share of the filters of convolutions whose gradient is zero.
+
+    A unit that a ReLU lets through nowhere has none, and without a gradient it stays so.
+
+    >>> silent({"weight": torch.tensor([0.0, 1.0, 2.0, 3.0]).reshape(4, 1, 1, 1), "bias": torch.zeros(4)})
+    0.25
+    """
+    filters = [tensor.flatten(1).abs().amax(1) == 0 for tensor in gradient.values() if tensor.ndim == 4]
+    return round(float(torch.cat(filters).float().mean()), 4) if filters else 0.0
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

@@ -21,6 +21,11 @@ from mzsr.learning.backbones import Dpdnn, Edsr
 from mzsr.learning.contract import CUBIC_REACH, Features, Network, Variance
 from mzsr.shapes import Images
 
+MIDDLE = 0.45
+"""About the mean of photographs. Taken off what a network is given, whose units would first learn brightness alone."""
+SHARPER_GAIN = 5.0
+"""Brings what a sharper solution changes, about 0.01, nearer to the size of the other inputs."""
+
 
 class Paper(Network):
     """The network of MZSR: 3x3 convolutions at the output resolution, and a residual on bicubic.
@@ -95,10 +100,13 @@ class Unfolded(Network):
     ours.
     """
 
-    def __init__(self, *, stages: int = 3, blocks: int = 1, channels: int = 64, log_var: bool = False) -> None:
+    def __init__(
+        self, *, stages: int = 3, blocks: int = 1, channels: int = 64, signed: bool = True, log_var: bool = False
+    ) -> None:
         """Build it so that, untrained, it returns the data-consistent solution."""
         super().__init__()
-        self.stages = nn.ModuleList([Stage(blocks, channels) for _ in range(stages)])
+        self.signed = signed
+        self.stages = nn.ModuleList([Stage(blocks, channels, signed=signed) for _ in range(stages)])
         self.last = Trust()
         if log_var:
             self.variance = Variance(channels, outputs=12, layers=2)
@@ -153,7 +161,7 @@ class Unfolded(Network):
         corner: tuple[int, int],
     ) -> tuple[Images, Features]:  # fmt: skip
         (top, left), (height, width) = corner, hr.shape[2:]
-        both = torch.cat([hr, sharper], 1)
+        both = torch.cat([hr - MIDDLE, SHARPER_GAIN * sharper] if self.signed else [hr, sharper], 1)
         over = (left, (left + width) % 2, top, (top + height) % 2)
         even = pad(both, over, mode="replicate") if any(over) else both
         blocks = to_blocks(even, 2)  # (B, 24, H/2, W/2)
@@ -192,14 +200,14 @@ class Trust(nn.Module):
 class Stage(nn.Module):
     """One network of `Unfolded` and the trusts of the data step before it."""
 
-    def __init__(self, blocks: int, channels: int) -> None:
+    def __init__(self, blocks: int, channels: int, *, signed: bool) -> None:
         """Build head, residual blocks and a tail that starts at zero."""
         super().__init__()
         self.depth = 2 + 2 * blocks  # convolutions, each of which reaches 2 high-resolution pixels far
         self.trust = Trust()
         self.log_sharper = nn.Parameter(torch.tensor(math.log(1 / 20)))
         self.head = nn.Conv2d(25, channels, 3, padding=1)
-        self.blocks = nn.ModuleList([Block(channels, idle=index > 0) for index in range(blocks)])
+        self.blocks = nn.ModuleList([Block(channels, signed=signed, idle=signed or i > 0) for i in range(blocks)])
         self.tail = nn.Conv2d(channels, 12, 3, padding=1)
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
@@ -224,11 +232,16 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block: x + conv(relu(conv(relu(x))))."""
+    """A residual block: x + conv(relu(conv(x))), of EDSR, where x is signed; else x + conv(relu(conv(relu(x)))).
 
-    def __init__(self, channels: int, *, idle: bool = False) -> None:
+    Behind a ReLU every feature has a mean above zero, along which one push silences all units of a block for good:
+    three of four blocks of a flagship ended so (LOG.md).
+    """
+
+    def __init__(self, channels: int, *, signed: bool, idle: bool) -> None:
         """Build two convolutions; those of an idle block change nothing until they are trained."""
         super().__init__()
+        self.signed = signed
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         if idle:
@@ -238,7 +251,8 @@ class Block(nn.Module):
     def forward(self, hidden: Features) -> Features:
         """Add the block's correction."""
         # In place where nobody looks again: fresh memory costs the system as much as arithmetic
-        return self.second(relu(self.first(relu(hidden)), inplace=True)).add_(hidden)
+        seen = hidden if self.signed else relu(hidden)
+        return self.second(relu(self.first(seen), inplace=True)).add_(hidden)
 
 
 def build(config: NetworkConfig) -> Network:
@@ -252,7 +266,9 @@ def build(config: NetworkConfig) -> Network:
 
 NETWORKS: dict[str, Callable[[NetworkConfig], Network]] = {
     "paper": lambda c: Paper(layers=c.layers, channels=c.channels, log_var=c.log_var),
-    "unfolded": lambda c: Unfolded(stages=c.stages, blocks=c.blocks, channels=c.channels, log_var=c.log_var),
+    "unfolded": lambda c: Unfolded(
+        stages=c.stages, blocks=c.blocks, channels=c.channels, signed=c.signed, log_var=c.log_var
+    ),
     "edsr-s": lambda c: Edsr(scale=c.scale, blocks=16, channels=64, log_var=c.log_var),
     "edsr": lambda c: Edsr(scale=c.scale, blocks=32, channels=256, log_var=c.log_var),
     "dpdnn": lambda c: Dpdnn(channels=c.channels, log_var=c.log_var),

@@ -2,10 +2,12 @@
 
     minimise L(f(lr; θ), hr)
 
-L is L1, or one of the losses of UDL in two steps. Step 1 (`eu`, `esu`) trains result and log-variance s together. Step
-2 (`udl`) starts from its weights and weighs every pixel by s of the *frozen* step 1, which a state holds too, so that
-nothing but the state is needed to go on. Its ablations weigh by the error of the frozen network or by the gradient of
-the truth. Everything around this — optimiser, schedule, checkpoints, several processes — is in `loop`.
+L is L1, what PSNR counts, or one of the losses of UDL in two steps. Step 1 (`eu`, `esu`) trains result and
+log-variance s together. Step 2 (`udl`) starts from its weights and weighs every pixel by s of the *frozen* step 1,
+which a state holds too, so that nothing but the state is needed to go on. Its ablations weigh by the error of the
+frozen network or by the gradient of the truth.
+
+Everything around this — optimiser, schedule, checkpoints, several processes — is in `loop`.
 
 Source: MZSR, section 4.1; UDL for the two steps; the law of random kernels and the flagship's recipe are ours (LOG.md).
 """
@@ -173,8 +175,8 @@ class Pretraining(Objective):
             result, log_var = self.network.with_log_var(lr, d)
             return LIKELIHOODS[loss.name](result, pair.hr, log_var), {"log_var": log_var}
         result = self.network(lr, d)
-        if loss.name == "l1":
-            return LOSSES["l1"](result, pair.hr), {}
+        if loss.name in LOSSES:
+            return LOSSES[loss.name](result, pair.hr), {}
         hardness, notes = self._hardness(pair)
         weight = weights(hardness, scaling=loss.scaling, offset=loss.offset, normalise=loss.normalise)
         return udl(result, pair.hr, weight), {**notes, "weight": weight}
