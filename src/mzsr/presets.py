@@ -1,6 +1,6 @@
 """Named starting points of the two stages of training. Imports no torch."""
 
-from mzsr.config import KernelLaw, MetaConfig, NetworkConfig, PretrainConfig
+from mzsr.config import KernelLaw, LossConfig, MetaConfig, NetworkConfig, PretrainConfig
 
 _UNIFORM = KernelLaw(
     families={"uniform": 1.0}, scales={2: 1.0}, variance=(1.0, 2.5), bicubic_share=0, centred_share=0, noise_share=0
@@ -16,6 +16,9 @@ _PHOTOGRAPHS = KernelLaw(
 _FLAGSHIP = NetworkConfig(blocks=4, signed=True)
 """As shipped, so that `--from mzsr` goes on with it."""
 
+_SMOKE = NetworkConfig(channels=8, stages=1, signed=True)
+"""As small as it can be: for a look whether training works at all."""
+
 _BICUBIC_X2 = KernelLaw(name="bicubic", scales={2: 1.0})
 
 _EDSR_S = PretrainConfig(
@@ -25,7 +28,9 @@ _EDSR_S = PretrainConfig(
 """Step 2 of UDL; its step 1 has 30,000 iterations. Nothing is clipped: EU and ESU have gradients of another size."""
 
 PRETRAIN: dict[str, PretrainConfig] = {
-    "flagship": PretrainConfig(network=_FLAGSHIP, law=_PHOTOGRAPHS, batch=8, optimiser="muon"),
+    "flagship": PretrainConfig(
+        network=_FLAGSHIP, law=_PHOTOGRAPHS, loss=LossConfig(name="psnr"), batch=8, optimiser="muon", learning_rate=5e-4
+    ),
     "paper": PretrainConfig(
         network=NetworkConfig(name="paper"),
         law=KernelLaw(name="bicubic"),
@@ -35,7 +40,12 @@ PRETRAIN: dict[str, PretrainConfig] = {
         schedule="halving",
     ),
     "smoke": PretrainConfig(
-        network=NetworkConfig(channels=8, stages=1), iterations=20, batch=2, patch=32, warmup=2, save_every=5
+        network=_SMOKE,
+        iterations=20,
+        batch=2,
+        patch=32,
+        warmup=2,
+        save_every=5,
     ),
     "edsr-s": _EDSR_S,
     "edsr": _EDSR_S.model_copy(update={"network": NetworkConfig(name="edsr", scale=2)}),
@@ -72,7 +82,7 @@ META: dict[str, MetaConfig] = {
         test_alphas=(2e-2, 1e-2, 1e-2, 1e-2, 5e-3),
     ),
     "smoke": MetaConfig(
-        network=NetworkConfig(channels=8, stages=1), law=KernelLaw(scales={2: 1.0}), iterations=5, tasks=2, batch=2,
+        network=_SMOKE, law=KernelLaw(scales={2: 1.0}), iterations=5, tasks=2, batch=2,
         patch=32, warmup=2, save_every=5,
     ),
 }  # fmt: skip

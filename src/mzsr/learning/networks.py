@@ -101,7 +101,7 @@ class Unfolded(Network):
     """
 
     def __init__(
-        self, *, stages: int = 3, blocks: int = 1, channels: int = 64, signed: bool = True, log_var: bool = False
+        self, *, stages: int = 3, blocks: int = 1, channels: int = 64, signed: bool = False, log_var: bool = False
     ) -> None:
         """Build it so that, untrained, it returns the data-consistent solution."""
         super().__init__()
