@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from servers import finished, png, post
 from typer.testing import CliRunner
 
 from mzsr.apps.cli import app
-from mzsr.service import settings
+from mzsr.service import listen, settings
 
 
 def refused(*words: str, token: str | None = None) -> str:
@@ -73,6 +74,22 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path, monkeypatch) -> None:
     assert "uvicorn is not installed, which serving needs; pip install 'mzsr[serve]'" in refused(
         "--data", str(tmp_path)
     )
+
+
+def test_workers_put_large_results_into_the_data_folder(tmp_path, tiny_weights, monkeypatch) -> None:
+    told: list[str] = []
+
+    def serve(*_: object) -> None:
+        (tmp_path / "incoming").mkdir()  # as the store does before any worker starts
+        asked = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
+        told.append(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
+
+    monkeypatch.setattr(listen, "serve", serve)
+    monkeypatch.setattr(tempfile, "tempdir", None)  # both are as they were when the test ends
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = CliRunner().invoke(app, ["serve", "--data", str(tmp_path), "--port", "0", "--model", str(tiny_weights)])
+    assert done.exit_code == 0, done.output
+    assert told == [tempfile.gettempdir()] == [str(tmp_path / "incoming")]
 
 
 def test_cores_and_memory_are_shared_among_workers() -> None:

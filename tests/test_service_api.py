@@ -153,6 +153,13 @@ def test_what_cannot_be_is_refused_before_it_waits(client, fields: dict[str, str
     assert words in refused.json()["detail"]
 
 
+def test_a_result_that_its_format_does_not_hold_is_refused_before_it_waits(client) -> None:
+    refused = post(client, png(8192, 8), format="webp")
+    assert (refused.status_code, refused.json()["detail"].partition(";")[0]) == (
+        422, "the result would have 16384 x 16 pixels",
+    )  # fmt: skip
+
+
 def test_a_form_without_a_picture_is_told_what_it_lacks(client) -> None:
     refused = client.post("/api/jobs", files={"scale": (None, "2")})
     assert (refused.status_code, refused.json()["detail"].partition(";")[0]) == (

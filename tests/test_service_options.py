@@ -1,12 +1,15 @@
 """What may be asked for over HTTP is what `mzsr upscale` takes, and is refused in the same words."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mzsr.errors import InputError
 from mzsr.imaging import kernel_files
@@ -80,14 +83,43 @@ def test_an_uploaded_kernel_is_the_one_in_the_folder_of_the_job(tmp_path: Path) 
         (Options(width=900), 10**9, "900x900 is 9 times the 100x100 of the picture"),
         (Options(width=400, height=200, fit="inside"), 40_000, None),
         (Options(width=400, height=200, fit="outside"), 40_000, "the result would have 400 x 400 pixels"),
+        (Options(width=400, height=50, fit="outside"), 160_000, None),
+        (Options(width=400, height=50), 10**9, "50x400 is 0.5 times the 100x100 of the picture on one side"),
+        (Options(width=800, height=100), 160_000, None),
+        (Options(width=800, height=100), 159_999, "800 x 100 pixels are made from x8 of the picture, 0.6 million"),
     ],
 )
 def test_the_size_of_a_result_is_known_before_any_work(options: Options, limit: int, words: str | None) -> None:
     if words is None:
-        options.check_target(100, 100, limit)
+        options.check_target(100, 100, "PNG", limit)
     else:
         with pytest.raises(InputError, match=words):
-            options.check_target(100, 100, limit)
+            options.check_target(100, 100, "PNG", limit)
+
+
+@given(width=st.integers(8, 9000), height=st.integers(8, 9000), scale=st.floats(1, 8))
+def test_in_proportion_the_next_whole_scale_is_never_too_much(width: int, height: int, scale: float) -> None:
+    """Its pixels are (⌈s⌉ / s)² times the result, at most 4 for any s from 1 on."""
+    Options(scale=scale).check_target(width, height, "PNG", round(width * scale) * round(height * scale))
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "side"),
+    [
+        (Options(), "WEBP", 16383),
+        (Options(format="webp"), "PNG", 16383),
+        (Options(format="jpg"), "PNG", 65500),
+        (Options(), "MPO", 65500),
+        (Options(format="avif"), "GIF", 65536),
+    ],
+)
+def test_a_side_that_a_format_does_not_hold_is_known_before_any_work(options: Options, found: str, side: int) -> None:
+    most = side // 2  # at x2
+    options.check_target(most, 8, found, 10**9)
+    words = f"the result would have {2 * most + 2} x 16 pixels; [a-z]+ holds at most {side} a side"
+    with pytest.raises(InputError, match=words):
+        options.check_target(most + 1, 8, found, 10**9)
+    replace(options, format="png").check_target(most + 1, 8, found, 10**9)
 
 
 @pytest.mark.parametrize(

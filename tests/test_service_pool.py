@@ -2,16 +2,19 @@
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from servers import png
+from servers import Asleep, png
 
 from mzsr.service import pool
 from mzsr.service.options import cards, check
@@ -160,3 +163,37 @@ def test_what_still_runs_when_the_server_stops_is_interrupted(tmp_path, tiny_wei
     shop.pool.stop(0.0)
     assert shop.store.get(running).state == "interrupted"
     assert shop.store.get(waiting).state == "queued", "it is done when the server comes back"
+
+
+def full(*_: object, **__: object) -> bool:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_worker_is_free_again_though_nobody_can_note_how_its_job_ended(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    crew = Pool(Settings(data=tmp_path), store, {"tiny": "tiny"}, Asleep)
+    job = store.add(store.incoming(), "a.png", {}, {"model": "tiny"}, 9)
+    crew.fill()
+    with monkeypatch.context() as disk:
+        disk.setattr(store, "end", full)
+        crew._running[job.id].set_exception(MemoryError())
+    assert (crew._running, crew._idle) == ({}, list(crew._slots))
+    crew.stop(0.0)
+
+
+class Dead(Asleep):
+    """A worker that died the moment before it got its job."""
+
+    def schedule(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float) -> Future[Any]:
+        raise RuntimeError
+
+
+def test_a_worker_that_died_is_not_lost_though_nobody_can_put_its_job_back(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    crew = Pool(Settings(data=tmp_path), store, {"tiny": "tiny"}, Dead)
+    store.add(store.incoming(), "a.png", {}, {"model": "tiny"}, 9)
+    monkeypatch.setattr(store, "again", full)
+    with pytest.raises(sqlite3.OperationalError):
+        crew.fill()
+    assert crew._idle == list(crew._slots)
+    crew.stop(0.0)

@@ -118,6 +118,23 @@ def test_what_has_been_kept_long_enough_goes_with_its_pictures(store) -> None:
     assert store.folder(waiting.id).exists()
 
 
+def test_a_full_disk_is_freed_before_anything_is_written(store, monkeypatch) -> None:
+    def full(*_: object) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    old = added(store)
+    store.claim()
+    store.done(old.id, "x.png", {}, [], -1.0)
+    with monkeypatch.context() as disk:
+        disk.setattr(store, "_change", full)
+        with pytest.raises(sqlite3.OperationalError):
+            store.expire()
+    assert not store.folder(old.id).exists()
+    assert store.get(old.id).state == "done", "it must be found again"
+    assert store.expire() == 1
+    assert store.counts() == {}
+
+
 def test_a_job_put_back_keeps_its_place(store) -> None:
     first, second = added(store), added(store)
     store.claim()

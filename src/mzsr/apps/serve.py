@@ -97,7 +97,8 @@ def serve(
         )
         app = create(chosen)
         with _door(host, port) as door, listen.locked(chosen.data):
-            tempfile.tempdir = str(chosen.data / "incoming")  # uploads go nowhere else while they come in
+            # Uploads that come in and large results that workers make, in files without a name, lie nowhere else
+            tempfile.tempdir = os.environ["TMPDIR"] = str(chosen.data / "incoming")
             address = f"{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"
             what = f"{_several(workers, 'worker')} of {_several(threads, 'thread')}"
             listen.serve(app, door, lambda: typer.echo(f"mzsr: http://{address} — {what}", err=True))

@@ -64,7 +64,10 @@ def target_size(
     """Return the scale and the size (height, width) of the output from whichever was given.
 
     Raises:
-        InputError: a size that is less than the picture's, or too many times as large.
+        InputError: a size with a side that is less than the picture's, or too many times as large.
+
+    >>> target_size(20, 30, None, (40, None), "stretch")
+    (2.0, (40, 60))
     """
     sides = height, width
     if size is None:
@@ -72,12 +75,14 @@ def target_size(
         return factor, (round(height * factor), round(width * factor))
     factors = [asked / side for asked, side in zip(size, sides, strict=True) if asked is not None]
     factor = min(factors) if fit == "inside" else max(factors)
+    least = min(factors) if fit == "stretch" else factor
     if fit != "stretch":
         size = max(round(height * factor), 1), max(round(width * factor), 1)
     rows, columns = (round(side * factor) if asked is None else asked for asked, side in zip(size, sides, strict=True))
-    if not 1 <= factor <= MAX_SCALE:
+    if least < 1 or factor > MAX_SCALE:
+        times, where = (least, " on one side") if least < 1 <= factor else (factor, "")
         raise InputError(
-            f"{rows}x{columns} is {factor:.3g} times the {height}x{width} of the picture; "
+            f"{rows}x{columns} is {times:.3g} times the {height}x{width} of the picture{where}; "
             f"1 to {MAX_SCALE} times is required — ask for another size"
         )
     return factor, (rows, columns)

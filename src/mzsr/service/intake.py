@@ -43,7 +43,7 @@ def take_in(server: Server, form: JobForm) -> Job:
         found = server.pool.look(folder, place)
         if isinstance(found, Refused):
             raise HTTPException(found.status, found.reason)
-        wanted.check_target(found["width"], found["height"], server.settings.max_result_pixels)
+        wanted.check_target(found["width"], found["height"], found["format"], server.settings.max_result_pixels)
         job = server.store.add(folder, name, found, asdict(wanted), server.settings.queue)
     except InputError as error:
         raise HTTPException(422, str(error)) from error

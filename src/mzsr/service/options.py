@@ -13,6 +13,8 @@ from mzsr.apps.usage import noise_level
 from mzsr.card import Card
 from mzsr.errors import InputError
 from mzsr.imaging import kernel_files
+from mzsr.imaging.files import largest_side
+from mzsr.inference.intake import whole_scale
 from mzsr.inference.request import MODES, check_mode, check_options, target_size
 from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
 from mzsr.shapes import Kernel
@@ -24,6 +26,12 @@ MODE_WORDS = {
     "best": "Ten steps, in eight positions: much slower, a little better.",
 }
 SUFFIX_OF = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp", "AVIF": "avif"}
+MOST_WORK = 4
+"""How many times the pixels of the largest result may be made on the way to one.
+
+The work is done at the next whole scale. In proportion that is at most four times the result, just above x1; what is
+stretched along one side alone comes to nine times.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,13 +74,33 @@ class Options:
         ending = f"_x{self.scale or 2:g}" if self.size is None else "_large"
         return f"{Path(name).stem}{ending}.{self.suffix(found)}"
 
-    def check_target(self, width: int, height: int, max_pixels: int) -> None:
-        """Raise InputError if the result of a picture would be impossible, or of more than so many pixels."""
-        _, (rows, columns) = target_size(height, width, self.scale, self.size, self.fit)
+    def check_target(self, width: int, height: int, found: str, max_pixels: int) -> None:
+        """Raise InputError if the result of a picture would be impossible, or too large to make or to save.
+
+        Args:
+            width: of the picture, pixels.
+            height: likewise.
+            found: its format, as `preview.header` found it.
+            max_pixels: the most that the result may have.
+        """
+        factor, (rows, columns) = target_size(height, width, self.scale, self.size, self.fit)
         if rows * columns > max_pixels:
             raise InputError(
                 f"the result would have {columns} x {rows} pixels, {rows * columns / 1e6:.1f} million; the limit here "
                 f"is {max_pixels / 1e6:g} million — ask for a smaller scale, or send a smaller picture"
+            )
+        whole = whole_scale(factor)
+        if (work := whole**2 * width * height) > MOST_WORK * max_pixels:
+            raise InputError(
+                f"{columns} x {rows} pixels are made from x{whole} of the picture, {work / 1e6:.1f} million; the limit "
+                f"here is {MOST_WORK * max_pixels / 1e6:g} million — ask for sides that are nearer to its proportions"
+            )
+        suffix = self.suffix(found)
+        most = largest_side(f"result.{suffix}")
+        if most is not None and max(rows, columns) > most:
+            raise InputError(
+                f"the result would have {columns} x {rows} pixels; {suffix} holds at most {most} a side — ask for a "
+                "smaller scale, or for png or tif"
             )
 
     def keywords(self, folder: Path) -> dict[str, Any]:

@@ -144,8 +144,8 @@ class Pool:
                 try:
                     future = slot.schedule(work.run, args, settings.seconds)
                 except RuntimeError:  # its process died this very moment; `keep_alive` replaces it
-                    self.store.again(job.id)
                     self._idle.append(slot)
+                    self.store.again(job.id)
                     return
                 self._running[job.id] = future
                 future.add_done_callback(partial(self._ended, job.id, slot))
@@ -183,14 +183,16 @@ class Pool:
     def _ended(self, id: str, slot: Slot, future: Future[Any]) -> None:
         error = CancelledError() if future.cancelled() else future.exception()
         again = isinstance(error, BrokenProcessPool) and id not in self._tried  # it died before it began
-        if again and self.store.again(id):
-            self._tried.add(id)
-        elif error is not None and not isinstance(error, CancelledError | work.Stopped):
-            self.store.end(id, "failed", self._reason(error, id), self.settings.keep, before=("running",))
-        with self._lock:
-            del self._running[id]
-            self._idle.append(slot)
-            self._all_idle.notify_all()
+        try:
+            if again and self.store.again(id):
+                self._tried.add(id)
+            elif error is not None and not isinstance(error, CancelledError | work.Stopped):
+                self.store.end(id, "failed", self._reason(error, id), self.settings.keep, before=("running",))
+        finally:  # the worker is free even if the disk is full and nobody can note how its job ended
+            with self._lock:
+                del self._running[id]
+                self._idle.append(slot)
+                self._all_idle.notify_all()
         if not again:
             self._tried.discard(id)
             self._tell(id)

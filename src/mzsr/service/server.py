@@ -1,6 +1,7 @@
 """A server from its start to its stop: settings, store, pool and counters, and whether it can take one more job."""
 
 import asyncio
+import logging
 import math
 import shutil
 import time
@@ -14,6 +15,8 @@ from mzsr.service.counters import Counters
 from mzsr.service.pool import Pool
 from mzsr.service.settings import FREE_BYTES, Settings
 from mzsr.service.store import Store
+
+log = logging.getLogger("mzsr.service")
 
 SWEEP = 30.0  # seconds between two looks for what has expired
 
@@ -57,14 +60,14 @@ class Server:
         self.counters.refused.labels(str(status)).inc()
 
     async def keep_house(self) -> None:
-        """Replace idle workers that died, and remove what has expired, until cancelled."""
+        """Replace idle workers that died, and remove what has expired, until cancelled; what fails comes again."""
         swept = -math.inf
         while True:
-            await run_in_threadpool(self.pool.keep_alive)
+            went = await _tried(self.pool.keep_alive)
             if time.monotonic() - swept > SWEEP:
-                await run_in_threadpool(self.store.expire)
+                went &= await _tried(self.store.expire)  # which may be what makes room for the other
                 swept = time.monotonic()
-            await asyncio.sleep(1)
+            await asyncio.sleep(1 if went else SWEEP)  # a full disk is not worth a line each second
 
     def admit(self) -> None:
         """Raise HTTPException where no job can be taken now: 429 if too many wait, 503 if the disk is full."""
@@ -83,3 +86,13 @@ class Server:
             429, f"{self.settings.queue} pictures are waiting, which is the limit; try again in {seconds} s",
             {"Retry-After": str(seconds)},
         )  # fmt: skip
+
+
+async def _tried(task: Callable[[], object]) -> bool:
+    """Do a part of the housework; False, and a word in the log, if it failed."""
+    try:
+        await run_in_threadpool(task)
+    except Exception:  # a full disk or a locked database passes, and the house is to be kept then too
+        log.exception("a part of the housework failed; it is tried again")
+        return False
+    return True

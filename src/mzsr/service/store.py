@@ -197,10 +197,13 @@ class Store:
         )
 
     def remove(self, id: str) -> bool:
-        """Forget a job, and remove its pictures."""
-        removed = self._change("DELETE FROM jobs WHERE id = ?", id)
+        """Remove the pictures of a job, and forget it.
+
+        In this order, since a full disk lets nobody forget: one whose pictures alone are gone is still known, and
+        expires.
+        """
         shutil.rmtree(self.folder(id), ignore_errors=True)
-        return removed
+        return self._change("DELETE FROM jobs WHERE id = ?", id)
 
     def recover(self, keep: float) -> list[str]:
         """Put the folder in order after whatever ended the last server: called once, before any work.

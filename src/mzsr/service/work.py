@@ -18,8 +18,9 @@ from PIL import Image
 
 from mzsr.apps import error_map, present
 from mzsr.apps.report import write_report
-from mzsr.imaging.picture import to_pil
-from mzsr.inference.result import Result
+from mzsr.imaging.files import largest_side
+from mzsr.imaging.picture import Picture, to_pil
+from mzsr.inference.result import BAND, Result, enlarge
 from mzsr.inference.upscale import Upscaler
 from mzsr.service import processes
 from mzsr.service.options import Options
@@ -72,16 +73,22 @@ def run(data: Path, id: str, model: str, device: str, max_pixels: int, keep: flo
     store = _store(data)
     job, folder, tell = store.get(id), store.folder(id), _teller(store, id)
     options = Options(**job.options)
+    file = f"result.{options.suffix(job.input['format'])}"
     part = folder / "part"
     shutil.rmtree(part, ignore_errors=True)
     try:
         result = _upscaler(model, device)(
-            folder / "input", uncertainty="auto", max_pixels=max_pixels, progress=tell, **options.keywords(folder)
+            folder / "input",
+            uncertainty="auto",
+            max_pixels=max_pixels,
+            largest=largest_side(file),
+            progress=tell,
+            **options.keywords(folder),
         )
         part.mkdir()
         tell("write", 0.0)
         name = options.result_name(job.name, job.input["format"])
-        result.save(part / f"result.{options.suffix(job.input['format'])}", quality=options.quality)
+        result.save(part / file, quality=options.quality)
         tell("write", 0.3)
         _write_views(result, part)
         tell("write", 0.7)
@@ -101,19 +108,32 @@ def run(data: Path, id: str, model: str, device: str, max_pixels: int, keep: flo
 
 def _write_views(result: Result, folder: Path) -> None:
     """Write what a browser shows: 8 bits, and no larger than it can bear."""
-    _write_png(to_pil(replace(result.picture, bits=8)), folder / "view.png")
-    _write_png(to_pil(replace(result.picture, pixels=result.bicubic, bits=8)), folder / "bicubic.png")
+    icc = result.picture.metadata.icc
+    _write_png(to_pil(replace(result.picture, bits=8)), folder / "view.png", icc)
+    _write_png(_bicubic(result), folder / "bicubic.png", icc)
     _write_png(to_pil(present.kernel_plot(result.degradation.kernel)), folder / "kernel.png")
     if result.uncertainty is not None:
         colours = error_map.coloured(result.uncertainty, error_map.top(result.uncertainty))
         _write_png(Image.fromarray(colours), folder / "uncertainty.png")
 
 
-def _write_png(image: Image.Image, path: Path) -> None:
-    icc = image.info.get("icc_profile")
+def _bicubic(result: Result) -> Image.Image:
+    """Return the same enlargement by bicubic, in 8 bits: as floats all of it would take gigabytes, a band does not."""
+    rows, columns = result.picture.pixels.shape[2:]
+    alpha = result.picture.alpha
+    whole = Image.new(("L" if result.lr.shape[1] == 1 else "RGB") + ("" if alpha is None else "A"), (columns, rows))
+    for top in range(0, rows, BAND):
+        bottom = min(top + BAND, rows)
+        pixels = enlarge(result.lr, result.degradation, (rows, columns), (top, bottom, 0, columns))
+        band = Picture(pixels, None if alpha is None else alpha[:, :, top:bottom])
+        whole.paste(to_pil(band), (0, top))
+    return whole
+
+
+def _write_png(image: Image.Image, path: Path, icc: bytes | None = None) -> None:
     image.info.clear()  # a view is looked at; where it was taken stays in the result
     image.thumbnail((VIEW_SIDE, VIEW_SIDE))
-    image.save(path, "PNG", compress_level=1, **({} if icc is None else {"icc_profile": icc}))
+    image.save(path, "PNG", compress_level=1, icc_profile=icc)
 
 
 def _teller(store: Store, id: str) -> Callable[[str, float], None]:
