@@ -23,7 +23,7 @@ from mzsr.imaging import files
 from mzsr.imaging.files import check_writable, read, write
 from mzsr.imaging.metadata import Metadata
 from mzsr.imaging.picture import Picture, from_array, to_array
-from mzsr.imaging.preview import write_thumbnail
+from mzsr.imaging.preview import header, write_thumbnail
 
 ORIENTATION, X_DIMENSION, Y_DIMENSION, EXIF_IFD, GPS_IFD = 0x0112, 0xA002, 0xA003, 0x8769, 0x8825
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -274,6 +274,50 @@ def test_a_file_that_is_larger_than_its_picture_could_be_is_not_read(tmp_path: P
         file.truncate(3_000_000_000)
     with pytest.raises(InputError, match=r"a.png has 3000 MB; a picture within the limit of pixels has 867 MB at most"):
         read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("first", ["in.jpg", "in.tif"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif"])
+def test_texts_of_exif_are_the_bytes_that_they_were(tmp_path: Path, first: str, name: str) -> None:
+    """Files hold UTF-8 there, whatever the standard says; and Windows has titles and stars of its own."""
+    words, title = "© 2024 Jürgen".encode(), "Zoë".encode("utf-16-le")
+    tags = Image.Exif()
+    tags[0x8298], tags[ORIENTATION], tags[0x9C9B], tags[0x4746] = b"?" * len(words), 1, title, 4
+    data = tags.tobytes().replace(b"?" * len(words), words)
+    Image.fromarray(noise(8, 6, 9, 3)).save(tmp_path / "in.jpg", exif=data)
+    write(tmp_path / "in.tif", read(tmp_path / "in.jpg"))
+    write(tmp_path / name, read(tmp_path / first))
+    assert words + b"\0" in (tmp_path / name).read_bytes()
+    kept = tags_of(read(tmp_path / name).metadata.exif)
+    assert kept[0x8298] == words.decode("latin-1")
+    assert bytes(kept[0x9C9B]) == title
+    assert kept[0x4746] == 4
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_exif_that_cannot_be_read_is_no_damage(tmp_path: Path, name: str) -> None:
+    """A program that wipes it leaves zeros behind."""
+    Image.fromarray(noise(8, 6, 9, 3)).save(tmp_path / name, dpi=(72, 72), exif=b"Exif\0\0" + bytes(32))
+    picture = read(tmp_path / name)
+    assert picture.pixels.shape == (1, 3, 6, 9)
+    assert picture.metadata.exif is None
+    assert picture.metadata.orientation == 1
+    assert (header(tmp_path / name).width, header(tmp_path / name).height) == (9, 6)
+
+
+def test_more_xmp_than_a_segment_holds_is_named(tmp_path: Path) -> None:
+    xmp = XMP.replace(b"</", b'<r xmpNote:HasExtendedXMP="0123"/></', 1)
+    Image.fromarray(noise(8, 6, 9, 3)).save(tmp_path / "in.jpg", xmp=xmp)
+    assert write(tmp_path / "a.jpg", read(tmp_path / "in.jpg")) == [
+        "the XMP of the input goes on in more segments of its JPEG, which are left out"
+    ]
+
+
+def test_deep_grey_with_alpha_keeps_its_profile(tmp_path: Path) -> None:
+    """Pillow does not open such a TIFF at all."""
+    picture = replace(from_array(noise(16, 6, 9, 2)), metadata=Metadata(icc=linear_grey_profile()))
+    write(tmp_path / "a.tif", picture)
+    assert read(tmp_path / "a.tif").metadata.icc == linear_grey_profile()
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mzsr.imaging.metadata import Metadata, metadata_of, patch_exif, sized_exif
+from mzsr.imaging.metadata import Metadata, metadata_of, patch_exif, sized_exif, without_orientation
 
 ORIENTATION, MAKER_NOTE, X_DIMENSION, Y_DIMENSION, EXIF_IFD = 0x0112, 0x927C, 0xA002, 0xA003, 0x8769
 
@@ -58,6 +58,15 @@ def test_a_missing_tag_is_not_added() -> None:
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     assert patch_exif(exif.tobytes(), {ORIENTATION: 1}) == exif.tobytes()
+
+
+def test_an_orientation_is_cut_out_and_the_rest_stays() -> None:
+    cut = load(without_orientation(block()))
+    assert ORIENTATION not in cut
+    assert cut[0x010F] == "Maker"
+    assert cut.get_ifd(EXIF_IFD)[MAKER_NOTE] == b"private note"
+    assert without_orientation(big_endian()) == b"Exif\0\0MM\0*" + struct.pack(">IHI", 8, 0, 1234) + bytes(12)
+    assert without_orientation(cut.tobytes()) == cut.tobytes()
 
 
 @given(st.binary(max_size=80))

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from pyvips.enums import ForeignKeep
 
 from mzsr.imaging.captions import COMMENT, photoshop_segment, png_profile, readable
-from mzsr.imaging.metadata import Metadata, profile_for, sized_exif, tiff_tags
+from mzsr.imaging.metadata import Metadata, profile_for, sized_exif, tiff_tags, without_orientation
 from mzsr.imaging.picture import Picture, in_srgb, to_array, to_pil
 
 SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # pixels that a side may have
@@ -70,6 +70,7 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         options |= {"quality": quality, "lossless": quality == 100, "exact": True}  # exact: colours under alpha 0 stay
     elif kind == "AVIF":
         options |= {"quality": quality, "subsampling": "4:4:4"}
+        options["exif"] = without_orientation(kept.exif) if kept.exif else None
     elif kind == "PNG":
         options["pnginfo"] = _png_texts(kept)
     image = to_pil(replace(picture, bits=8))
@@ -90,6 +91,8 @@ def _fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
             held = f"{limit} bytes of" if limit else "no"
             without.append(f"{kind} holds {held} {name.upper()}, the {len(block)} of the input are left out")
             metadata = replace(metadata, **{name: None})
+    if b"HasExtendedXMP" in (metadata.xmp or b""):
+        without.append("the XMP of the input goes on in more segments of its JPEG, which are left out")
     texts = metadata.texts or ()
     if kind == "JPEG":
         kept = tuple((key, text) for key, text in texts if key == COMMENT and len(text.encode(*_BYTES)) <= SEGMENT)

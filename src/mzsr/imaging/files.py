@@ -172,7 +172,7 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         # Pillow knows few kinds of 16-bit TIFF (none of grey with alpha), libvips nearly all.
         if not data.startswith((b"II*\0", b"MM\0*")) or (array := _sixteen_bits(data, max_pixels)) is None:
             raise
-        return from_array(array, metadata=Metadata(format="TIFF"))
+        return from_array(array, metadata=Metadata(format="TIFF", icc=_icc(data)))
     with image:
         # A phone's JPEG may hold previews and depth behind the photograph (MPO); elsewhere frames are an animation.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
@@ -265,6 +265,12 @@ def _sixteen_bits(data: bytes, max_pixels: int, *, upright: bool = True) -> np.n
         image = image.colourspace("rgb16")
     avif = str(image.get("vips-loader")).startswith("heifload")
     return _spread(image.numpy(), int(str(image.get("bits-per-sample")))) if avif else image.numpy()
+
+
+def _icc(data: bytes) -> bytes | None:
+    """Return the profile of a file that only libvips can read."""
+    image, name = pyvips.Image.new_from_buffer(data, ""), "icc-profile-data"
+    return bytes(image.get(name)) if image.get_typeof(name) else None  # pyright: ignore[reportArgumentType]
 
 
 def _deep_heic(data: bytes, bits: int) -> np.ndarray:

@@ -27,7 +27,17 @@ _DESCRIPTIVE = (
     ExifTags.Base.DateTime,
     ExifTags.Base.Artist,
     ExifTags.Base.Copyright,
+    ExifTags.Base.HostComputer,
+    ExifTags.Base.Rating,  # this and those that follow are Windows' own
+    ExifTags.Base.RatingPercent,
+    ExifTags.Base.XPTitle,
+    ExifTags.Base.XPComment,
+    ExifTags.Base.XPAuthor,
+    ExifTags.Base.XPKeywords,
+    ExifTags.Base.XPSubject,
 )
+# What pillow raises over a block that it cannot follow
+_UNREADABLE = (SyntaxError, ValueError, LookupError, TypeError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -64,14 +74,13 @@ def metadata_of(image: Image.Image) -> Metadata:
 
     Call it after `image.load()` (PNG may keep metadata behind the pixels) and before anything that makes a new image.
     """
-    info = image.info
+    info, tags = image.info, tags_of(image)
     exif = info.get("exif")
     if not isinstance(exif, bytes):
-        exif = _described(image.getexif())  # TIFF has no block of its own: its tags lie among those of the pixels
+        exif = _described(tags)  # TIFF has no block of its own: its tags lie among those of the pixels
     xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
     if isinstance(xmp, str):
         xmp = xmp.encode()
-    orientation = image.getexif().get(_ORIENTATION)
     jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
     return Metadata(
         format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),  # MPO: a phone's JPEG with more behind it
@@ -83,8 +92,25 @@ def metadata_of(image: Image.Image) -> Metadata:
         dpi=_plausible(info.get("dpi")),
         jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
         jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
-        orientation=orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1,
+        orientation=orientation_of(tags),
     )
+
+
+def tags_of(image: Image.Image) -> Image.Exif:
+    """Return the EXIF tags of a pillow image; none where its block cannot be read, which is no reason to refuse it.
+
+    Of a PNG that is not decoded yet, those that lie before its pixels.
+    """
+    try:
+        return Image.Image.getexif(image)  # not the method of a PNG, which decodes it all to look behind the pixels
+    except _UNREADABLE:
+        return Image.Exif()
+
+
+def orientation_of(tags: Image.Exif) -> int:
+    """Return how the pixels lie, 1 to 8 as EXIF counts; 1, upright, where no or another number is said."""
+    orientation = tags.get(_ORIENTATION)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def profile_for(metadata: Metadata, colors: int) -> bytes | None:
@@ -130,18 +156,36 @@ def patch_exif(exif: bytes, values: dict[int, int]) -> bytes | None:
     return _PREFIX + bytes(data)
 
 
+def without_orientation(exif: bytes) -> bytes:
+    """Cut the orientation out of an EXIF block whose pixels are upright.
+
+    For pillow's AVIF, which builds a block with one anew, and its texts in ASCII. Everything else stays where it was.
+    """
+    data = bytearray(exif)
+    start = len(_PREFIX) if exif.startswith(_PREFIX) else 0
+    order = "<" if data[start : start + 2] == b"II" else ">"
+    try:
+        first = start + struct.unpack_from(order + "I", data, start + 4)[0]
+        (count,) = struct.unpack_from(order + "H", data, first)
+        end = first + 2 + 12 * count + 4  # behind the offset of the next directory
+        for entry in range(first + 2, end - 4, 12):
+            if struct.unpack_from(order + "H", data, entry)[0] == _ORIENTATION:
+                data[entry:end] = data[entry + 12 : end] + bytes(12)
+                struct.pack_into(order + "H", data, first, count - 1)
+                break
+    except struct.error:
+        return exif
+    return bytes(data)
+
+
 def tiff_tags(metadata: Metadata) -> dict[int, object]:
     """List the metadata as TIFF tags (a directory inside is a dict), without those that describe how pixels lie."""
     tags: dict[int, object] = {}
     if metadata.exif is not None:
         exif = Image.Exif()
         exif.load(metadata.exif)
-        tags |= {int(tag): exif[tag] for tag in _DESCRIPTIVE if tag in exif}
-        for group in (_EXIF_IFD, _GPS_IFD):
-            inside = dict(exif.get_ifd(group))
-            inside.pop(int(ExifTags.IFD.Interop), None)  # an offset into the old block
-            if inside:
-                tags[group] = inside
+        tags |= {int(tag): _as_it_was(exif[tag]) for tag in _DESCRIPTIVE if tag in exif}
+        tags |= _inside(exif)
     if metadata.xmp is not None:
         tags[_XMP] = metadata.xmp
     if metadata.iptc is not None:
@@ -169,14 +213,32 @@ def _described(tags: Image.Exif) -> bytes | None:
     exif = Image.Exif()
     for tag in _DESCRIPTIVE:
         if tag in tags:
-            exif[tag] = tags[tag]
-    for group in (_EXIF_IFD, _GPS_IFD):
-        inside = dict(tags.get_ifd(group))
-        inside.pop(int(ExifTags.IFD.Interop), None)
-        if inside:
-            exif.get_ifd(group).update(inside)
-            exif[group] = inside
+            exif[tag] = _as_it_was(tags[tag])
+    for group, inside in _inside(tags).items():
+        exif.get_ifd(group).update(inside)
+        exif[group] = inside
     return exif.tobytes() if len(exif) else None
+
+
+def _inside(tags: Image.Exif) -> dict[int, dict[int, object]]:
+    """Return the directories of camera and place, without the offset into the old block that one of them has."""
+    found = {}
+    for group in (_EXIF_IFD, _GPS_IFD):
+        inside = {tag: _as_it_was(value) for tag, value in tags.get_ifd(group).items() if tag != ExifTags.IFD.Interop}
+        if inside:
+            found[group] = inside
+    return found
+
+
+class _Bytes(str):
+    """A text of EXIF, which pillow reads as latin-1, and which is written as the bytes that it was, not as ASCII."""
+
+    def encode(self, encoding: str = "latin-1", errors: str = "strict") -> bytes:
+        return super().encode("latin-1")
+
+
+def _as_it_was(value: object) -> object:
+    return _Bytes(value) if isinstance(value, str) else value
 
 
 def _plausible(dpi: object) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.files import DAMAGE, bytes_of, formats_of, quiet_pillow
-from mzsr.imaging.metadata import metadata_of
+from mzsr.imaging.metadata import metadata_of, orientation_of, tags_of
 from mzsr.imaging.picture import upright
 
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -47,8 +47,7 @@ def header(path: Path) -> Header:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if frames > 1:
                 raise InputError(f"{path} is animated or has pages ({frames} frames); one is required — extract it")
-            # Not the method of a PNG, which decodes everything to look for EXIF behind the pixels
-            turned = Image.Image.getexif(image).get(0x0112) in _TURNED
+            turned = orientation_of(tags_of(image)) in _TURNED
             return Header(str(image.format), *(image.size[::-1] if turned else image.size))
     except NoPicture:
         if (deep := _deep_tiff(path)) is None:
