@@ -6,6 +6,7 @@ On paper means a "network" that returns its parameters and a loss ½ ‖θ − d
 """
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import MethodType
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mzsr.config import MetaConfig
+from mzsr.config import MetaConfig, NetworkConfig
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation
@@ -545,6 +546,52 @@ def test_a_run_takes_over_weights_and_step_sizes(
         assert tensor.requires_grad
         expected = card.step_sizes[name] if taken else (objective.config.alpha,) * 3
         assert tensor.exp().tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_step_sizes_can_be_learned_for_weights_that_stay(
+    run: tuple[MetaConfig, MetaTraining, Path], photographs: Photographs, tmp_path: Path
+) -> None:
+    """Stopped at once and gone on with: all weights are those given, to the bit, and no step size where it began."""
+    config, _, before = run
+    law = config.law.model_copy(update={"scales": {3: 1.0}})
+    config = config.model_copy(
+        update={"train": (f"{LOG_ALPHA}*",), "law": law, "patch": 36, "iterations": 8, "seed": 1}
+    )
+    start = before / "weights.safetensors"
+    for index, picture in enumerate(photographs.pictures):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{index}.png")
+
+    def go(**options: Any) -> Path:
+        def make(loaded: Photographs) -> MetaTraining:
+            return MetaTraining(config, loaded, CPU)
+
+        return loop.train(make, config, [tmp_path], tmp_path / "run", World(CPU), **options).weights
+
+    go(start_from=start, time_limit=0)
+    network, card = load_weights(go(resume=True))
+    given, old = load_weights(start)
+    for (name, tensor), there in zip(network.named_parameters(), given.parameters(), strict=True):
+        assert torch.equal(tensor, there), name
+    assert isinstance(card.step_sizes, dict)
+    assert isinstance(old.step_sizes, dict)
+    for name, sizes in card.step_sizes.items():
+        assert all(new != was for new, was in zip(sizes, old.step_sizes[name], strict=True))
+    assert card.scales == old.scales == (2,)  # the weights are as good where they were
+    assert "as it was" in card.summary
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learn_alpha": False, "train": ["log_alpha/*"]}, "'log_alpha/*' matches no tensor"),
+        ({"train": ["stages.*"]}, "learn_alpha is true; add log_alpha/* to it, or set learn_alpha to false"),
+        ({"learn_alpha": False, "train": ["variance.*"]}, "the log-variance head alone, which no step moves"),
+    ],
+)
+def test_what_meta_training_cannot_train(photographs: Photographs, changes: dict[str, Any], message: str) -> None:
+    network = NETWORKS["unfolded"] | {"log_var": True}
+    with pytest.raises(InputError, match=re.escape(f"train is {changes['train']}, ") + ".*" + re.escape(message)):
+        MetaTraining(configured(**changes).model_copy(update={"network": NetworkConfig(**network)}), photographs, CPU)
 
 
 def test_fixed_step_sizes_ignore_the_card(run: tuple[MetaConfig, MetaTraining, Path], photographs: Photographs) -> None:

@@ -156,6 +156,24 @@ def test_signed_blocks_answer_to_what_is_below_zero() -> None:
         assert bool(added[:, :, 2:-2, 2:-2].std(dim=(2, 3)).max() > 1e-3) == signed
 
 
+@pytest.mark.parametrize("grad", [False, True])
+def test_units_of_signed_blocks_learn_wherever_they_are_pushed(grad: bool) -> None:
+    """Far below zero those of the first form are silent for good; and what is done in place changes nothing."""
+    given = torch.rand(1, 6, 8, 8, generator=torch.Generator().manual_seed(0))
+    for signed in (False, True):
+        block = Block(6, signed=signed, idle=False)
+        with torch.no_grad():
+            block.first.bias.fill_(-9.0)  # pyright: ignore[reportOptionalMemberAccess]
+        with torch.set_grad_enabled(grad):
+            result = block(given.clone())
+        below = block.first(given) if signed else torch.zeros(1, 6, 8, 8)
+        torch.testing.assert_close(result, given + block.second(-0.5 * below))
+        if grad:
+            result.square().mean().backward()
+            moved = block.first.weight.grad.abs().amax((1, 2, 3))  # pyright: ignore[reportOptionalMemberAccess]
+            assert bool((moved > 0).all()) == signed
+
+
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_signed_network_is_given_pictures_about_zero(signed: bool) -> None:
     """Of a picture of middle grey the first convolution sees nothing, or, without the sign, its brightness."""

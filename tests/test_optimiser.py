@@ -107,3 +107,13 @@ def test_clip_bounds_the_norm_of_all_tensors_together() -> None:
     optimiser.step(gradients(theta, 0), 1e-3, 0.25)
     norm = torch.cat([tensor.flatten() for tensor in optimiser.memory()["exp_avg"].values()]).norm()
     assert float(norm) == pytest.approx(0.1 * 0.25, rel=1e-4)
+
+
+def test_muon_alone() -> None:
+    """Where only hidden convolutions are trained, Adam has nothing to do."""
+    theta: Params = {"hidden": parameters()["hidden"]}
+    before = theta["hidden"].detach().clone()
+    optimiser = Optimiser(theta, "muon", lambda name: 1.0)
+    optimiser.step(gradients(theta, 0), 1e-3, 1e9)
+    assert not torch.equal(theta["hidden"].detach(), before)
+    assert list(optimiser.memory()) == ["momentum_buffer"]

@@ -207,6 +207,11 @@ class TrainConfig(Config):
     clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the exponential moving average that is shipped")
     seed: int = Field(default=0, ge=0, lt=2**63)
+    train: tuple[str, ...] = Field(
+        default=("*",),
+        description="patterns of the tensors that are trained; variance.*: the head alone; log_alpha/*: in "
+        "meta-training the step sizes alone",
+    )
     save_every: int = Field(default=500, ge=1, description="iterations between checkpoints")
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the convolutions")
     licences: dict[str, str] = Field(
@@ -234,9 +239,6 @@ class PretrainConfig(TrainConfig):
     """Large-scale training, θ_0 → θ_T."""
 
     loss: LossConfig = LossConfig()
-    train: tuple[str, ...] = Field(
-        default=("*",), description="patterns of the tensors that are trained; variance.*: the head alone"
-    )
     compile: bool = Field(default=False, description="run the convolutions through torch.compile")
 
     @model_validator(mode="after")

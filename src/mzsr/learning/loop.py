@@ -231,8 +231,7 @@ def _publish(run: state.Run, config: TrainConfig, photographs: Photographs, worl
     card = make_card(
         config, photographs, world, about=about, iterations=run.step, hours=run.seconds / 3600, earlier=run.earlier
     )
-    weights = {name: tensor for name, tensor in run.ema.items() if "/" not in name}
-    weights |= run.objective.fixed().get("still", {})
+    weights = {name: tensor for name, tensor in (run.ema | run.objective.still).items() if "/" not in name}
     save_weights(out / "weights.safetensors", weights, card)
 
 

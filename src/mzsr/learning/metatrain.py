@@ -22,9 +22,11 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from mzsr.config import MetaConfig
+from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, error_map, phase
 from mzsr.learning.cards import only_subsampling
 from mzsr.learning.checkpoint import load_weights
+from mzsr.learning.contract import HEAD
 from mzsr.learning.inner import StepSize, descend
 from mzsr.learning.losses import LOSSES
 from mzsr.learning.objective import Objective, matching
@@ -43,29 +45,41 @@ class MetaTraining(Objective):
     def __init__(self, config: MetaConfig, photographs: Photographs, device: torch.device) -> None:
         """Build the network, and its step sizes where they are learned."""
         self._config = config
+        self.moved: list[str] = []
         super().__init__(config, photographs, device)
+        told, sizes = f"train is {list(config.train)}", any(name.startswith(LOG_ALPHA) for name in self.theta)
+        if config.learn_alpha and not sizes:
+            raise InputError(f"{told}, and learn_alpha is true; add {LOG_ALPHA}* to it, or set learn_alpha to false")
+        if all(name.startswith(HEAD) for name in self.theta):
+            raise InputError(f"{told}, the log-variance head alone, which no step moves; train it by pretrain")
         if config.vectorise:
             self.network.layout = torch.contiguous_format  # vmap knows no other
-        self.moved = matching("adapt", config.adapt, self.theta)
-        if config.learn_alpha:
-            for name in self.moved:
-                start = torch.full((config.steps,), math.log(config.alpha), device=device)
-                self.theta[LOG_ALPHA + name] = start.requires_grad_()
 
     @property
     def config(self) -> MetaConfig:
         """Return the configuration."""
         return self._config
 
+    def beside(self) -> Params:
+        """Return the logarithms of the step sizes where they are learned: one for every tensor that adapts and step."""
+        parameters = dict(self.network.named_parameters())
+        self.moved = matching("adapt", self.config.adapt, parameters)
+        if not self.config.learn_alpha:
+            return {}
+        device = next(iter(parameters.values())).device
+        start = torch.full((self.config.steps,), math.log(self.config.alpha), device=device)
+        return {LOG_ALPHA + name: start.clone().requires_grad_() for name in self.moved}
+
     def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
         """Copy the parameters of a weight file, and its step sizes if it was meta-trained with as many."""
         earlier = super().begin_from(path)
         sizes = load_weights(path)[1].step_sizes
         if self.config.learn_alpha and isinstance(sizes, dict):
+            alphas = self.still | self.theta
             for name, learned in sizes.items():
                 if name in self.moved and len(learned) == self.config.steps:
                     with torch.no_grad():
-                        self.theta[LOG_ALPHA + name].copy_(torch.tensor(learned).log())
+                        alphas[LOG_ALPHA + name].copy_(torch.tensor(learned).log())
         return earlier
 
     def pace(self, name: str) -> float:
@@ -89,20 +103,25 @@ class MetaTraining(Objective):
         config = self.config
         sizes: Any = config.test_alphas or (config.alpha,) * config.steps
         if config.learn_alpha:
-            sizes = {name: tuple(theta[LOG_ALPHA + name].exp().tolist()) for name in self.moved}
+            alphas = self.still | theta
+            sizes = {name: tuple(alphas[LOG_ALPHA + name].exp().tolist()) for name in self.moved}
         elif len(self.moved) < len(list(self.network.parameters())):
             sizes = dict.fromkeys(self.moved, sizes)
-        return {
+        told = {
             "summary": f"{config.network.name} network, meta-trained for {config.steps} inner steps",
             "step_sizes": sizes,
             "subsample": only_subsampling(config),
             "crops": 0 if config.network.name == "paper" else CROPS,
         }
+        if all(name.startswith(LOG_ALPHA) for name in theta):  # the network is as good as it was, where it was
+            told["summary"] = f"{config.network.name} network as it was, with step sizes for {config.steps} inner steps"
+            told |= {key: self.before[key] for key in ("scales", "subsample") if key in self.before}
+        return told
 
     def show(self, theta: Params, step: int) -> dict[str, Images]:
         """Return a task that the run does not see: son, low resolution, result before and after, truth."""
         task = self._draw(self.config.iterations + step, 0)
-        weights = {name: tensor for name, tensor in theta.items() if "/" not in name}
+        weights = self._weights(theta)
         after = descend(self.network, weights, [task.support], self._alphas(theta)).thetas[-1]
         query = task.query
         with torch.no_grad():
@@ -127,10 +146,9 @@ class MetaTraining(Objective):
     def _loss_after(self, task: Task, weights: list[float], *, functional: bool = False) -> Scalar:
         """Return Σ w_i L_te(θ_i) of one task; w_0 is that of θ itself."""
         loss, query = LOSSES[self.config.loss], task.query
-        start = {name: tensor for name, tensor in self.theta.items() if "/" not in name}
         thetas = descend(
-            self.network, start, [task.support], self._alphas(self.theta)[: len(weights) - 1], order=self.config.order,
-            loss=loss, functional=functional,
+            self.network, self._weights(self.theta), [task.support], self._alphas(self.theta)[: len(weights) - 1],
+            order=self.config.order, loss=loss, functional=functional,
         ).thetas  # fmt: skip
         losses = [
             weight * loss(functional_call(self.network, theta, (query.lr, query.degradation)), query.hr)
@@ -145,7 +163,12 @@ class MetaTraining(Objective):
         if not config.learn_alpha:
             fixed = torch.tensor(config.alpha)
             return [dict.fromkeys(self.moved, fixed) for _ in range(config.steps)]
-        return [{name: theta[LOG_ALPHA + name][i].exp() for name in self.moved} for i in range(config.steps)]
+        alphas = self.still | theta
+        return [{name: alphas[LOG_ALPHA + name][i].exp() for name in self.moved} for i in range(config.steps)]
+
+    def _weights(self, theta: Params) -> Params:
+        """Return all parameters of the network, those that stay as they are too."""
+        return {name: tensor for name, tensor in (self.still | theta).items() if "/" not in name}
 
     def _draw(self, step: int, index: int) -> Task:
         config = self.config

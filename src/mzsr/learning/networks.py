@@ -255,7 +255,8 @@ class Block(nn.Module):
         """Add the block's correction."""
         # In place where nobody looks again: fresh memory costs the system as much as arithmetic
         if self.signed:
-            return self.second(leaky_relu(self.first(hidden), FOLD)).add_(hidden)
+            folded = leaky_relu(self.first(hidden), FOLD, inplace=not torch.is_grad_enabled())
+            return self.second(folded).add_(hidden)
         return self.second(relu(self.first(relu(hidden)), inplace=True)).add_(hidden)
 
 

@@ -14,6 +14,7 @@ from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import precision_of
 from mzsr.learning.networks import build
+from mzsr.learning.optimiser import like
 from mzsr.learning.photographs import Photographs, shrunk
 from mzsr.shapes import Images, Params, Scalar
 
@@ -42,6 +43,8 @@ class Objective:
 
     Attributes:
         theta: all that the optimiser moves, by name; what is no parameter of the network has a `/` in its name.
+        still: what it could move and does not, by name.
+        before: what `as_earlier` tells of the run whose weights this one started from; empty where there was none.
     """
 
     def __init__(self, config: TrainConfig, photographs: Photographs, device: torch.device) -> None:
@@ -51,7 +54,10 @@ class Objective:
             network = build(config.network)
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
         self.network.precision = precision_of(config.precision, device)
-        self.theta: Params = dict(self.network.named_parameters())
+        movable = dict(self.network.named_parameters()) | self.beside()
+        self.theta: Params = {name: movable[name] for name in matching("train", config.train, movable)}
+        self.still: Params = {n: t.requires_grad_(False) for n, t in movable.items() if n not in self.theta}
+        self.before: dict[str, Any] = {}
         self.pictures = [*photographs.pictures, *shrunk(photographs.pictures, config.shrink, config.patch)]
 
     def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
@@ -77,11 +83,17 @@ class Objective:
         with torch.no_grad():
             for name in found.keys() & needed.keys():
                 needed[name].copy_(found[name])
-        return as_earlier(card)
+        earlier = as_earlier(card)
+        self.before = earlier[-1]
+        return earlier
+
+    def beside(self) -> Params:
+        """Return what the optimiser may move beside the parameters of the network."""
+        return {}
 
     def fixed(self) -> dict[str, Params]:
-        """Return what nothing moves and a state has to hold all the same, in groups; of these `still` is published."""
-        return {}
+        """Return what nothing moves and a state has to hold all the same, in groups."""
+        return {"still": self.still}
 
     def recall(self, groups: dict[str, Params], earlier: tuple[dict[str, Any], ...]) -> None:
         """Take back the groups of `fixed`, and what `begin_from` returned.
@@ -90,6 +102,10 @@ class Objective:
             KeyError: something is missing.
             ValueError: something has another shape.
         """
+        self.before = earlier[-1] if earlier else {}
+        with torch.no_grad():
+            for name, tensor in self.still.items():
+                tensor.copy_(like(groups["still"][name], tensor))
 
     def notes(self) -> dict[str, Scalar]:
         """Return what to log of the last gradient beside its loss: its mean over the tasks."""

@@ -44,10 +44,9 @@ class Optimiser:
                 muon.setdefault(MUON_PACE * pace(name), []).append(self._matrices[name])
             else:
                 adam.setdefault(pace(name), []).append(tensor)
-        self._optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(_groups(adam), lr=1.0)]
-        if muon:
-            settings = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
-            self._optimisers.append(torch.optim.Muon(_groups(muon), lr=1.0, **settings))
+        self._adam = torch.optim.Adam(_groups(adam), lr=1.0) if adam else None
+        settings = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+        self._muon = torch.optim.Muon(_groups(muon), lr=1.0, **settings) if muon else None
 
     def step(self, gradient: Params, rate: float, clip: float) -> None:
         """Move θ by a gradient, scaled down to the norm `clip` where it is larger."""
@@ -56,7 +55,7 @@ class Optimiser:
         clip_grad_norm_(self._theta.values(), clip)
         for name, matrix in self._matrices.items():
             matrix.grad = _as_matrix(self._theta[name].grad, self._theta[name])
-        for optimiser in self._optimisers:
+        for optimiser in filter(None, (self._adam, self._muon)):
             for group in optimiser.param_groups:
                 group["lr"] = group["pace"] * rate
             optimiser.step()
@@ -87,7 +86,9 @@ class Optimiser:
     def _moved(self) -> Iterator[tuple[str, torch.optim.Optimizer, Tensor]]:
         for name, tensor in self._theta.items():
             matrix = self._matrices.get(name)
-            yield (name, self._optimisers[0], tensor) if matrix is None else (name, self._optimisers[1], matrix)
+            optimiser, moved = (self._adam, tensor) if matrix is None else (self._muon, matrix)
+            assert optimiser is not None
+            yield name, optimiser, moved
 
 
 def _groups(members: dict[float, list[Tensor]]) -> list[dict[str, object]]:

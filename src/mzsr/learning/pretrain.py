@@ -26,7 +26,7 @@ from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import check_compiler
 from mzsr.learning.losses import LIKELIHOODS, LOSSES, gradient_map, relative, udl, uncertainty, weights
 from mzsr.learning.networks import build
-from mzsr.learning.objective import Objective, matching
+from mzsr.learning.objective import Objective
 from mzsr.learning.optimiser import like
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs
@@ -54,7 +54,6 @@ class Pretraining(Objective):
 
     Attributes:
         step1: the frozen network that the weights of the loss come from; None where there is none.
-        still: parameters of the network that are not trained, by name.
     """
 
     def __init__(self, config: PretrainConfig, photographs: Photographs, device: torch.device) -> None:
@@ -64,16 +63,12 @@ class Pretraining(Objective):
         self.step1: Network | None = None
         self._as_given: Params = {}
         self._notes: dict[str, Scalar] = {}
-        self._before: dict[str, Any] = {}
-        own = self.theta
-        self.theta = {name: own[name] for name in matching("train", config.train, own)}
         self._head_alone = all(name.startswith(HEAD) for name in self.theta)
         if self._head_alone and not config.loss.learns_log_var:
             raise InputError(
                 f"train is {list(config.train)}, the log-variance head alone, which loss {config.loss.name} does not "
                 "move; take --loss eu or esu"
             )
-        self.still: Params = {name: t.requires_grad_(False) for name, t in own.items() if name not in self.theta}
         if config.compile:  # data steps have complex numbers, and a Fourier transform is one call already
             check_compiler()
             for body in self.network.bodies():
@@ -102,7 +97,6 @@ class Pretraining(Objective):
                     "train step 1 at the same scales"
                 )
             self._freeze({**dict(self.network.named_parameters()), **dict(network.named_parameters())})
-        self._before = earlier[-1]
         return earlier
 
     def fixed(self) -> dict[str, Params]:
@@ -112,18 +106,15 @@ class Pretraining(Objective):
             RuntimeError: somebody moved step 1.
         """
         if self.step1 is None:
-            return {"still": self.still}
+            return super().fixed()
         frozen: Params = dict(self.step1.named_parameters())
         if moved := [name for name, tensor in frozen.items() if not torch.equal(tensor, self._as_given[name])]:
             raise RuntimeError(f"step 1 is frozen, and {moved[0]} has changed")
-        return {"still": self.still, "step1": frozen}
+        return super().fixed() | {"step1": frozen}
 
     def recall(self, groups: dict[str, Params], earlier: tuple[dict[str, Any], ...]) -> None:
         """Take back what is not trained, and step 1."""
-        self._before = earlier[-1] if earlier else {}
-        with torch.no_grad():
-            for name, tensor in self.still.items():
-                tensor.copy_(like(groups["still"][name], tensor))
+        super().recall(groups, earlier)
         if self.config.loss.needs_step1:
             self._freeze(groups["step1"])
 
@@ -156,8 +147,8 @@ class Pretraining(Objective):
             "subsample": only_subsampling(self.config),
             "crops": crops,
         }
-        if self._head_alone and "step_sizes" in self._before:  # the body adapts as it did, and is as good where it was
-            told |= {key: self._before[key] for key in INHERITED if key in self._before}
+        if self._head_alone and "step_sizes" in self.before:  # the body adapts as it did, and is as good where it was
+            told |= {key: self.before[key] for key in INHERITED if key in self.before}
             told["summary"] = f"{name} network as it was, with a head for the log-variance trained by {loss}"
         return told
 
