@@ -181,6 +181,15 @@ def test_a_link_beside_what_it_points_to_is_a_picture_of_its_own(album: Path, ti
     assert found["a_x2.png"] == found["c_x2.png"]
 
 
+def test_a_link_to_a_folder_is_named_and_the_rest_is_done(album: Path, tiny_weights: Path) -> None:
+    Path("elsewhere").mkdir()
+    Path("in/far").symlink_to(Path("elsewhere").resolve())
+    done = run("upscale", "in", "-o", "out", "--recursive", "-n", tiny_weights, *FAST)
+    assert done.exit_code == 1
+    assert "in/far is a link to a folder, which is not followed; give that folder itself" in done.stderr
+    assert "a_x2.png" in outputs(album / "out")
+
+
 def test_a_folder_of_the_results_on_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rename from .mzsr/parts cannot reach it; what a link points to is replaced, and the link stays."""
     (tmp_path / "a").write_text("input")

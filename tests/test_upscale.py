@@ -489,6 +489,9 @@ def test_slips_in_options(tiny: Upscaler, photo: Tensor, options: dict[str, Any]
         ({"size": (0, 40)}, "height x width is 0x40"),
         ({"size": (10, None)}, r"10x13 is 0.5 times the 20x26 of the picture; 1 to 8 times is required"),
         ({"size": (None, 2600)}, r"2000x2600 is 100 times the 20x26"),
+        ({"size": (40, 13)}, "40x13 is 0.5 times the 20x26 of the picture on one side; 1 to 8 times is required"),
+        ({"size": (10, 2600)}, "10x2600 is 0.5 times the 20x26 of the picture on one side"),
+        ({"size": (40, 13), "fit": "inside"}, "10x13 is 0.5 times the 20x26 of the picture; 1 to 8 times"),
         ({"steps": -1}, "steps is -1"),
         ({"steps": 101}, "steps is 101; it must lie between 0 and 100"),
         ({"scale": 3, "steps": 1}, r"picture is 20x26; its son at x3 would be 6x8, at least 8x8 .* take 0 steps"),
@@ -526,6 +529,7 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     ("known", "kernel", "asked", "taken", "warned"),
     [
         ("direct", "auto", None, "direct", False),
+        ("bicubic", "auto", None, "direct", False),
         ("direct", BLUR, None, "direct", False),
         ("bicubic", BLUR, None, "bicubic", False),
         ("direct", "bicubic", None, "bicubic", True),
@@ -541,8 +545,9 @@ def test_a_network_of_one_grid_is_given_that_grid(
     save_weights(path, dict(network.named_parameters()), card.model_copy(update={"subsample": known}))
     result = Upscaler(path, device="cpu")(photo, kernel=kernel, subsample=asked, steps=0, noise=0.0)
     assert result.degradation.subsample == taken
-    if taken == "direct":  # the paper's grid: low-resolution pixels sit on every second pixel
-        assert phase(result.degradation) == pytest.approx((0, 0), abs=0.05)
+    if taken == "direct":  # the paper's grid, low-resolution pixels on every second pixel, or that of photographs
+        place = 0.5 if (known, kernel) == ("bicubic", "auto") else 0.0
+        assert phase(result.degradation) == pytest.approx((place, place), abs=0.05)
     assert any("subsampling only" in warning for warning in result.facts["warnings"]) is warned
 
 

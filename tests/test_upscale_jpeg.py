@@ -42,6 +42,13 @@ def test_a_jpeg_is_known_by_its_tables_and_its_pixels_by_their_traces(upscaler: 
     assert traces["model"] == model_at("mzsr", 2, True)
 
 
+def test_a_jpeg_that_pillow_made_smaller_is_not_taken_for_that_jpeg(upscaler: Upscaler) -> None:
+    """It keeps the tables, which do not hold any more."""
+    image = packed(50)
+    image.thumbnail((72, 72))
+    assert upscaler(image, kernel="bicubic", noise=0, mode="fast").record()["degradation"]["jpeg"] is None
+
+
 def test_jpeg_off_and_pictures_that_never_were_one_are_left_to_the_usual_weights(upscaler: Upscaler) -> None:
     told_not_to = upscaler(packed(50), kernel="bicubic", noise=0, mode="fast", jpeg="off")
     for record in (told_not_to.record(), upscaler(photograph(), kernel="bicubic", noise=0, mode="fast").record()):

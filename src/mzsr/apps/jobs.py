@@ -185,6 +185,8 @@ def _pictures(
         folders[:] = sorted(
             name for name in folders if recursive and name[0] != "." and os.path.realpath(Path(here, name)) != skipped
         )
+        for link in filter(os.path.islink, (Path(here, name) for name in folders)):
+            refuse(link, InputError(f"{link} is a link to a folder, which is not followed; give that folder itself"))
         pictures = sorted(name for name in names if name[0] != "." and Path(name).suffix.lower() in READABLE)
         found += [(Path(here, name), Path(here).relative_to(path)) for name in pictures]
     if not found:

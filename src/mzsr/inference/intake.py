@@ -56,7 +56,10 @@ def read(image: Input, max_pixels: int) -> Picture:
     elif isinstance(image, np.ndarray):
         picture = from_array(image)
     elif isinstance(image, Image.Image):
+        fresh = bool(getattr(image, "tile", ())) and not getattr(image, "decoderconfig", ())
         picture = from_pil(image)
+        if not fresh:  # a JPEG that pillow made smaller in place keeps its tables; pixels tell whether they still hold
+            picture = replace(picture, metadata=replace(picture.metadata, jpeg_tables=None, jpeg_sampling=None))
     elif not isinstance(image, Tensor):
         raise InputError(f"picture is a {type(image).__name__}; give a path, an array, a PIL image or a tensor")
     elif image.ndim != 4 or image.shape[0] != 1 or image.shape[1] not in (1, 3) or not image.is_floating_point():

@@ -241,8 +241,11 @@ class Upscaler:
         if d.scale not in self.card.scales:
             seen = ", ".join(f"x{scale}" for scale in self.card.scales)
             warnings.append(f"the network was trained at {seen}, not at x{d.scale}")
-        if self.card.subsample not in (None, d.subsample):
-            warnings.append(f"the network knows {self.card.subsample} subsampling only, this is {d.subsample}")
+        subsample = d.subsample
+        if told is not None:  # an estimated kernel holds all that happened, and tells the grid alone
+            subsample = "bicubic" if phase(d)[0] > 0.25 else "direct"
+        if self.card.subsample not in (None, subsample):
+            warnings.append(f"the network knows {self.card.subsample} subsampling only, this is {subsample}")
         if not steps and not self.card.network.told and "zero_weight" in self.card.recipe:
             warnings.append("the network was meta-trained to find out the blur in steps, and took none")
         if told is not None and told.fallback:
