@@ -38,10 +38,10 @@ def told(upscaler: Upscaler, lr: Tensor, **options: Any) -> np.ndarray:
 
 
 def by_hand(upscaler: Upscaler, lr: Tensor, theta: Params) -> np.ndarray:
-    """Twice e^s, since the card says ESU, and the mean over the colours."""
+    """Twice e^s, since the card says ESU, the mean over the colours, and at most 255."""
     with torch.no_grad():
         s = upscaler.network.with_log_var(lr, D, theta)[1]
-    return (2 * s.exp()).clamp(max=255).mean(1)[0].numpy()
+    return (2 * s.exp()).mean(1).clamp(max=255)[0].numpy()
 
 
 def certain(upscaler: Upscaler, levels: float) -> Upscaler:
