@@ -46,7 +46,7 @@ publish pruned mzsr "flagship: three data-step/network stages, large-scale train
 train pretrain flagship-signed
 train pretrain flagship-signed-on --from "$out/flagship-signed/weights.safetensors"
 publish flagship-signed-on mzsr-deep \
-    "flagship with four folding blocks a stage, to be trained on: as good as mzsr so far, 2.4 times its arithmetic"
+    "flagship with four folding blocks a stage, to be trained on: as good as mzsr so far, in twice its time"
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"

@@ -208,7 +208,12 @@ REFUSED = [
     ("pretrain", ["--data", "bare"], "no usable picture in bare", 1),
     ("pretrain", ["--data", "./data/../data"], "are the same; a picture must be given once", 1),
     ("pretrain", ["--preset", "big"], "preset is 'big'; it must be one of flagship, paper, smoke", 2),
-    ("pretrain", ["--loss", "mse"], "--set loss.name=mse: loss.name: Input should be 'l1', 'psnr', 'eu', 'esu', 'udl'", 2),
+    (
+        "pretrain",
+        ["--loss", "mse"],
+        "--set loss.name=mse: loss.name: Input should be 'l1', 'psnr', 'eu', 'esu', 'udl'",
+        2,
+    ),
     ("pretrain", ["--loss", "error-map"], "weighs by a network trained before; give --from FILE.safetensors", 2),
     ("pretrain", ["--loss", "udl", "--resume"], "give --from FILE.safetensors, trained with --loss esu", 2),
     ("pretrain", ["--loss", "eu", "--set", "train=[variance.*]"], "must come from somewhere; give --from MODEL", 2),
