@@ -93,6 +93,23 @@ def test_training_can_begin_from_what_readme_says(arguments: list[str]) -> None:
     assert start.network.model_copy(update={"log_var": network.log_var}) == network
 
 
+@pytest.mark.parametrize(
+    ("recipe", "model"),
+    [("head-x4", "mzsr-x4"), ("head-jpeg", "mzsr-jpeg"), ("flagship-meta", "mzsr-meta"),
+     ("flagship-signed-on", "mzsr-deep"), ("head", "mzsr")],
+)  # fmt: skip
+def test_a_recipe_is_that_of_the_weights_whatever_the_presets_become(recipe: str, model: str) -> None:
+    from mzsr.learning.checkpoint import find_weights, read_card
+    from mzsr.presets import META, PRETRAIN
+    from mzsr.settings import load_config
+
+    made = read_card(find_weights(model).with_suffix(".json")).recipe
+    presets = META if recipe.endswith("-meta") else PRETRAIN
+    told = load_config(presets, "flagship", ROOT / "runs" / f"{recipe}.yaml", [])
+    was = type(told).parse(made)
+    assert (told.network, told.loss, told.law, told.optimiser) == (was.network, was.loss, was.law, was.optimiser)
+
+
 @pytest.mark.parametrize("arguments", [["upscale"], ["upscale", "a.png", "--no-such-flag"], ["no-such-command"]])
 def test_wrong_commands_do_not_parse(arguments: list[str]) -> None:
     with pytest.raises(AssertionError, match=r"mzsr (upscale|no-such-command)"):

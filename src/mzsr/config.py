@@ -65,7 +65,7 @@ class NetworkConfig(Config):
     blocks: int = Field(default=1, ge=0, description="unfolded only: residual blocks of a stage")
     signed: bool = Field(
         default=False,
-        description="unfolded only: inputs about zero, and blocks that see features of both signs; weights trained "
+        description="unfolded only: inputs about zero, and blocks that fold features of both signs; weights trained "
         "without it need it false",
     )
     scale: int = Field(default=0, description="edsr-s and edsr only, built for one: 2, 3 or 4; 0 where any is served")

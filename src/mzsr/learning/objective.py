@@ -74,10 +74,8 @@ class Objective:
         found, needed = (dict(net.named_parameters()) for net in (network, self.network))
         before, now = ({n: p.shape for n, p in net.items() if not n.startswith(HEAD)} for net in (found, needed))
         grown = {n for n in now.keys() - before.keys() if self.network.begins_idle(n)}
-        if before != {n: shape for n, shape in now.items() if n not in grown} or (
-            card.network.scale,
-            card.network.signed,
-        ) != (self.config.network.scale, self.config.network.signed):
+        forms = {(net.scale, net.signed and net.name == "unfolded") for net in (card.network, self.config.network)}
+        if before != {n: shape for n, shape in now.items() if n not in grown} or len(forms) > 1:
             wanted = self.config.network
             raise InputError(f"{path} is of network {card.network}; this run trains {wanted} — make them the same")
         with torch.no_grad():
