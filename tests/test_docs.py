@@ -104,8 +104,9 @@ def test_a_recipe_is_that_of_the_weights_whatever_the_presets_become(recipe: str
     from mzsr.settings import load_config
 
     made = read_card(find_weights(model).with_suffix(".json")).recipe
-    presets = META if recipe.endswith("-meta") else PRETRAIN
-    told = load_config(presets, "flagship", ROOT / "runs" / f"{recipe}.yaml", [])
+    file = ROOT / "runs" / f"{recipe}.yaml"
+    meta = recipe.endswith("-meta")
+    told = load_config(META, "flagship", file, []) if meta else load_config(PRETRAIN, "flagship", file, [])
     was = type(told).parse(made)
     assert (told.network, told.loss, told.law, told.optimiser) == (was.network, was.loss, was.law, was.optimiser)
 
