@@ -169,7 +169,7 @@ def full(*_: object, **__: object) -> bool:
     raise sqlite3.OperationalError("database or disk is full")
 
 
-def test_a_worker_is_free_again_though_nobody_can_note_how_its_job_ended(tmp_path, monkeypatch) -> None:
+def test_a_worker_is_free_though_nobody_can_note_how_its_job_ended_and_it_is_noted_later(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     crew = Pool(Settings(data=tmp_path), store, {"tiny": "tiny"}, Asleep)
     job = store.add(store.incoming(), "a.png", {}, {"model": "tiny"}, 9)
@@ -177,7 +177,13 @@ def test_a_worker_is_free_again_though_nobody_can_note_how_its_job_ended(tmp_pat
     with monkeypatch.context() as disk:
         disk.setattr(store, "end", full)
         crew._running[job.id].set_exception(MemoryError())
+        with pytest.raises(sqlite3.OperationalError):
+            crew.keep_alive()
     assert (crew._running, crew._idle) == ({}, list(crew._slots))
+    assert store.get(job.id).state == "running"
+    crew.keep_alive()
+    assert store.get(job.id).state == "failed"
+    assert not crew._unnoted
     crew.stop(0.0)
 
 
@@ -191,9 +197,13 @@ class Dead(Asleep):
 def test_a_worker_that_died_is_not_lost_though_nobody_can_put_its_job_back(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     crew = Pool(Settings(data=tmp_path), store, {"tiny": "tiny"}, Dead)
-    store.add(store.incoming(), "a.png", {}, {"model": "tiny"}, 9)
-    monkeypatch.setattr(store, "again", full)
-    with pytest.raises(sqlite3.OperationalError):
-        crew.fill()
+    job = store.add(store.incoming(), "a.png", {}, {"model": "tiny"}, 9)
+    with monkeypatch.context() as disk:
+        disk.setattr(store, "again", full)
+        with pytest.raises(sqlite3.OperationalError):
+            crew.fill()
     assert crew._idle == list(crew._slots)
+    monkeypatch.setattr(Dead, "schedule", Asleep.schedule)
+    crew.keep_alive()
+    assert list(crew._running) == [job.id], "it was put back, and begun anew"
     crew.stop(0.0)

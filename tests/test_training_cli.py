@@ -87,7 +87,8 @@ def test_silent_filters_are_told(here: Path) -> None:
     result = run(*small, "--out", "quiet", "--from", "mute/weights.safetensors")
     assert result.exit_code == 0, result.stderr
     words = (
-        "mind: 100% of the filters answer to nothing any more, and so learn no more; a smaller learning_rate keeps them"
+        "mzsr: mind: 100% of the filters answer to nothing any more, and so learn no more; "
+        "a smaller learning_rate keeps them"
     )
     assert words in result.stderr.splitlines()
 

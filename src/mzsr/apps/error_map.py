@@ -24,6 +24,7 @@ Source: Smith, van der Walt and Firing, matplotlib's viridis (CC0).
 
 _Map = Float[np.ndarray, "_h _w"]
 _NARROWEST = 360  # pixels; a strip that letters fit into
+_ROWS = 256  # of a map, coloured at a time
 _INK, _PAPER = (28, 28, 26), (253, 253, 251)
 
 
@@ -53,7 +54,11 @@ def ticks(top: float) -> list[str]:
 
 def coloured(error: _Map, top: float) -> UInt8[np.ndarray, "_h _w 3"]:
     """Return the colours of a map, `top` and what lies above it the brightest."""
-    return palette()[np.minimum(error * (255 / top), 255).round().astype(np.uint8)]
+    shades, colours = palette(), np.empty((*error.shape, 3), np.uint8)
+    for start in range(0, len(error), _ROWS):  # a large map is not copied as floats
+        rows = slice(start, start + _ROWS)
+        colours[rows] = shades[np.minimum(error[rows] * (255 / top), 255).round().astype(np.uint8)]
+    return colours
 
 
 def palette() -> UInt8[np.ndarray, "256 3"]:
@@ -80,25 +85,25 @@ def drawing(error: _Map, figures: str) -> UInt8[np.ndarray, "_height _width 3"]:
     font, gap = ImageFont.load_default(size), size
     lines = [*_wrapped(WORDS, font, wide - 2 * gap), *_wrapped(figures, font, wide - 2 * gap)]
     line, bar = round(1.4 * size), round(1.2 * size)
-    strip = 3 * gap + len(lines) * line + bar + line
-    page = Image.new("RGB", (wide, height + strip), _PAPER)
-    page.paste(Image.fromarray(coloured(error, most)), (0, 0))
-    draw = ImageDraw.Draw(page)
-    y = height + gap
+    strip = Image.new("RGB", (wide, 3 * gap + len(lines) * line + bar + line), _PAPER)
+    draw = ImageDraw.Draw(strip)
+    y = gap
     for words in lines:
         draw.text((gap, y), words, _INK, font)
         y += line
     y += gap // 2
     long = min(wide - 2 * gap, 40 * size)
     shades = palette()[np.linspace(0, 255, long).round().astype(np.uint8)]  # (long, 3)
-    page.paste(Image.fromarray(np.broadcast_to(shades, (bar, long, 3)).copy()), (gap, y))
+    strip.paste(Image.fromarray(np.broadcast_to(shades, (bar, long, 3)).copy()), (gap, y))
     labels = ticks(most)
     for index, label in enumerate(labels):
         x = gap + round(index / (len(labels) - 1) * (long - 1))
         draw.line((x, y + bar, x, y + bar + size // 4), _INK, max(1, size // 12))
         anchor = "la" if index == 0 else "ra" if index == len(labels) - 1 else "ma"
         draw.text((x, y + bar + size // 3), label, _INK, font, anchor)
-    return np.asarray(page)
+    page = np.full((height + strip.height, wide, 3), _PAPER, np.uint8)
+    page[:height, :width], page[height:] = coloured(error, most), strip
+    return page
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:

@@ -20,6 +20,7 @@ NUMBERS: dict[str, tuple[type, str, object]] = {
 }
 """What type the others are, in words, and what else they may be."""
 MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False), "best": (10, True)}  # steps, x8
+LONGEST = 2**31 - 1  # pixels along a side
 
 
 def check_mode(mode: str) -> str:
@@ -52,6 +53,8 @@ def check_options(scale: float | int | None, size: tuple[int | None, int | None]
             raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
         if size == (None, None) or min(side for side in size if side is not None) < 1:
             raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
+        if max(side for side in size if side is not None) > LONGEST:
+            raise InputError(f"height x width is {given}; no side of a picture is longer than {LONGEST} pixels")
     if scale is not None and not 1 <= scale <= MAX_SCALE:  # NaN fails too
         raise InputError(f"scale is {scale:g}; it must lie between 1 and {MAX_SCALE} — 2 is a good choice")
     if steps is not None:

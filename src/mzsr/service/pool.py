@@ -6,6 +6,7 @@ and one that dies takes nothing with it but its own job. Who waits is known to t
 
 import logging
 import multiprocessing
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -109,6 +110,7 @@ class Pool:
         self._looker = slot(look.begin, (LOOK_MEMORY,))
         self._running: dict[str, Future[Any]] = {}
         self._tried: set[str] = set()
+        self._unnoted: dict[str, BaseException | None] = {}  # how jobs ended that the store does not know of yet
         self._lock = threading.RLock()
         self._closing = False
         self._all_idle = threading.Condition(self._lock)
@@ -145,7 +147,7 @@ class Pool:
                     future = slot.schedule(work.run, args, settings.seconds)
                 except RuntimeError:  # its process died this very moment; `keep_alive` replaces it
                     self._idle.append(slot)
-                    self.store.again(job.id)
+                    self._note(job.id, BrokenProcessPool())
                     return
                 self._running[job.id] = future
                 future.add_done_callback(partial(self._ended, job.id, slot))
@@ -163,7 +165,9 @@ class Pool:
         return True
 
     def keep_alive(self) -> None:
-        """Replace workers that died while they had nothing to do; called now and then."""
+        """Replace workers that died while they had nothing to do, note what could not be; called now and then."""
+        for id, error in list(self._unnoted.items()):
+            self._note(id, error)
         with self._lock:
             if not self._closing:
                 for slot in (*self._idle, self._looker):
@@ -181,22 +185,30 @@ class Pool:
             slot.stop()
 
     def _ended(self, id: str, slot: Slot, future: Future[Any]) -> None:
-        error = CancelledError() if future.cancelled() else future.exception()
-        again = isinstance(error, BrokenProcessPool) and id not in self._tried  # it died before it began
         try:
-            if again and self.store.again(id):
-                self._tried.add(id)
-            elif error is not None and not isinstance(error, CancelledError | work.Stopped):
-                self.store.end(id, "failed", self._reason(error, id), self.settings.keep, before=("running",))
+            self._note(id, CancelledError() if future.cancelled() else future.exception())
         finally:  # the worker is free even if the disk is full and nobody can note how its job ended
             with self._lock:
                 del self._running[id]
                 self._idle.append(slot)
                 self._all_idle.notify_all()
-        if not again:
-            self._tried.discard(id)
-            self._tell(id)
         self.fill()
+
+    def _note(self, id: str, error: BaseException | None) -> None:
+        """Note how a job ended; where the store cannot be written to, `keep_alive` tries again."""
+        broken = isinstance(error, BrokenProcessPool)  # it died before it began
+        try:
+            if broken and id not in self._tried and self.store.again(id):
+                self._tried.add(id)
+            else:
+                if error is not None and not isinstance(error, CancelledError | work.Stopped):
+                    self.store.end(id, "failed", self._reason(error, id), self.settings.keep, before=("running",))
+                self._tried.discard(id)
+                self._tell(id)
+        except sqlite3.Error:
+            self._unnoted[id] = error
+            raise
+        self._unnoted.pop(id, None)
 
     def _tell(self, id: str) -> None:
         try:
