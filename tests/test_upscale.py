@@ -1,6 +1,5 @@
 """Tests of the Upscaler: every kind of picture, size and kernel; where things end up; what is refused."""
 
-import inspect
 import json
 import math
 from collections.abc import Callable
@@ -22,9 +21,8 @@ from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.imaging.resize import resize
 from mzsr.inference import result as results
 from mzsr.inference.result import enlarge
-from mzsr.inference.upscale import Input, Upscaler, upscale
+from mzsr.inference.upscale import Upscaler
 from mzsr.learning.checkpoint import load_weights, save_weights
-from mzsr.learning.devices import pick_device
 
 BLUR = kernels.gaussian((2.0, 2.0))
 
@@ -430,99 +428,6 @@ def test_a_kernel_may_be_an_array_or_a_file(tiny: Upscaler, photo: Tensor, tmp_p
     expected = tiny(photo, kernel=BLUR, **options).picture.pixels
     for kernel in (BLUR.numpy(), BLUR.double(), 7 * BLUR, tmp_path / "k.mat", str(tmp_path / "k.mat"), "gauss:2.0"):
         assert torch.allclose(tiny(photo, kernel=kernel, **options).picture.pixels, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        ("no such file.png", "no such file.png does not exist"),
-        (np.zeros((1, 1, 3), np.uint8), "picture is 1x1; at least 8x8 pixels are required"),
-        (np.zeros((3, 2), np.uint8), "picture is 3x2; at least 8x8"),
-        (np.zeros((7, 100, 3), np.uint8), "picture is 7x100; at least 8x8"),
-        (np.zeros((20, 20, 5), np.uint8), "array is"),
-        (np.zeros((20, 20), np.int64), "array is int64"),
-        (np.full((20, 20), 255.0), "array spans 255 … 255; floats must lie in 0 … 1"),
-        (np.full((20, 20), np.nan), "array spans nan"),
-        (torch.full((1, 3, 20, 20), 255.0), "array spans 255"),
-        (torch.full((1, 3, 20, 20), math.nan), "array spans nan"),
-        (torch.zeros(1, 3, 20, 20, dtype=torch.uint8), "of torch.uint8; floats .* are required"),
-        (torch.zeros(3, 20, 20), r"tensor is \(3, 20, 20\) of torch.float32; floats \(1, 3 or 1, H, W\)"),
-        (torch.zeros(2, 3, 20, 20), "tensor is"),
-        (torch.zeros(1, 4, 20, 20), "tensor is"),
-        (Image.new("F", (20, 20)), "mode is F"),
-    ],
-)
-def test_pictures_that_are_refused(tiny: Upscaler, image: Input, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        tiny(image, scale=2, steps=0)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"steps": 1.5}, "steps is 1.5; a whole number is required"),
-        ({"scale": "2"}, "scale is '2'; a number is required"),
-        ({"noise": "low"}, "noise is 'low'; 'auto' or a standard deviation"),
-        ({"jpeg": "on"}, "jpeg is 'on'; it must be one of 'auto', 'off'"),
-        ({"enlarged": "no"}, "enlarged is 'no'; it must be one of 'auto', 'off'"),
-        ({"fit": "Inside"}, "fit is 'Inside'; it must be one of 'stretch', 'inside', 'outside'"),
-        ({"subsample": "x"}, "subsample is 'x'; it must be one of None, 'direct', 'bicubic'"),
-        ({"uncertainty": 1}, "uncertainty is 1; it must be one of False, True, 'auto'"),
-    ],
-)
-def test_slips_in_options(tiny: Upscaler, photo: Tensor, options: dict[str, Any], message: str) -> None:
-    """They would mean something else, or end in a traceback, for users whose types nobody checks."""
-    with pytest.raises(InputError, match=message):
-        inspect.unwrap(Upscaler.__call__)(tiny, photo, **options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"scale": 0.5}, "scale is 0.5; it must lie between 1 and 8"),
-        ({"scale": 8.5}, "scale is 8.5; it must lie between 1 and 8"),
-        ({"scale": math.nan}, "scale is nan"),
-        ({"scale": -2}, "scale is -2"),
-        ({"scale": 0}, "scale is 0"),
-        ({"scale": 2, "size": (40, None)}, r"both scale 2 and height x width 40x\? are given"),
-        ({"size": (None, None)}, r"height x width is \?x\?"),
-        ({"size": (0, 40)}, "height x width is 0x40"),
-        ({"size": (10, None)}, r"10x13 is 0.5 times the 20x26 of the picture; 1 to 8 times is required"),
-        ({"size": (None, 2600)}, r"2000x2600 is 100 times the 20x26"),
-        ({"size": (40, 13)}, "40x13 is 0.5 times the 20x26 of the picture on one side; 1 to 8 times is required"),
-        ({"size": (10, 2600)}, "10x2600 is 0.5 times the 20x26 of the picture on one side"),
-        ({"size": (40, 13), "fit": "inside"}, "10x13 is 0.5 times the 20x26 of the picture; 1 to 8 times"),
-        ({"steps": -1}, "steps is -1"),
-        ({"steps": 101}, "steps is 101; it must lie between 0 and 100"),
-        ({"scale": 3, "steps": 1}, r"picture is 20x26; its son at x3 would be 6x8, at least 8x8 .* take 0 steps"),
-        ({"noise": 1.5}, "noise is 1.5"),
-        ({"noise": -0.1}, "noise is -0.1"),
-        ({"noise": math.nan}, "noise is nan"),
-        ({"kernel": "gaus:2"}, "kernel file gaus:2 does not exist"),
-        ({"kernel": torch.ones(4, 4)}, "kernel is 4x4; it must be square and odd"),
-        ({"kernel": np.ones((3, 5))}, "kernel is 3x5; it must be square and odd"),
-        ({"kernel": torch.full((3, 3), math.nan)}, "kernel has 9 values that are NaN"),
-        ({"kernel": -torch.ones(3, 3)}, "kernel sums to -9"),
-        ({"kernel": torch.ones(41, 41)}, "kernel is 41x41, larger than the enlarged picture, whose shorter side is 40"),
-    ],
-)
-def test_options_that_are_refused(tiny: Upscaler, photo: Tensor, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        tiny(photo[:, :, :20, :26], **{"steps": 0, **options})
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("options", [{"tile": 31}, {"tile": -1}, {"tile": 5000}, {"device": "tpu"}, {"model": "none"}])
-def test_upscalers_that_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=f"{next(iter(options))} is '?{next(iter(options.values()))}'?; "):
-        Upscaler(**options)
-
-
-def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device("auto") == torch.device("cpu")
-    with pytest.raises(InputError, match="PyTorch finds none here; take auto or cpu"):
-        upscale("a.png", device="cuda")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,21 @@
+"""Pixels and tags to be written into files."""
+
+import numpy as np
+from PIL import Image, ImageCms
+
+ORIENTATION, X_DIMENSION, Y_DIMENSION, EXIF_IFD, GPS_IFD = 0x0112, 0xA002, 0xA003, 0x8769, 0x8825
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note/></x:xmpmeta>'
+
+
+def noise(bits: int, *shape: int) -> np.ndarray:
+    """Draw whole numbers over the full range, the lower 8 bits of 16 included."""
+    return np.random.default_rng(0).integers(0, 2**bits, shape).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def exif(orientation: int = 1) -> bytes:
+    tags = Image.Exif()
+    tags[ORIENTATION], tags[0x010F] = orientation, "Maker"
+    tags.get_ifd(EXIF_IFD).update({X_DIMENSION: 640, Y_DIMENSION: 480, 0x927C: b"private note"})
+    tags.get_ifd(GPS_IFD).update({1: "N", 2: (47.0, 30.0, 0.0)})
+    return tags.tobytes()
