@@ -34,6 +34,8 @@ HEAD = (
     "| variant | its/s | known 0 | known 1 | known 10 | estimated 0 | estimated 1 | estimated 10 |\n" + "|---" * 8 + "|"
 )
 
+BASE = {"optimiser": "adam", "zero_weight": 0.0}
+"""What the preset has changed since."""
 VARIANTS: dict[str, dict[str, object]] = {
     "base": {},
     "episodes published": {"episodes": "published"},
@@ -57,7 +59,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 def variant(change: dict[str, object], iterations: int) -> MetaConfig:
     """Return a short configuration that differs from the base in one field."""
     # JSON is YAML, so that a change goes the way of `--set`
-    overrides = [f"{key}={json.dumps(value)}" for key, value in change.items()]
+    overrides = [f"{key}={json.dumps(value)}" for key, value in (BASE | change).items()]
     config = load_config(META, "flagship", Path("runs/flagship-meta.yaml"), overrides)
     short = {"iterations": iterations, "tasks": 2, "batch": 2, "save_every": iterations, "warmup": 10}
     return config.model_copy(update={"ema": 0.95} | short | {key: change[key] for key in change if key == "ema"})

@@ -26,7 +26,7 @@ def rows(upscaler: Upscaler, path: Path, scale: int) -> Image.Image:
     picture = Image.open(path).convert("RGB")
     left, top = (max(0, (side - LARGEST) // 2) for side in picture.size)
     middle = picture.crop((left, top, min(left + LARGEST, picture.width), min(top + LARGEST, picture.height)))
-    result = upscaler(path if middle.size == picture.size else middle, scale=scale)
+    result = upscaler(path if middle.size == picture.size else middle, scale=scale, enlarged="off")
     side = min(DETAIL, *middle.size)
     lr = result.lr.expand(-1, 3, -1, -1)
     best = textured_crops(lr, 1, side)

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -91,7 +90,7 @@ def main() -> int:
                 while process.poll() is None and len(visible(folder / "war")) < wanted:
                     time.sleep(0.1)
                 time.sleep(drawn.uniform(0, 2 * whole / len(expected)))
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()  # which may have ended by itself
             process.wait()
             lines = [json.loads(line) for line in (folder / "told").read_bytes().split(b"\n")[:-1]]
             begun += sum("skipped" not in line for line in lines)

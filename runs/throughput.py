@@ -48,7 +48,7 @@ def objective(config: MetaConfig, data: Path, device: torch.device, *, plain: bo
     """Build the meta-training of a configuration, or its plain form."""
     made = MetaTraining(config, load_photographs([data], config.patch).to(device), device)
     if plain:
-        made.network.precision = torch.float32
+        made.network.precision, made.network.layout = torch.float32, torch.contiguous_format
         made.network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     return made
 

@@ -174,6 +174,26 @@ def test_a_result_stays_that_of_its_picture(album: Path, tiny_weights: Path, wor
     assert worked_on == ["a.bmp", "a.png", "a.avif"]
 
 
+def test_a_result_is_not_replaced_by_that_of_a_picture_of_the_same_name(album: Path, tiny_weights: Path) -> None:
+    """Cameras begin at DSC_0001 on every card; the same picture from another place is the same work."""
+    for card, shift in (("card1", 0), ("card2", 4), ("copy of card1", 0)):
+        (album / card).mkdir()
+        with Image.open("in/a.png") as image:
+            image.crop((shift, 0, shift + 36, 32)).save(album / card / "DSC_0001.png")
+    command = ["-o", "out", "-n", tiny_weights, *FAST]
+    assert run("upscale", "card1", *command).exit_code == 0
+    before = outputs(album / "out")
+    refused = run("upscale", "card2", *command)
+    assert refused.exit_code == 1
+    told = f"out/DSC_0001_x2.png is the result of {album}/card1/DSC_0001.png; add --overwrite to replace it, or choose"
+    assert told in refused.stderr
+    again = run("upscale", "copy of card1", *command, "--json")
+    assert json.loads(again.stdout)["skipped"]
+    assert outputs(album / "out") == before
+    assert run("upscale", "card2", *command, "--overwrite").exit_code == 0
+    assert outputs(album / "out") != before
+
+
 def test_a_link_beside_what_it_points_to_is_a_picture_of_its_own(album: Path, tiny_weights: Path) -> None:
     Path("in/c.png").symlink_to("a.png")
     run("upscale", "in", "-o", "out", "-n", tiny_weights, *FAST)

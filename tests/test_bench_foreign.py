@@ -75,6 +75,16 @@ def test_pictures_that_belong_to_nobody_are_found(sources: list[Source], tmp_pat
     assert Results("theirs", tmp_path / "theirs", True).extra(sources, [CELL]) == [stray]
 
 
+def test_results_of_two_sets_may_lie_in_one_folder(sources: list[Source], photo: torch.Tensor, tmp_path: Path) -> None:
+    (tmp_path / "More").mkdir()
+    files.write(tmp_path / "More" / "d.png", Picture(photo))
+    both = [*sources, *read_set(tmp_path / "More")[0]]
+    for name in ("a.png", "d.png"):
+        put(tmp_path / "theirs" / "x2_g2.0d", name, torch.rand(1, 3, 58, 74))
+    stray = put(tmp_path / "theirs" / "x2_g2.0d", "c.png", torch.rand(1, 3, 58, 74))
+    assert Results("theirs", tmp_path / "theirs", False).extra(both, [CELL, OTHER]) == [stray]
+
+
 class Twice:
     """Stands for a network that spandrel has read."""
 

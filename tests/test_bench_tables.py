@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mzsr.benchmark import tables
+from mzsr.benchmark.methods import with_option
 from mzsr.benchmark.published import published
 from mzsr.benchmark.rows import Row
 
@@ -93,6 +94,17 @@ def test_estimation_is_the_loss_against_the_known_kernel() -> None:
     line = tables.estimation(known + blind).splitlines()[2]
     assert line == "| Set5 | x2 g0.2d | mzsr, 1 step | 40.00 | 5.00 | 9.00 | 10.00 (10) | 50.0 / 50.0 |"
     assert tables.estimation(known).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "spec", ["data-step", "mzsr", "mzsr-x2-direct:bp", "mzsr-x2-direct:bp:x8", "a:b/c.safetensors:x8"]
+)
+def test_a_method_finds_its_twin(spec: str) -> None:
+    """That is the one which `bench blind` measures beside it, whatever its options."""
+    steps = None if spec == "data-step" else 1
+    known = row("a", 40.0, method=spec, steps=steps)
+    blind = row("a", 38.0, method=with_option(spec, "blind"), steps=steps)
+    assert "| 40.00 | 2.00 |" in tables.estimation([known, blind])
 
 
 def test_harm_counts_pictures_that_lose_against_bicubic() -> None:

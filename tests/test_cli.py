@@ -148,6 +148,8 @@ def write_bad_inputs(folder: Path) -> None:
     (folder / "several").mkdir()
     for name in ("1.png", "2.png"):
         (folder / "several" / name).write_bytes(whole)
+    (folder / "single").mkdir()
+    (folder / "single" / "1.png").write_bytes(whole)
     Image.new("RGB", (1, 1)).save(folder / "1x1.png")
     Image.new("RGB", (3, 2)).save(folder / "3x2.png")
     Image.new("RGB", (15, 15)).save(folder / "son.png")
@@ -199,6 +201,7 @@ BAD_INPUT = [
     (["a.png", "--report", "a.png"], "report a.png ends in '.png'", 2),
     (["a.png", "--report", "nowhere/r.html"], "nowhere/r.html lies in no folder that exists", 2),
     (["several", "--uncertainty", "m.png"], "--uncertainty takes one picture, 2 are given; run it once for each", 2),
+    (["single", "--report", "r.html"], "--report takes one picture, a folder is given; name the picture in it", 2),
     (["a.png", "--uncertainty", "a.png"], "a.png is an input itself", 2),
     (["a.png", "--uncertainty", "m.gif"], "m.gif has suffix '.gif'", 2),
     (["a.png", "--uncertainty", "nowhere/m.png"], "nowhere", 2),
@@ -498,9 +501,9 @@ def test_progress_on_a_terminal_is_a_bar(picture: Path, tiny: Path, monkeypatch:
 
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     monkeypatch.setenv("TERM", "xterm")
-    with present.progress(Path("a.png")) as progress:
-        progress("enhance", 0.5)
-    assert "a.png" in terminal.getvalue()
+    with present.progress(Path("photo [final][/x].png")) as progress:
+        progress("enhance [1]", 0.5)
+    assert "photo [final][/x].png" in terminal.getvalue()
 
 
 def test_help_and_version(here: Path) -> None:

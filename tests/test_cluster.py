@@ -28,6 +28,7 @@ from mzsr.apps.batch import HIDDEN, Records
 from mzsr.apps.work import Done, Order
 from mzsr.apps.worker import Failed, Place, Unfit, Worker
 from mzsr.errors import InputError
+from mzsr.inference.upscale import Upscaler
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pipes and /proc stand in for slow disks and dead nodes"
@@ -273,6 +274,21 @@ def test_a_worker_with_other_weights_does_nothing(place: Place, album: Path, tin
     missing = Worker(replace(order, model="gone.safetensors"), 1, place).begin()
     assert isinstance(missing, Unfit)
     assert "gone.safetensors" in missing.reason
+
+
+def test_nodes_of_all_kinds_work_in_the_precision_of_the_command(album: Path, tiny_weights: Path) -> None:
+    """A driver without a GPU says what those with one take, whatever itself would."""
+    fast = Order(str(tiny_weights), "cuda", None, {"kernel": "auto"}, False, 10**8, 95, "bfloat16")
+    exact = replace(fast, precision="float32")
+    upscaler = Upscaler(tiny_weights, device="cpu")
+    assert fast.fingerprint(upscaler) != exact.fingerprint(upscaler)
+    upscaler.network.precision = torch.bfloat16
+    assert exact.fingerprint(upscaler) == exact.fingerprint(Upscaler(tiny_weights, device="cpu", precision="float32"))
+
+
+def test_a_list_of_which_every_picture_is_refused_ends(place: Place, album: Path, tiny_weights: Path) -> None:
+    order = Order(str(tiny_weights), "cpu", None, {}, False, 10**8, 95, records=Records(album / "out", ""))
+    assert cluster.run(order, [], [Path("in")], 1, lambda *_: None, lambda _: None) == []
 
 
 @pytest.mark.slow

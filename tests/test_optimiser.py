@@ -104,7 +104,9 @@ def test_clip_bounds_the_norm_of_all_tensors_together() -> None:
     """Adam remembers a tenth of the first gradient."""
     theta = parameters()
     optimiser = Optimiser(theta, "adam", lambda name: 1.0)
-    optimiser.step(gradients(theta, 0), 1e-3, 0.25)
+    gradient = gradients(theta, 0)
+    optimiser.step(gradient, 1e-3, 0.25)
+    assert all(torch.equal(gradient[name], tensor) for name, tensor in gradients(theta, 0).items()), "it is logged"
     norm = torch.cat([tensor.flatten() for tensor in optimiser.memory()["exp_avg"].values()]).norm()
     assert float(norm) == pytest.approx(0.1 * 0.25, rel=1e-4)
 

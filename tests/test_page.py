@@ -548,6 +548,50 @@ def test_a_queue_a_full_one_and_a_change_of_mind(browser, shots, tmp_path, photo
         browser.driver.get("about:blank")
 
 
+def test_another_picture_may_be_opened_while_one_is_at_work(browser, shots, tmp_path, photograph, doubting_weights):
+    """It stays when the first one ends, and when it has ended itself pictures may be dropped again."""
+    large = tmp_path / "large.jpg"
+    Image.new("RGB", (900, 600), (90, 120, 60)).save(large)
+    with running(tmp_path / "served", doubting_weights, slot=Asleep) as client:
+        page, jobs = Page(browser, f"{client.base_url}/", shots), []
+        browser.screen(*DESK)
+        for path in (large, photograph):
+            page.open()
+            page.choose(path)
+            page.until_state("chosen")
+            page.click("#start")
+            page.until("location.hash")
+            jobs.append(browser.run("return location.hash.slice(1)"))
+        browser.run(f"location.hash = '{jobs[0]}'")
+        page.until("document.querySelector('#preview-name').textContent === 'large.jpg'")
+        page.until("document.querySelector('#preview-picture').naturalWidth === 480")  # a thumbnail
+        assert page.text("#preview-size").startswith("900 × 600 pixels, ")
+        assert client.post(f"/api/jobs/{jobs[1]}/cancel").json()["state"] == "cancelled"
+        welcome = """
+            const event = new DragEvent("dragover", {dataTransfer: new DataTransfer(), cancelable: true, bubbles: true});
+            event.dataTransfer.items.add(new File(["x"], "x.png"));
+            window.dispatchEvent(event);
+            return event.defaultPrevented;
+        """
+        time.sleep(0.5)  # nothing is to happen
+        page.until_state("working")
+        assert not browser.run(welcome)
+        assert page.text("#preview-name") == "large.jpg"
+        assert client.post(f"/api/jobs/{jobs[0]}/cancel").json()["state"] == "cancelled"
+        page.until_state("chosen")
+        assert page.text("#preview-size").startswith("900 × 600 pixels, ")
+        assert browser.run(welcome)
+        browser.driver.get("about:blank")
+
+
+def test_what_is_missing_in_a_folded_part_is_shown(done):
+    done.browser.run("document.querySelector('#output').open = false; document.querySelector('#quality').value = ''")
+    done.click("#start")
+    done.until("document.querySelector('#output').open && document.activeElement.id === 'quality'")
+    done.browser.run("document.querySelector('#quality').value = 95")
+    assert done.browser.run("return document.querySelector('#main').dataset.state") == "done"
+
+
 def test_a_token_is_asked_for_once(browser, shots, tmp_path, photograph, doubting_weights):
     with running(tmp_path, doubting_weights, slot=Asleep, token="open sesame, sixteen") as client:
         page = Page(browser, f"{client.base_url}/", shots)

@@ -52,6 +52,7 @@ def data() -> ReportData:
         kernel_source="estimated, confidence 0.83",
         note="A little soft.",
         losses=[0.03, 0.02, 0.015],
+        kept=2,
         seconds={"read": 0.03, "adapt": 1.5, "enhance": 3.0},
         facts={"model": "mzsr-x2", "re-projection PSNR": "48.3 dB"},
         command="mzsr upscale holiday.jpg -s 2",
@@ -201,20 +202,20 @@ def test_the_heat_map_shows_each_tap_in_its_place_and_tone(data):
 
 
 @pytest.mark.parametrize(
-    ("losses", "words"),
+    ("losses", "kept", "words"),
     [
-        ([0.03, 0.015], "In 1 step the error went from 0.0300 to 0.0150, 50% lower."),
-        ([0.02, 0.03, 0.03], "In 2 steps the error went from 0.0200 to 0.0300, 50% higher."),
-        ([0.02, 0.01999], "less than 1% lower."),
-        ([0.02, 0.02], "In 1 step the error went from 0.0200 to 0.0200."),
-        ([0.03], "No step was taken"),
-        ([], "No step was taken"),
-        ([0.03, math.nan], "do not trust this result"),
-        ([math.inf, math.nan], "do not trust this result"),
+        ([0.03, 0.015], 1, "In 1 step the error went from 0.0300 to 0.0150, 50% lower."),
+        ([0.02, 0.01999], 1, "less than 1% lower."),
+        ([0.02, 0.03, 0.03], 0, "2 steps did not lower the error of 0.0200, so nothing of it was kept"),
+        ([0.04, 0.02, 0.03], 1, "from 0.0400 to 0.0200, 50% lower. What came after did not lower it further"),
+        ([0.03], 0, "No step was taken"),
+        ([], 0, "No step was taken"),
+        ([0.03, math.nan], 0, "1 step did not lower the error of 0.0300"),
+        ([math.inf, math.nan], 0, "do not trust this result"),
     ],
 )
-def test_adaptation_is_told_in_words(data, losses, words):
-    page = Page(render(replace(data, losses=losses)))
+def test_adaptation_is_told_in_words(data, losses, kept, words):
+    page = Page(render(replace(data, losses=losses, kept=kept)))
     assert words in page.text
     assert ("Error after each step" in render(replace(data, losses=losses))) == (len(losses) > 1 and losses[0] < 1)
 

@@ -307,6 +307,12 @@ def test_a_broken_form_is_told_so(client, place, form: bytes) -> None:
     assert nothing_left(place)
 
 
+def test_half_a_character_is_refused_as_any_other_slip(client) -> None:
+    got = client.post("/api/session", content=b'{"token": "\\ud800"}', headers={"Content-Type": "application/json"})
+    assert got.status_code == 422
+    assert got.json()["detail"].startswith("token is '?'")
+
+
 def test_many_or_long_fields_are_refused(client) -> None:
     many = [("steps", (None, "0"))] * 60
     assert client.post("/api/jobs", files=many).status_code == 400

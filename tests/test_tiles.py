@@ -17,7 +17,7 @@ from mzsr.imaging import kernels
 from mzsr.imaging.data_step import data_step
 from mzsr.imaging.degrade import Degradation, upsample
 from mzsr.inference import tiles
-from mzsr.inference.tiles import SMALLEST_TILE, TAIL, TILE, enhance, halo, steps_reach
+from mzsr.inference.tiles import SMALLEST_TILE, TAIL, enhance, halo, steps_reach
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.networks import Network, Stage, Unfolded, build
 from mzsr.shapes import Images, Params
@@ -172,7 +172,7 @@ def test_tiles_are_halved_while_memory_runs_out(photo: Tensor, error: Callable[[
     result = enhance(small, {}, lr, d)
     assert torch.allclose(result, upsample(lr, d), atol=1e-6)
     assert small.asked[0] == 150
-    assert max(small.asked[-9:]) == TILE // 8 + 2 * 4  # 384 → 192 → 96 → 48, and the halo of 3, made even
+    assert max(small.asked[-9:]) == 50 + 2 * 4  # 512 → … → 64, three equal tiles, and the halo of 3, made even
 
 
 def test_memory_that_runs_out_at_the_smallest_tile_is_said(photo: Tensor) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
@@ -38,6 +38,7 @@ class Record:
         output: sha256 of its bytes.
         before: sha256 of what it replaced, for a run that was killed between steps 2 and 3.
         told: what was said about it, the record of `--json`.
+        place: the absolute path of the input; None in records of earlier versions.
     """
 
     source: str
@@ -45,6 +46,7 @@ class Record:
     output: str
     before: str | None = None
     told: dict[str, Any] = field(default_factory=dict)
+    place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,17 @@ class Records:
         """Look whether a picture is done: the same bytes, the same settings, and the very output that they gave.
 
         Raises:
-            InputError: the output is there, and is not what mzsr wrote.
+            InputError: the output is there, and is not what mzsr wrote, or is what it wrote of another picture.
         """
         content, present, record = sha256_of(source), sha256_of(target), read_record(self.folder, target)
         ours = record is not None and present in (record.output, record.before)
         if present is not None and not ours and not self.overwrite:
             raise InputError(
                 f"{target} exists, and is not what mzsr wrote there; add --overwrite to replace it, or move it away"
+            )
+        if present is not None and ours and not self.overwrite and _other(record, source, content):
+            raise InputError(
+                f"{target} is the result of {record.place}; add --overwrite to replace it, or choose another folder"
             )
         asked = (content, self.settings, present)
         done = record is not None and None not in asked and (record.source, record.settings, record.output) == asked
@@ -115,7 +121,9 @@ class Records:
             for folder in (parts, place.parent, task.target.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             told = write(part)
-            record = Record(str(task.content), self.settings, str(sha256_of(part)), task.present, told)
+            record = Record(
+                str(task.content), self.settings, str(sha256_of(part)), task.present, told, os.path.abspath(task.source)
+            )
             text = json.dumps(asdict(record))
             write_atomically(place, lambda path: path.write_text(text, "utf-8"))
             target = Path(os.path.realpath(task.target))  # a link stays one
@@ -217,6 +225,11 @@ def reason(source: Path, error: Exception) -> str:
     if not isinstance(error, InputError):
         words = f"{type(error).__name__}: {' '.join(words.split())}; please report this with the picture"
     return words if str(source) in words else f"{source}: {words}"
+
+
+def _other(record: Record | None, source: Path, content: str | None) -> TypeGuard[Record]:
+    """Tell whether a record is that of another picture: from another place, and of other bytes."""
+    return record is not None and record.place not in (None, os.path.abspath(source)) and record.source != content
 
 
 def _place(folder: Path, target: Path) -> Path:

@@ -1,6 +1,5 @@
 """The `mzsr bench` commands: each a few lines over `benchmark`."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from mzsr.apps.requests import (
     unique,
     whole,
 )
-from mzsr.apps.usage import seconds, usage
+from mzsr.apps.usage import cores, seconds, usage
 from mzsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def quality(
         compared, unknown = read_methods(BICUBIC if check else methods, steps, zssr_iterations)
         compared += read_others(results, network, single=len(cells) == 1)
         sources, problems = read_sources(data, every)
-        plan = Plan(sources, cells, compared, protocol, out, workers or os.cpu_count() or 1, unknown + problems)
+        plan = Plan(sources, cells, compared, protocol, out, workers or cores(), unknown + problems)
     measured = _measure(plan)
     if check:
         table, agrees = tables.check(measured.rows)
@@ -146,7 +145,7 @@ def blind(
         both = [spec for name in listed(methods) for spec in (name, blind_twin(name))]
         compared, unknown = read_methods(",".join(["bicubic", *both]), steps)
         sources, problems = read_sources(data, every)
-        plan = Plan(sources, cells, compared, protocol, out, workers or os.cpu_count() or 1, unknown + problems)
+        plan = Plan(sources, cells, compared, protocol, out, workers or cores(), unknown + problems)
     measured = _measure(plan)
     _publish(plan, measured, {
         "What estimating the degradation costs": tables.estimation(measured.rows),
@@ -226,7 +225,7 @@ def speed(
 
         check_steps(steps)
         names, sides = listed(networks), whole(sizes, "--sizes", 1, 2**16)
-        patience, count = seconds(limit), threads or os.cpu_count() or 1
+        patience, count = seconds(limit), threads or cores()
         make_folder(out)
     with usage(2), present.progress(out, 1000) as progress:
         found = measure_all(

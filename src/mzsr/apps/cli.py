@@ -21,7 +21,7 @@ from mzsr.apps.bench import bench
 from mzsr.apps.jobs import claim, is_several, pair
 from mzsr.apps.serve import serve
 from mzsr.apps.training import train
-from mzsr.apps.usage import echo, noise_level, pixel_limit, usage
+from mzsr.apps.usage import echo, millions, noise_level, usage
 from mzsr.errors import InputError
 from mzsr.version import __version__
 
@@ -144,7 +144,7 @@ def upscale(
         check_options(scale, size, steps)
         if not 1 <= quality <= 100:
             raise InputError(f"--quality is {quality}; it must lie between 1 and 100 — 95 is a good choice")
-        limit = pixel_limit(max_pixels)
+        limit = millions("--max-pixels", max_pixels)
         level = "auto" if noise == "auto" else noise_level(noise)
         taps = kernel if kernel in ("auto", "bicubic") else kernel_files.parse(kernel)
         ending = f"_x{scale or 2:g}" if size is None else "_large"
@@ -200,6 +200,8 @@ def upscale(
     count = len(jobs) + len(refused)
     computing = nullcontext(upscaler.device.type) if cluster is None else ray.connected(cluster, device)
     with usage(), computing as where:
+        if cluster is not None and precision == "auto":  # the same on all nodes, or bytes would depend on who did them
+            precision = "bfloat16" if where == "cuda" else str(upscaler.network.precision).removeprefix("torch.")
         order = Order(model, where, tile, options, asked, limit, quality, precision)
         if output is not None and is_several(inputs):
             order = replace(order, records=Records(output, order.fingerprint(upscaler), overwrite))
@@ -247,7 +249,7 @@ def estimate(
             kernel_files.check_suffix(save)
         if not 1 <= scale <= MAX_SCALE:
             raise InputError(f"--scale is {scale}; it must lie between 1 and {MAX_SCALE}")
-        limit = pixel_limit(max_pixels)
+        limit = millions("--max-pixels", max_pixels)
     with usage(1):
         picture = visible(files.read(source, max_pixels=limit))
         grid = "corner" if subsample == "direct" else "centre"
@@ -294,7 +296,7 @@ def degrade(
         d = degradation.Degradation(kernel_files.parse(kernel), scale, sampling, noise_level(noise), packed)
         files.check_writable(output)
         claim(output, {os.path.realpath(source)}, overwrite)
-        limit = pixel_limit(max_pixels)
+        limit = millions("--max-pixels", max_pixels)
     with usage(1):
         picture = visible(files.read(source, max_pixels=limit))
         generator = torch.Generator().manual_seed(seed % 2**63)
@@ -306,7 +308,9 @@ def degrade(
 
 
 @app.command()
-def models(as_json: Json = False) -> None:
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one card per line on standard output.")] = False,
+) -> None:
     """Show the models that are installed, with their cards."""
     from mzsr.apps.present import model_lines
     from mzsr.learning.checkpoint import ESTIMATOR, find_weights, read_card, shipped_models

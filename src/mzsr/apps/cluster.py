@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from mzsr.apps.batch import HIDDEN
 from mzsr.apps.foreman import TRIES, Foreman, Job
+from mzsr.apps.usage import cores
 from mzsr.apps.work import Done, Order
 from mzsr.apps.worker import Failed, Place, Unfit, Worker
 from mzsr.errors import InputError
@@ -27,11 +28,6 @@ from mzsr.errors import InputError
 STARTS = 3  # workers that may die at a node before they have begun
 ROLL_CALL = 1.0  # seconds between two looks at the nodes
 PATIENCE = 30.0  # seconds without any worker after which that is said
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -58,7 +54,7 @@ def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
     worker.print_to_stdstream = lambda *_, **__: None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     # Of a cluster of our own: its store for objects stays empty, as pictures do not travel through Ray
-    own = {"num_cpus": processors(), "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    own = {"num_cpus": cores(), "object_store_memory": 100 * 2**20, "include_dashboard": False}
     try:
         if address not in ("auto", "local"):
             _knock(address)
@@ -105,6 +101,8 @@ def run(
         InputError: no node can do it.
     """
     assert order.records is not None
+    if not jobs:  # every picture was refused before
+        return []
     mark = order.records.folder / HIDDEN / "parts" / secrets.token_hex(8)  # cleared away with what killed runs leave
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()

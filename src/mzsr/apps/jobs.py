@@ -54,7 +54,10 @@ def pair(
     out = output if several else None
     for option, path in (("--report", report), ("--uncertainty", uncertainty)):
         if path is not None and several:
-            raise InputError(f"{option} takes one picture, {len(sources)} are given; run it once for each")
+            given = f"{len(sources)} are given; run it once for each"
+            if len(sources) == 1:
+                given = "a folder is given; name the picture in it"
+            raise InputError(f"{option} takes one picture, {given}")
     if out is not None and not os.path.isdir(out) and (os.path.exists(out) or out.suffix.lower() in SUFFIXES):
         raise InputError(f"{len(sources)} pictures go to {out}, which is no folder; create it, or give one picture")
     if output is not None and not several and suffix and SUFFIXES.get(output.suffix.lower()) != SUFFIXES[suffix]:

@@ -191,6 +191,9 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
     }
     for warning in facts["warnings"]:
         shown["Mind"] = f"{shown['Mind']}; {warning}" if "Mind" in shown else warning
+    d, grid = result.degradation, ""
+    if d.scale != facts["scale"]:
+        grid = f"Pixels are those of the x{d.scale} picture, of which this one was made."
     rows, columns = result.picture.pixels.shape[2:]
     window = top, bottom, left, right = middle(rows, columns)
     part = slice(top, bottom), slice(left, right)
@@ -201,8 +204,9 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         after=_rgb8(result.picture.pixels[..., *part]),
         kernel=result.degradation.kernel.double().numpy(),
         kernel_source="given" if told is None else f"estimated, confidence {told.confidence:.2f}",
-        note="" if told is None else told.note,
+        note=" ".join(filter(None, ["" if told is None else told.note, grid])),
         losses=result.losses,
+        kept=result.kept,
         seconds=result.seconds,
         facts=shown,
         command=command,
@@ -294,9 +298,9 @@ def progress(name: str | Path, total: int = 100) -> Iterator[Callable[[str, floa
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.fields[name]}"),
+        TextColumn("{task.fields[name]}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[stage]}"),
+        TextColumn("{task.fields[stage]}", markup=False),
         TimeRemainingColumn(),
     )
     # The time left is judged by the last hour, since one piece of long work may take minutes

@@ -62,6 +62,8 @@ class ReportData:
     """What there is to say about the kernel in plain words; may be empty."""
     losses: list[float]
     """Adaptation loss after 0, 1, ... steps."""
+    kept: int
+    """How many of these steps the result was made with."""
     seconds: dict[str, float]
     """Stage -> seconds."""
     facts: dict[str, str]
@@ -141,7 +143,7 @@ def render(data: ReportData) -> str:
         "kernel_words": _kernel_words(data),
         "kernel_key": kernel_key(data.kernel),
         "losses": loss_chart(data.losses),
-        "loss_words": _loss_words(data.losses),
+        "loss_words": _loss_words(data.losses, data.kept),
         "seconds": time_table(data.seconds),
         "facts": _fact_table(data.facts),
         **_error_fields(data),
@@ -244,23 +246,25 @@ def _kernel_words(data: ReportData) -> str:
     return f"{source}. {width}{note}"
 
 
-def _loss_words(losses: list[float]) -> str:
-    """Say what the adaptation did."""
-    if len(losses) < 2:
+def _loss_words(losses: list[float], kept: int) -> str:
+    """Say what the adaptation did, and how many of its steps were kept."""
+    taken = len(losses) - 1
+    if taken < 1:
         start = f" Its error on this picture is {losses[0]:#.3g}." if losses and math.isfinite(losses[0]) else ""
         return f"No step was taken: the network was used as it was trained.{start}"
-    steps = f"{len(losses) - 1} step{'s' if len(losses) > 2 else ''}"
-    if not all(map(math.isfinite, losses)):
-        return (
-            f"In {steps} the error stopped being a number; do not trust this result. The curve ends where it happened."
-        )
-    first, last = losses[0], losses[-1]
-    change = ""
-    if first > 0 and last != first:
-        share = abs(last / first - 1)
-        size = f"{share:.0%}" if share >= 0.005 else "less than 1%"
-        change = f", {size} {'lower' if last < first else 'higher'}"
-    return f"In {steps} the error went from {first:#.3g} to {last:#.3g}{change}."
+    first, last = losses[0], losses[kept]
+    if not math.isfinite(last):
+        return f"In {_steps(taken)} the error never was a number; do not trust this result."
+    if kept == 0:
+        what = f"{_steps(taken).capitalize()} did not lower the error of {first:#.3g}"
+        return f"{what}, so nothing of it was kept: the network was used as it was trained."
+    size = f"{share:.0%}" if (share := 1 - last / first) >= 0.005 else "less than 1%"
+    words = f"In {_steps(kept)} the error went from {first:#.3g} to {last:#.3g}, {size} lower."
+    return words if kept == taken else f"{words} What came after did not lower it further, and was not kept."
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'s' if count > 1 else ''}"
 
 
 def _fact_table(facts: dict[str, str]) -> str:

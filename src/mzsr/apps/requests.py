@@ -26,12 +26,12 @@ def read_condition(noise: str, jpeg: int | None) -> Condition:
 
 def blind_twin(spec: str) -> str:
     """Return a method with its kernel estimated; refuse one that was told no kernel anyway."""
-    from mzsr.benchmark.methods import parse
+    from mzsr.benchmark.methods import parse, with_option
 
     method = parse(spec)
     if method.name.startswith("bicubic") or {"blind", "wrong"} & set(method.options):
         raise InputError(f"method {spec} is not given the kernel; name one that is, for instance data-step or mzsr")
-    return ":".join([method.name, "blind", *method.options])
+    return with_option(spec, "blind")
 
 
 def unique(names: Sequence[str], what: str) -> None:

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from mzsr.apps.usage import seconds, usage
+from mzsr.apps.usage import cores, millions, seconds, usage
 from mzsr.errors import InputError
 
 TOKEN = "MZSR_TOKEN"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_MEMORY = 1  # GB; half of it is PyTorch
+LONGEST_KEEP = 876_000  # hours: a hundred years
 SHORTEST_TOKEN = 16  # characters; below it, it can be guessed
 
 
@@ -66,18 +67,24 @@ def serve(
                 f"--host is {host}, which others reach, and there is no token; set {TOKEN} or --token-file, or add "
                 "--no-token to let everybody in"
             )
-        if not 0 < keep < float("inf"):
-            raise InputError(f"--keep is {keep:g}; it must be a number of hours above 0")
-        if memory is not None and not memory >= LEAST_MEMORY:
-            raise InputError(f"--memory is {memory:g}; a worker needs at least {LEAST_MEMORY} GB")
+        if not 0 < keep <= LONGEST_KEEP:
+            raise InputError(f"--keep is {keep:g}; it must be a number of hours above 0, {LONGEST_KEEP} at most")
+        if memory is not None and not LEAST_MEMORY <= memory < float("inf"):
+            raise InputError(f"--memory is {memory:g}; a worker needs a number of GB, at least {LEAST_MEMORY}")
+        if not seconds(time_limit) > 0:
+            raise InputError(f"--time-limit is {time_limit}; a picture needs more, like 90s or 10m")
         _require_extra()
         from mzsr.learning.devices import pick_device
         from mzsr.service import listen
         from mzsr.service import settings as bounds
         from mzsr.service.api import create
+        from mzsr.service.guard import hostname
 
         pick_device(device)
-        workers, threads = bounds.share_of_cores(workers, threads, bounds.cores())
+        names = [hostname(name) for name in allow_host or []]
+        if "" in names:
+            raise InputError(f"--allow-host is '{(allow_host or [])[names.index('')]}'; the name of a host is required")
+        workers, threads = bounds.share_of_cores(workers, threads, cores())
         os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # of the workers to come
         chosen = bounds.Settings(
             data=(data or _data_folder()).absolute(),
@@ -85,14 +92,14 @@ def serve(
             workers=workers,
             threads=threads,
             queue=queue,
-            max_bytes=_millions("--max-bytes", max_bytes),
-            max_pixels=_millions("--max-pixels", max_pixels),
+            max_bytes=millions("--max-bytes", max_bytes),
+            max_pixels=millions("--max-pixels", max_pixels),
             seconds=seconds(time_limit),
             memory=bounds.share_of_memory(memory, workers),
             keep=3600.0 * keep,
             grace=seconds(grace),
             token=token,
-            hosts=None if host not in LOOPBACK and not allow_host else frozenset({*LOOPBACK, *(allow_host or [])}),
+            hosts=None if host not in LOOPBACK and not allow_host else frozenset({*LOOPBACK, *names}),
             device=device,
         )
         app = create(chosen)
@@ -135,12 +142,6 @@ def _token(file: Path | None) -> str | None:
     return token
 
 
-def _millions(option: str, value: float) -> int:
-    if not 0 < value < float("inf"):
-        raise InputError(f"{option} is {value:g}; it must be a number of millions above 0")
-    return round(1e6 * value)
-
-
 def _data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "mzsr"
 
@@ -153,10 +154,10 @@ def _door(host: str, port: int) -> socket.socket:
             door = opened.enter_context(socket.socket(kind))
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             door.bind(address)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", error)
             raise InputError(
-                f"{host} port {port} cannot be listened on ({error.strerror}); it may be taken — choose another with "
-                "--port"
+                f"{host} port {port} cannot be listened on ({why}); it may be taken — choose another with --port"
             ) from error
         opened.pop_all()
     return door

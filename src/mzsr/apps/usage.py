@@ -29,11 +29,16 @@ def echo(line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def pixel_limit(millions: float) -> int:
-    """Read the most pixels that a file may have."""
-    if not 0 < millions < float("inf"):
-        raise InputError(f"--max-pixels is {millions:g}; it must be a number of millions above 0, like 100")
-    return round(1e6 * millions)
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def millions(option: str, value: float) -> int:
+    """Read a limit that is given in millions."""
+    if not 0 < value < float("inf"):
+        raise InputError(f"{option} is {value:g}; it must be a number of millions above 0, like 100")
+    return round(1e6 * value)
 
 
 def noise_level(text: str) -> float:

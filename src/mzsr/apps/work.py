@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from mzsr.apps import present
 from mzsr.apps.batch import Records, fingerprint
 from mzsr.imaging.files import largest_side
 from mzsr.inference.result import Result
 from mzsr.inference.upscale import Progress, Upscaler
+from mzsr.learning.devices import precision_of
 from mzsr.version import __version__
 
 
@@ -56,7 +59,7 @@ class Order:
         kernel = self.options["kernel"]
         words = kernel if isinstance(kernel, str) else kernel.tolist()
         asked = {"kernel": words, "quality": self.quality, "tile": self.tile, "device": self.device}
-        asked |= {"precision": str(upscaler.network.precision)}
+        asked |= {"precision": str(precision_of(self.precision, torch.device(self.device)))}
         return fingerprint({**self.options, **asked, "version": __version__, "weights": upscaler.weights})
 
 

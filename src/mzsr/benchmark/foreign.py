@@ -81,15 +81,14 @@ class Results(_Given):
 
     def extra(self, sources: Sequence[Source], cells: Sequence[Cell]) -> list[Path]:
         """Return pictures in the folders of the results that belong to none of the sources."""
-        looked = {
-            folder: (source, cell) for cell in cells for source in sources for folder in self._folders(source, cell)
-        }
-        found = []
-        for folder, (source, cell) in looked.items():
-            stems = {path.stem for path in _pictures(source.path.parent)}  # the whole set, of which some may be taken
-            known = {name for stem in stems for name in _names(stem, cell)}
-            found += [path for path in _pictures(folder) if path.stem not in known]
-        return sorted(set(found))
+        known: dict[Path, set[str]] = {}  # by folder; several sets may have theirs in one
+        sets = {source.path.parent: source for source in sources}  # all of a set, of which some may be taken
+        for place, source in sets.items():
+            stems = {path.stem for path in _pictures(place)}
+            for cell in cells:
+                for folder in self._folders(source, cell):
+                    known.setdefault(folder, set()).update(name for stem in stems for name in _names(stem, cell))
+        return sorted(path for folder, names in known.items() for path in _pictures(folder) if path.stem not in names)
 
     def __call__(self, case: Case, source: Source, cell: Cell) -> Iterator[Output]:
         """Read the result.

@@ -103,13 +103,12 @@ class Method:
 
     def identity(self, source: Source, cell: Cell) -> str:
         """Return what a record must agree in to be this method's: settings, and the weights by their hash."""
-        if self.name == "zssr":
-            return f"{self.spec} {self.iterations}"
-        if not self.adapts:
-            return self.spec
         estimator = (
             f" {read_card(find_weights(ESTIMATOR).with_suffix('.json')).sha256}" if "blind" in self.options else ""
         )
+        if not self.adapts:
+            iterations = f" {self.iterations}" if self.name == "zssr" else ""
+            return f"{self.spec}{iterations}{estimator}"
         packed = cell.jpeg is not None and "clean" not in self.options
         shas = [_card(self.name, cell.scale, jpeg).sha256 for jpeg in (False, True)[: 1 + packed]]
         return f"{self.spec} {' '.join(dict.fromkeys(shas))} {best_precision(DEVICE)}{estimator}"
@@ -135,9 +134,11 @@ class Method:
         Raises:
             InputError: the picture is too small, or its kernel too large.
         """
+        packed = None if "clean" in self.options else case.degradation.jpeg
+        # In memory before the clock runs
+        upscaler = _upscaler(self.name).at(cell.scale, packed) if self.adapts else None
         start = time.perf_counter()
         d = told(case, self.options)
-        upscaler = _upscaler(self.name).at(cell.scale, d.jpeg) if self.adapts else None
         if upscaler is None:
             picture = CLASSICAL[self.name](case.lr, d, self, source)
             yield Output(None, picture, time.perf_counter() - start)
@@ -162,6 +163,16 @@ class Method:
             if "bp" in self.options:
                 picture = consistent(picture, case.lr, d)
             yield Output(steps, picture, before + time.perf_counter() - start)
+
+
+def with_option(spec: str, option: str) -> str:
+    """Return a method with one more option, in front of those that it has.
+
+    >>> with_option("mzsr:x8", "blind")
+    'mzsr:blind:x8'
+    """
+    method = Method(spec)
+    return ":".join([method.name, option, *method.options])
 
 
 def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = ZSSR_ITERATIONS) -> Method:

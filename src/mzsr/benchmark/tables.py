@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mzsr.benchmark import published
+from mzsr.benchmark.methods import with_option
 from mzsr.benchmark.rows import Row, mean
 
 HARM = 0.1  # dB; a picture that loses more by adaptation is counted
@@ -177,10 +178,9 @@ def _by_image(rows: Sequence[Row], name: str, cell: str, label: str) -> dict[str
 
 
 def _variant(label: str, option: str) -> str:
-    """Return the label of a method with one more option in front: `mzsr:x8, 1 step` → `mzsr:blind:x8, 1 step`."""
+    """Return the label of a method with one more option: `mzsr:x8, 1 step` → `mzsr:blind:x8, 1 step`."""
     method, comma, rest = label.partition(",")
-    name, colon, others = method.partition(":x8")
-    return f"{name}:{option}{colon}{others}{comma}{rest}"
+    return f"{with_option(method, option)}{comma}{rest}"
 
 
 def _head(names: Sequence[str]) -> list[str]:

@@ -103,7 +103,9 @@ def take_in(
     packed = compression(picture) if jpeg == "auto" and not back else None
     picture = shrunk(picture, before) if back else picture
     rgb = picture.pixels.expand(-1, 3, -1, -1)
-    d, told = _degradation(rgb, from_detail if back else whole_scale(factor), kernel, subsample, noise, packed)
+    d, told = _degradation(
+        picture.pixels, from_detail if back else whole_scale(factor), kernel, subsample, noise, packed
+    )
     told = told and replace(told, enlarged=before)
     return Intake(picture, rgb.to(device), d.to(device), told, before, back)
 

@@ -88,6 +88,7 @@ class Result:
             **self.facts,
             "degradation": {
                 "kernel": "given" if told is None else "auto",
+                "scale": self.degradation.scale,
                 "size": self.degradation.kernel.shape[-1],
                 "covariance_px2": [[round(value, 4) for value in row] for row in covariance],
                 "phase_px": list(phase(self.degradation)),

@@ -27,7 +27,7 @@ from mzsr.learning.devices import out_of_memory
 from mzsr.learning.networks import Network
 from mzsr.shapes import Images, Layers, Params
 
-TILE = 384  # low-resolution pixels; larger ones save little halo and cost memory
+TILE = 512  # low-resolution pixels; a larger one saves halo and costs memory
 SMALLEST_TILE = 32
 LARGE = 512 << 20  # bytes of a result, 45 megapixels, from which it lies in a file
 TAIL = 3e-4  # of the weight may lie beyond the halo; what it acts on there is a residual, itself below 0.1

@@ -51,7 +51,7 @@ class Optimiser:
     def step(self, gradient: Params, rate: float, clip: float) -> None:
         """Move θ by a gradient, scaled down to the norm `clip` where it is larger."""
         for name, tensor in self._theta.items():
-            tensor.grad = gradient[name]
+            tensor.grad = gradient[name].clone()  # clipped in place, and what is logged is as it was
         clip_grad_norm_(self._theta.values(), clip)
         for name, matrix in self._matrices.items():
             matrix.grad = _as_matrix(self._theta[name].grad, self._theta[name])

@@ -39,7 +39,8 @@ def invalid(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
     given = "" if isinstance(first.get("input"), dict | list | None) else f" is '{str(first['input'])[:100]}'"
-    return problem(422, f"{where}{given}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+    words = f"{where}{given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return problem(422, words.encode("utf-8", "replace").decode())  # half a surrogate pair is no text
 
 
 def fault(_: Request, error: Exception) -> JSONResponse:

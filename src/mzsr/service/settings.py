@@ -53,11 +53,6 @@ class Settings:
         return RESULT_FACTOR * self.max_pixels
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def share_of_cores(workers: int | None, threads: int | None, available: int) -> tuple[int, int]:
     """Return (workers, threads of each): one worker for two cores, and every core used, where nothing is said.
 

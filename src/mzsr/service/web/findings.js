@@ -32,15 +32,16 @@ function past(job) {
 const titled = (title, words) => [element("strong", { textContent: title }), " ", words];
 
 // Half the light of a Gaussian lies within 1.18 standard deviations; contrast of a wave falls to a tenth at 0.34 / σ.
+// The covariance is that of the next whole scale, of which results between two are made.
 function blur({ degradation, scale, input_size: [height, width] }) {
   const [[a, b], [, d]] = degradation.covariance_px2;
   const spread = Math.hypot((a - d) / 2, b);
   const [long, short] = [(a + d) / 2 + spread, (a + d) / 2 - spread].map((variance) => Math.sqrt(Math.max(variance, 0)));
   if (long < 0.3) return "Hardly any, beyond being made smaller.";
   const shape = long < 1.25 * short ? "the same in all directions" : "more in one direction than across it";
-  const share = Math.min(1, (0.683 * scale) / Math.sqrt(long * Math.max(short, 0.01)));
+  const share = Math.min(1, (0.683 * degradation.scale) / Math.sqrt(long * Math.max(short, 0.01)));
   const worth = share > 0.9 ? "" : ` In detail it is worth about ${Math.round(width * share)} × ${Math.round(height * share)} of its ${width} × ${height} pixels.`;
-  return `A point of light was spread over about ${(2.36 * long).toFixed(1)} pixels of the enlarged picture, ${shape}.${worth}`;
+  return `A point of light was spread over about ${(2.36 * long * scale / degradation.scale).toFixed(1)} pixels of the enlarged picture, ${shape}.${worth}`;
 }
 
 function grain(levels) {

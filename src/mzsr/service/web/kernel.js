@@ -7,9 +7,10 @@ const [along, across, angle] = ["along", "across", "angle"].map(byId);
 const TAPS = 21;
 const REACH = (TAPS - 1) / 2; // pixels of the enlarged picture from the middle to the edge
 
-/** What the server calls it: gauss:VAR,VAR,ANGLE in pixels² and radians, which it counts clockwise. */
-export function spec() {
-  const [wide, tall, turned] = [along, across, angle].map((input) => input.valueAsNumber);
+/** What the server calls it: gauss:VAR,VAR,ANGLE in radians, which it counts clockwise, and in pixels² of the next whole scale. */
+export function spec(scale) {
+  const [wide, tall] = [along, across].map((input) => input.valueAsNumber * Math.ceil(scale) / scale);
+  const turned = angle.valueAsNumber;
   return `gauss:${(wide ** 2).toFixed(4)},${(tall ** 2).toFixed(4)},${(-turned * Math.PI / 180).toFixed(4)}`;
 }
 

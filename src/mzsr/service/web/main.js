@@ -16,7 +16,7 @@ const picture = byId("preview-picture");
 
 let options = null; // what this server can do
 let source = null; // { file } or { example } or { link }, with a name
-let running = null; // the AbortController of the job at work
+let running = null; // the AbortController of the job that the page follows
 let shown = null; // the job on the page
 
 function become(state) {
@@ -30,7 +30,7 @@ function choose(chosen) {
   const reason = unfit(chosen);
   if (reason) return refuse(reason);
   const name = chosen.name || "pasted.png";
-  take({ file: chosen, name }, URL.createObjectURL(chosen), `${bytes(chosen.size)}`);
+  take({ file: chosen, name }, URL.createObjectURL(chosen), bytes(chosen.size));
   become("chosen");
   byId("start").focus({ preventScroll: true });
 }
@@ -50,28 +50,32 @@ const ALIASES = [".jpg", ".tif", ".heif", ".jfif", ".mpo"];
 const kinds = () => options.suffixes.filter((suffix) => !ALIASES.includes(suffix)).map((suffix) => suffix.slice(1).toUpperCase()).join(", ");
 
 
-function take(taken, address, about) {
+function take(taken, address, about, size) {
   clear();
   if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
   [source, shown] = [taken, null];
   history.replaceState(null, "", location.pathname);
   byId("preview-name").textContent = taken.name;
-  preview(address, about);
+  preview(address, about, size);
   settings.name("Enlarge");
 }
 
-async function preview(address, about) {
+// What is shown may be a thumbnail: then `size` is that of the picture itself.
+async function preview(address, about, size) {
   const start = performance.now();
+  const measured = ({ width, height }) => {
+    byId("preview-size").textContent = `${width} × ${height} pixels, ${about}`.replace(/, $/, "");
+    settings.suit(width, height);
+  };
   byId("preview-size").textContent = about;
   settings.suit(0, 0);
+  if (size) measured(size);
   picture.hidden = false;
   byId("preview-missing").hidden = true;
   picture.src = address;
   try {
     await picture.decode();
-    const { naturalWidth, naturalHeight } = picture;
-    byId("preview-size").textContent = `${naturalWidth} × ${naturalHeight} pixels, ${about}`.replace(/, $/, "");
-    settings.suit(naturalWidth, naturalHeight);
+    if (!size) measured({ width: picture.naturalWidth, height: picture.naturalHeight });
     performance.measure("choice to thumbnail", { start });
   } catch {
     if (picture.src !== address && !picture.src.endsWith(address)) return; // another one has been chosen meanwhile
@@ -80,12 +84,11 @@ async function preview(address, about) {
   }
 }
 
-// Working
+// Working. Another picture may be opened meanwhile: then `running` is another one, and this one only joins the visit.
 
 async function start() {
   clear();
-  running = new AbortController();
-  const { signal } = running;
+  const mine = running = new AbortController();
   const begun = performance.now();
   become("working");
   progress.sending(0);
@@ -93,27 +96,31 @@ async function start() {
   try {
     const form = settings.fields();
     await attach(form);
-    const job = await admitted(() => api.submit(form, progress.sending, signal));
-    shown = job;
-    history.replaceState(null, "", `#${job.id}`);
-    await finish(job, signal);
+    const job = await admitted(() => api.submit(form, (share) => running === mine && progress.sending(share), mine.signal));
+    if (running === mine) {
+      shown = job;
+      history.replaceState(null, "", `#${job.id}`);
+    }
+    await finish(job, mine);
     performance.measure("start to result", { start: begun });
   } catch (error) {
-    stop(error);
+    if (running === mine) stop(error);
   } finally {
-    running = null;
+    if (running === mine) running = null;
   }
 }
 
 // The picture itself; one that was opened again lies on the server alone.
 async function attach(form) {
   if (source.example) return form.set("example", source.example);
-  const blob = source.file ?? await (await api.ask(source.link)).blob();
+  const blob = source.file ?? await (await admitted(() => api.ask(source.link))).blob();
   form.set("file", blob, source.name);
 }
 
-async function finish(job, signal) {
-  const done = await api.follow(job, tell, progress.silent, signal);
+async function finish(job, mine) {
+  const here = () => running === mine;
+  const done = await api.follow(job, (changed) => here() && tell(changed), () => here() && progress.silent(), mine.signal);
+  if (!here()) return done.state === "done" && visit.add(done);
   if (done.state === "done") return reveal(done);
   if (done.state === "cancelled") return become("chosen");
   throw new api.Refusal(422, api.sentence(done.error ?? "the work was interrupted; try again"));
@@ -122,7 +129,7 @@ async function finish(job, signal) {
 // A picture that the browser could not read: the server's thumbnail, once there is one.
 function tell(job) {
   progress.working(job);
-  if (picture.hidden && job.links.thumbnail) preview(job.links.thumbnail, bytes(job.input.bytes));
+  if (picture.hidden && job.links.thumbnail) preview(job.links.thumbnail, bytes(job.input.bytes), job.input);
 }
 
 function stop(error) {
@@ -161,28 +168,33 @@ async function reveal(job) {
 }
 
 async function open(id) {
+  let mine = null;
   try {
     const job = await admitted(() => api.json(`/api/jobs/${encodeURIComponent(id)}`));
-    take({ link: job.links.input, name: job.name }, job.links.thumbnail ?? "", bytes(job.input.bytes));
+    mine = running = new AbortController();
+    take({ link: job.links.input, name: job.name }, job.links.thumbnail ?? "", bytes(job.input.bytes), job.input);
     history.replaceState(null, "", `#${job.id}`);
     if (job.state === "done") return await reveal(job);
     become("working");
     shown = job;
-    running = new AbortController();
-    await finish(job, running.signal);
+    await finish(job, mine);
   } catch (error) {
+    if (mine && running !== mine) return;
     if (error.status === 404) {
       visit.forget(id);
-      source = null;
       error.message = "That picture is no longer here: it was deleted, or its time had passed.";
+      if (running && !mine) return refuse(error.message); // what is at work goes on
+      source = null;
     }
     stop(error);
+  } finally {
+    if (mine && running === mine) running = null;
   }
 }
 
 async function remove(id) {
   try {
-    await api.ask(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
+    await admitted(() => api.ask(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" }));
   } catch (error) {
     if (error.status !== 404) return refuse(error.message);
   }
@@ -192,7 +204,7 @@ async function remove(id) {
 
 function empty() {
   clear();
-  [source, shown] = [null, null];
+  [source, shown, running] = [null, null, null];
   history.replaceState(null, "", location.pathname);
   become("empty");
   byId("choose").focus({ preventScroll: true });
@@ -204,6 +216,10 @@ arrivals.begin(choose, () => !running);
 for (const id of ["choose", "discard", "another"]) byId(id).addEventListener("click", arrivals.ask);
 byId("cancel").addEventListener("click", cancel);
 byId("settings").addEventListener("submit", (event) => { event.preventDefault(); start(); });
+byId("settings").addEventListener("invalid", ({ target }) => { // in a folded part nobody would see what is missing
+  const folded = target.closest("details");
+  if (folded) folded.open = true;
+}, true);
 
 async function begin() {
   visit.begin({ open, remove });

@@ -18,7 +18,7 @@ export function fields() {
   data.set("mode", chosen("mode"));
   const blur = chosen("kernel");
   if (blur === "file") data.set("kernel_file", byId("kernel-file").files[0]);
-  else data.set("kernel", blur === "drawn" ? kernel.spec() : blur);
+  else data.set("kernel", blur === "drawn" ? kernel.spec(scale()) : blur);
   data.set("noise", chosen("grain") === "auto" ? "auto" : `${byId("noise").value}/255`);
   for (const name of ["jpeg", "enlarged"]) data.set(name, byId(name).checked ? "auto" : "off");
   for (const name of ["format", "model"]) if (byId(name).value) data.set(name, byId(name).value);
