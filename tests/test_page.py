@@ -568,7 +568,7 @@ def test_another_picture_may_be_opened_while_one_is_at_work(browser, shots, tmp_
         assert page.text("#preview-size").startswith("900 × 600 pixels, ")
         assert client.post(f"/api/jobs/{jobs[1]}/cancel").json()["state"] == "cancelled"
         welcome = """
-            const event = new DragEvent("dragover", {dataTransfer: new DataTransfer(), cancelable: true, bubbles: true});
+            const event = new DragEvent("dragover", {dataTransfer: new DataTransfer(), cancelable: true});
             event.dataTransfer.items.add(new File(["x"], "x.png"));
             window.dispatchEvent(event);
             return event.defaultPrevented;
