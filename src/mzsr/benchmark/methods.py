@@ -34,7 +34,6 @@ from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project, consistent
 from mzsr.imaging.degrade import Degradation, upsample
 from mzsr.imaging.resize import resize
-from mzsr.inference.adapt import adapt
 from mzsr.inference.ensemble import ensemble, symmetries
 from mzsr.inference.estimate import estimate
 from mzsr.inference.tiles import enhance
@@ -146,12 +145,7 @@ class Method:
         before = time.perf_counter() - start
         for steps in self.steps:
             start = time.perf_counter()
-            # As in Upscaler: the son has the noise of its father, from seed 0
-            noise = torch.Generator(upscaler.device).manual_seed(0) if float(d.noise) > 0 else None
-            adapted = adapt(
-                upscaler.network, upscaler.theta, case.lr, d, steps=steps, step_sizes=upscaler.card.step_sizes,
-                crops=upscaler.card.crops, generator=noise,
-            )  # fmt: skip
+            adapted = upscaler.adapt(case.lr, d, steps)
 
             def larger(lr: Images, d: Degradation, theta: Params = adapted.theta) -> Images:
                 return enhance(upscaler.network, theta, lr, d)

@@ -23,7 +23,7 @@ from mzsr.imaging.data_step import consistent
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample, phase
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.inference import intake
-from mzsr.inference.adapt import adapt, has_son
+from mzsr.inference.adapt import Adapted, adapt, has_son
 from mzsr.inference.enlargement import ADVICE, detail, detail_words
 from mzsr.inference.ensemble import SYMMETRIES, ensemble, symmetries
 from mzsr.inference.intake import Intake, KernelInput
@@ -95,6 +95,21 @@ class Upscaler:
         if name not in self._experts:
             self._experts[name] = Upscaler(name, device=self.device.type, tile=self.tile, precision=self.precision)
         return self._experts[name]
+
+    def adapt(self, lr: Images, d: Degradation, steps: int, seed: int = 0) -> Adapted:
+        """Adapt to a picture, as its card says; see `adapt`.
+
+        Args:
+            lr: (1, 3, h, w) on the device.
+            d: what it went through, there too.
+            steps: of the gradient.
+            seed: of the noise of the son, which has as much of it as its father.
+        """
+        generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
+        return adapt(
+            self.network, self.theta, lr, d, steps=steps, step_sizes=self.card.step_sizes, crops=self.card.crops,
+            generator=generator,
+        )  # fmt: skip
 
     def __call__(
         self,
@@ -177,11 +192,7 @@ class Upscaler:
         expert = self.at(d.scale, d.jpeg)
         law = error_law(expert.card, uncertainty, estimated=taken.estimate is not None)
         with _timed(seconds, "adapt", progress):
-            generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
-            adapted = adapt(
-                expert.network, expert.theta, taken.rgb, d, steps=steps, step_sizes=expert.card.step_sizes,
-                crops=expert.card.crops, generator=generator,
-            )  # fmt: skip
+            adapted = expert.adapt(taken.rgb, d, steps, seed)
         with _timed(seconds, "enhance", progress):
             both = expert._enlarge(adapted.theta, taken, x8, law, lambda done: progress("enhance", done))
             error = None if law is None else resized(both[:, 3:], target).clamp(min=0).cpu()
