@@ -124,6 +124,16 @@ def test_other_settings_are_other_work(
     assert worked_on == ["a.png"]
 
 
+def test_the_same_settings_in_other_words_are_the_same_work(
+    album: Path, tiny_weights: Path, worked_on: list[str]
+) -> None:
+    command = ["upscale", "in", "-o", "out", "-n", tiny_weights, "--device", "cpu"]
+    assert run(*command, "--mode", "fast").exit_code == 0
+    worked_on.clear()
+    assert run(*command, "--steps", "0", "--mode", "balanced").exit_code == 0
+    assert worked_on == []
+
+
 def test_what_mzsr_did_not_write_stays(album: Path, tiny_weights: Path) -> None:
     command = ["upscale", "in", "-o", "out", "-r", "-n", tiny_weights, *FAST]
     run(*command)
