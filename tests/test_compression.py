@@ -70,6 +70,21 @@ def test_traces_tell_quality_and_where_blocks_begin(quality: int, top: int, left
     assert found.offset == (top, left)
 
 
+@pytest.mark.parametrize("quality", [50, 75, 92])
+@pytest.mark.parametrize(("sampling", "chroma"), [(0, "4:4:4"), (2, "4:2:0")])
+@pytest.mark.parametrize("place", [(0, 0), (5, 2)])
+def test_traces_tell_whether_chroma_was_halved(
+    quality: int, sampling: int, chroma: str, place: tuple[int, int]
+) -> None:
+    image = as_jpeg(scene(), quality, sampling=sampling).convert("RGB")
+    found = of_pixels(from_pil(image.crop((*place, image.width, image.height))).pixels)
+    assert found is not None
+    assert found.chroma == chroma
+    grey = of_pixels(from_pil(as_jpeg(scene().convert("L"), quality).convert("RGB")).pixels)
+    assert grey is not None
+    assert grey.chroma == "4:2:0", "without colour nothing tells"
+
+
 def test_what_was_never_compressed_or_resized_since_has_no_traces() -> None:
     image = scene()
     assert of_pixels(from_pil(image).pixels) is None

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,6 +173,57 @@ def test_a_run_is_complete(wholes: dict[str, Run], folder: Path, stage: str) -> 
     assert any(not torch.equal(tensors[name], tensors[name.replace("weights", "theta", 1)]) for name in weights)
     learned = [name for name in tensors if name.startswith("ema/log_alpha/")]
     assert len(learned) == (0 if stage == "pretrain" else len(weights))
+
+
+@pytest.mark.parametrize(
+    ("stage", "kinds"),
+    [
+        ("pretrain", ["1 low resolution", "2 result", "3 truth"]),
+        ("meta", ["1 son", "2 low resolution", "3 before adaptation", "4 after adaptation", "5 truth"]),
+    ],
+)
+def test_tensorboard_sees_the_pictures_and_gradients_of_a_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, kinds: list[str]
+) -> None:
+    """Pictures with every state that is saved, the last one too."""
+    told: list[tuple[str, int]] = []
+
+    class Board:
+        def __init__(self, folder: str, purge_step: int) -> None: ...
+
+        def add_scalar(self, name: str, value: Any, step: int) -> None:
+            told.append((name, step))
+
+        add_image = add_scalar
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Board))
+    go(configured(stage, iterations=4), folder, tmp_path, tensorboard=True)
+    assert [found for found in told if found[0][0].isdigit()] == [(kind, step) for step in (3, 4) for kind in kinds]
+    weights = dict(build(configured(stage).network).named_parameters())
+    assert {(f"gradient norm/{name}", step) for name in weights for step in range(1, 5)} <= set(told)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_accelerator_learns_the_same_and_goes_on(folder: Path, tmp_path: Path, clock: Clock, stage: str) -> None:
+    """Stopped after three iterations and resumed, as on the CPU, but for rounding. Noise is drawn where it is added."""
+    law = configured(stage).law.model_dump() | {"noise_share": 0.0, "jpeg_share": 0.0}
+    config: Any = configured(stage, law=law)
+    go(config, folder, tmp_path / "cpu")
+    there, objective = World(torch.device("cuda")), Pretraining if stage == "pretrain" else MetaTraining
+    for limit in (3.0, math.inf):
+        train(
+            lambda photographs: objective(config, photographs.to(there.device), there.device), config, [folder],
+            tmp_path / "cuda", there, resume=True, time_limit=limit, progress=clock.tick,
+        )  # fmt: skip
+    found, expected = left_behind(tmp_path / "cuda"), left_behind(tmp_path / "cpu")
+    assert [line["step"] for line in found[1]] == [*range(1, 9)]
+    for ours, theirs in zip(found[1], expected[1], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
 
 
 def test_a_run_repeats_whatever_the_global_state(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:

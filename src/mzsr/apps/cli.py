@@ -34,9 +34,8 @@ app.add_typer(bench, name="bench")
 app.command()(serve)
 
 # A path is `readable=False` where files.py shall say, in one line, that it may not be read
-Kernel = Annotated[
-    str, typer.Option(metavar="KERNEL", help="auto, bicubic, gauss:VAR, gauss:VAR,VAR,RADIANS, FILE.mat or FILE.npy.")
-]
+KERNELS = "bicubic, gauss:VAR, gauss:VAR,VAR,RADIANS, FILE.mat or FILE.npy"
+Kernel = Annotated[str, typer.Option(metavar="KERNEL", help=f"auto, {KERNELS}.")]
 Subsample = Annotated[
     Literal["direct", "bicubic"] | None,
     typer.Option(help="direct: every s-th pixel, the paper's grid. Left out: as the kernel suggests."),
@@ -270,7 +269,7 @@ def degrade(
     source: Annotated[Path, typer.Argument(metavar="HR", readable=False, help="A high-resolution picture.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="LR", help="The low-resolution picture.")],
     scale: Annotated[int, typer.Option("-s", "--scale", help="1 to 8.")] = 2,
-    kernel: Kernel = "bicubic",
+    kernel: Annotated[str, typer.Option(metavar="KERNEL", help=f"{KERNELS}.")] = "bicubic",
     subsample: Subsample = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="Like 5/255 or 0.02.")] = "0",
     jpeg: Annotated[

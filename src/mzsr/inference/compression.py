@@ -9,6 +9,7 @@ Knows nothing of blur and noise. Takes a picture, gives `estimate` a Jpeg.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,8 @@ LOWEST, HIGHEST = 30, 95  # qualities looked for: beyond them steps are 1 or 2, 
 BLOCKS, LOOK = 1024, 300  # blocks looked at, at most, for the lattice and for where blocks begin; spread out
 SQUARE, ROWS = 128, 4  # side and number along each axis of the squares on which the error is estimated
 FINEST = 4  # smallest step that rounding to RGB leaves visible
+LUMA = 0.299, 0.587, 0.114  # of R, G and B, by JFIF, and Cb and Cr
+CHROMA = (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)
 SEEN = 0.3  # mean cosine above which a lattice is believed; without one it is 0 ± 0.03 for a thousand coefficients
 ENOUGH = 200  # coefficients beyond half a step that are needed to believe it
 
@@ -75,7 +78,8 @@ def of_pixels(images: Images) -> Jpeg | None:
 
     For every quality of the standard tables, the mean over luma coefficients c of cos(2π c / step), those beyond half
     a step, tells how well they lie on multiples of its steps. A lattice lies on all finer ones that divide it, so of
-    those that fit about as well as the best the coarsest is taken. Chroma is taken to be halved.
+    those that fit about as well as the best the coarsest is taken. Chroma was whole where it lies on the lattice of its
+    own table too; else, and where there is too little colour to tell, it is taken to be halved.
 
     Args:
         images: (1, C, h, w) in [0, 1].
@@ -86,18 +90,23 @@ def of_pixels(images: Images) -> Jpeg | None:
     >>> of_pixels(torch.full((1, 3, 64, 64), 0.5)) is None
     True
     """
-    luma = _luma(images[:1])
+    luma = _plane(images[:1], LUMA if images.shape[1] == 3 else (1.0,)) - 128
     if min(luma.shape) < 3 * BLOCK:
         return None
     top, left = _block_corner(luma)
-    coefficients = _coefficients(luma[-top % BLOCK :, -left % BLOCK :])
+    blocks = slice(-top % BLOCK, None), slice(-left % BLOCK, None)
+    coefficients = _coefficients(luma[blocks])
     scores = torch.stack([_on_lattice(coefficients, tables(quality)[0, 0]) for quality in range(LOWEST, HIGHEST + 1)])
     highest = float(scores.max())
     if highest < SEEN:
         return None
     first = int((scores >= 0.97 * highest).nonzero()[0])
     quality = LOWEST + first + int(scores[first : first + 4].argmax())  # neighbours differ in a few steps alone
-    return Jpeg(tables(quality), "4:2:0", (top, left))
+    whole = False
+    if images.shape[1] == 3:
+        colours = torch.cat([_coefficients(_plane(images[:1], weights)[blocks]) for weights in CHROMA])
+        whole = float(_on_lattice(colours, tables(quality)[0, 1])) >= SEEN
+    return Jpeg(tables(quality), "4:4:4" if whole else "4:2:0", (top, left))
 
 
 def with_error(jpeg: Jpeg, images: Images) -> Jpeg:
@@ -134,10 +143,9 @@ def jpeg_record(jpeg: Jpeg | None) -> dict[str, Any] | None:
     return {"quality": quality_of(jpeg), "chroma": jpeg.chroma, "offset": list(jpeg.offset), "error": error}
 
 
-def _luma(images: Images) -> Float[Tensor, "rows columns"]:
-    """Return luma in 8-bit steps around 0, by the weights of JFIF."""
-    weights = images.new_tensor([0.299, 0.587, 0.114]) if images.shape[1] == 3 else images.new_ones(1)
-    return 255 * (images[0] * weights[:, None, None]).sum(0) - 128
+def _plane(images: Images, weights: Sequence[float]) -> Float[Tensor, "rows columns"]:
+    """Return a sum of the channels in 8-bit steps."""
+    return 255 * (images[0] * images.new_tensor(weights)[:, None, None]).sum(0)
 
 
 def _block_corner(luma: Float[Tensor, "rows columns"]) -> tuple[int, int]:

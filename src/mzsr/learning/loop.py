@@ -119,6 +119,8 @@ def train(
                 state.save(run, config, state_file)
                 saved = run.step
                 _publish(run, config, photographs, world, out)
+                if journal is not None and journal.board is not None:
+                    journal.show(run.step, run.objective.show(run.ema, run.step))
             except InputError as error:
                 raise InputError(
                     f"{error}; the last good state is of iteration {saved}, go on with --resume"
@@ -143,8 +145,6 @@ def train(
         loss = facts["loss"]
         if run.step > saved and run.step % config.save_every == 0:  # its loss is a number, so it is a good state
             save()
-            if journal is not None and journal.board is not None:
-                journal.show(run.step, run.objective.show(run.ema, run.step))
         _update(run, config, gradient)
         run.seconds = before + time.monotonic() - start
         progress(run.step, loss)
