@@ -259,6 +259,39 @@ def test_a_fault_in_one_picture_does_not_stop_the_others() -> None:
     assert said[1].startswith("c.png: ZeroDivisionError: division by zero; please report")
 
 
+DEADLY = """
+import os, signal, sys
+from pathlib import Path
+from mzsr.apps.cli import main
+from mzsr.inference.upscale import Upscaler
+original = Upscaler.__call__
+def deadly(self, image, **options):
+    if Path(image).name == "b.jpg":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(self, image, **options)
+Upscaler.__call__ = deadly
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_a_picture_that_ends_the_process_stops_the_others_only_once(
+    album: Path, tiny_weights: Path, worked_on: list[str]
+) -> None:
+    """As one does for which the system has no memory left: it comes last from then on, and is named."""
+    command = ["upscale", "in", "-o", "out", "-r", "-n", str(tiny_weights), *FAST]
+    for done in (["a_x2.png"], ["a_x2.png", "one/two/c_x2.webp"]):
+        ended = subprocess.run([sys.executable, "-c", DEADLY, *command], capture_output=True, text=True, timeout=120)
+        assert ended.returncode == -signal.SIGKILL
+        assert sorted(outputs(album / "out")) == done
+    assert "in/one/b.jpg: another run was at work on this, and was ended or goes on; it comes last now" in ended.stderr
+    run(*command)
+    assert worked_on == ["d.png", "b.jpg"]
+    assert list((album / "out" / HIDDEN / "begun").iterdir()) == []
+    worked_on.clear()
+    assert "comes last" not in run(*command).stderr
+
+
 class Killed(BaseException):
     """What kill -9 is to a process: nothing is caught, nothing is said."""
 

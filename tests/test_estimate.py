@@ -173,6 +173,19 @@ def test_without_noise_none_is_found():
     assert estimate(rounded(degrade(field(), Degradation(kernels.gaussian((2.0, 2.0))))), 2).noise < 0.5 / 255
 
 
+@pytest.mark.parametrize("side", [160, 384])
+def test_the_number_of_threads_changes_no_bit(side):
+    lr = rounded(degrade(field(2 * side), Degradation(kernels.gaussian((2.0, 1.0), 0.4))))
+    before, kernels_found = torch.get_num_threads(), []
+    for threads in (1, 2, 4):
+        torch.set_num_threads(threads)
+        kernels_found.append(estimate(lr, 2).degradation.kernel)
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert torch.equal(kernels_found[0], kernels_found[1])
+    assert torch.equal(kernels_found[0], kernels_found[2])
+
+
 def test_the_same_picture_gives_the_same_estimate():
     lr = degrade(field(), Degradation(kernels.gaussian((2.0, 1.0), 0.3)))
     first, again = estimate(lr, 2), estimate(lr.clone(), 2)

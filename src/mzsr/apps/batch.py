@@ -6,7 +6,9 @@ output's own bytes. A picture is finished in three steps, each whole or not at a
     1  the output is written to OUT/.mzsr/parts/    2  its record is written    3  the output is renamed into its place
 
 Killed before 3, a record names an output that is not there, and the picture is done again; after 3 it is done. A file
-whose bytes no record names is not ours, and stays. Knows nothing of pictures or models; `jobs` says what goes where.
+whose bytes no record names is not ours, and stays. A picture that is at work has a mark in OUT/.mzsr/begun/: one that
+ends the process, for want of memory perhaps, still has it when the next run begins, and comes last there. Knows nothing
+of pictures or models; `jobs` says what goes where.
 """
 
 import errno
@@ -16,7 +18,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from typing import Any, TypeGuard
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 
+Job = tuple[Path, Path]  # a picture, and where its result goes
 HIDDEN = ".mzsr"  # in the folder of the outputs; folders with a dot are passed over where pictures are looked for
 
 
@@ -143,6 +146,32 @@ class Records:
             part.unlink(missing_ok=True)
 
     @contextmanager
+    def begun(self, target: Path) -> Iterator[None]:
+        """Mark a picture as at work, until it is done or has failed; whatever ends the process leaves the mark."""
+        mark = self._mark(target)
+        try:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} is not writable ({error.strerror}); write permission is required — choose another place"
+            ) from error
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
+
+    def left_for_last(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Path]]:
+        """Put last what a run was ended over, lest it stop the others again; return all, and those sources."""
+        marks = {mark.name for mark in (self.folder / HIDDEN / "begun").glob("*")}
+        last = [job for job in jobs if marks and self._mark(job[1]).name in marks]
+        return [*(job for job in jobs if job not in last), *last], [source for source, _ in last]
+
+    def _mark(self, target: Path) -> Path:
+        name = hashlib.sha256(os.fsencode(target.relative_to(self.folder))).hexdigest()
+        return self.folder / HIDDEN / "begun" / name[:16]
+
+    @contextmanager
     def swept(self) -> Iterator[None]:
         """Clear away what killed runs have left half-written, unless another run is at work in the same folder.
 
@@ -197,9 +226,7 @@ def sha256_of(path: Path) -> str | None:
         return None
 
 
-def each(
-    jobs: Iterable[tuple[Path, Path]], work: Callable[[Path, Path], None], complain: Callable[[str], None]
-) -> list[Path]:
+def each(jobs: Iterable[Job], work: Callable[[Path, Path], None], complain: Callable[[str], None]) -> list[Path]:
     """Do every job; one that fails is named and never stops the others.
 
     Returns:

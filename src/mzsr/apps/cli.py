@@ -203,7 +203,10 @@ def upscale(
             precision = "bfloat16" if where == "cuda" else str(upscaler.network.precision).removeprefix("torch.")
         order = Order(model, where, tile, options, asked, limit, quality, precision)
         if output is not None and is_several(inputs):
-            order = replace(order, records=Records(output, order.fingerprint(upscaler), overwrite))
+            order = replace(order, records=(records := Records(output, order.fingerprint(upscaler), overwrite)))
+            jobs, suspects = records.left_for_last(jobs)
+            for source in suspects:
+                complain(f"{source}: another run was at work on this, and was ended or goes on; it comes last now")
         swept = nullcontext() if order.records is None else order.records.swept()
         with swept, present.progress(name, len(jobs)) as tell:
             bar = present.ListProgress(len(jobs), tell)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mzsr.apps.batch import HIDDEN
-from mzsr.apps.foreman import TRIES, Foreman, Job
+from mzsr.apps.batch import HIDDEN, Job
+from mzsr.apps.foreman import TRIES, Foreman
 from mzsr.apps.usage import cores
 from mzsr.apps.work import Done, Order
 from mzsr.apps.worker import Failed, Place, Unfit, Worker

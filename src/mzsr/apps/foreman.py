@@ -6,11 +6,11 @@ walked as workers get free, so that it may be longer than memory.
 
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Iterator
-from pathlib import Path
 from typing import Generic, TypeVar
 
+from mzsr.apps.batch import Job
+
 Worker = TypeVar("Worker", bound=Hashable)
-Job = tuple[Path, Path]  # a picture, and where its result goes
 
 HELD = 2  # jobs of a worker: the one at work, and the next, so that it never waits for the network
 TRIES = 3  # workers that may die over one picture

@@ -5,6 +5,7 @@ do their pictures with `do`, which is why they give the same bytes and the same 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -104,20 +105,21 @@ def do(
     task = None if order.records is None else order.records.task(source, target)
     if task is not None and task.told is not None:
         return Done(task.told | {"input": str(source), "output": str(target), "skipped": True}, skipped=True)
-    result = upscaler(
-        source,
-        uncertainty=order.uncertainty,
-        max_pixels=order.max_pixels,
-        largest=largest_side(target),
-        progress=begin(source),
-        **order.options,
-    )
+    with nullcontext() if order.records is None else order.records.begun(target):
+        result = upscaler(
+            source,
+            uncertainty=order.uncertainty,
+            max_pixels=order.max_pixels,
+            largest=largest_side(target),
+            progress=begin(source),
+            **order.options,
+        )
 
-    def save(path: Path) -> dict[str, Any]:
-        result.save(path, quality=order.quality)
-        return {"input": str(source), "output": str(target), "version": __version__, **result.record()}
+        def save(path: Path) -> dict[str, Any]:
+            result.save(path, quality=order.quality)
+            return {"input": str(source), "output": str(target), "version": __version__, **result.record()}
 
-    told = save(target) if order.records is None or task is None else order.records.finish(task, save)
+        told = save(target) if order.records is None or task is None else order.records.finish(task, save)
     return Done(told, present.one_line(source, target, result), result.facts["warnings"], result=result)
 
 

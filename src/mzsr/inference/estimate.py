@@ -26,6 +26,7 @@ from mzsr.inference.families import WORDS, Family, in_order, kernel_from, respon
 from mzsr.inference.fits import Fit, fit
 from mzsr.learning import spectrum
 from mzsr.learning.checkpoint import load_estimator
+from mzsr.learning.devices import one_thread
 from mzsr.learning.estimator import HEADS, NOISE_FLOOR, Estimator, Grid, decibels_lost, kernel_of, turned_response
 from mzsr.shapes import Images, Kernel
 
@@ -212,7 +213,7 @@ def _learned(lr: Images, scale: int, grid: Grid, jpeg: Jpeg | None) -> _Learned:
     error = 0.0 if jpeg is None else float(jpeg.error)
     known = min(scale, max(s for s, _ in HEADS))
     seen = spectrum.features(lr.expand(-1, 3, -1, -1) if lr.shape[1] == 1 else lr, error)
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread():  # the same kernel, to the bit, with any number of threads
         found, noise, doubt = _network()(torch.stack([spectrum.turned(seen, view) for view in range(4)]), known, grid)
         mean = torch.stack([turned_response(found[view : view + 1], view)[0] for view in range(4)]).mean(0)
     kernel = kernel_of(mean, known, grid)

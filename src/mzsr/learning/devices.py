@@ -3,6 +3,8 @@
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -54,6 +56,17 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
         raise InputError(f"precision is '{name}'; it must be one of {', '.join(PRECISIONS)}")
     return PRECISIONS[name] or best_precision(device)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread what is small, and would add up in another order with several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_compiler() -> None:
