@@ -1,8 +1,9 @@
 """Damage picture and kernel files at random, and see that every one gives a result or one line, and nothing else.
 
-Workers, each a process of its own, take a few hundred damaged files each, enlarge the picture or read the kernel, and
-say the number of every file before they begin. So a crash, a file that takes more than ten seconds, or a process that
-grows beyond two gigabytes is known by its number, and `--only NUMBER` does it again.
+Workers, each a process of its own, take a few hundred damaged files each, enlarge the picture into some format, its own
+above all, or read the kernel, and say the number of every file before they begin. A tenth go the whole way: blur and
+noise are estimated, and a step of adaptation is taken. So a crash, a file that takes more than ten seconds, or a process
+that grows beyond two gigabytes is known by its number, and `--only NUMBER` does it again.
 
 command: python runs/fuzz.py --count 10000
 machine: 1 core of an Intel Xeon, float32, torch 2.13
@@ -24,15 +25,20 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from scipy.io import savemat
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files
+from mzsr.imaging.captions import IPTC_TAG, photoshop_segment
 from mzsr.imaging.picture import from_array
 from mzsr.inference.upscale import Upscaler
 
 SECONDS, MEGABYTES, SHARE = 10, 2000, 500  # a file may take, a process may hold, and does
 PIXELS = 20_000  # larger pictures are refused: damage to a header must not cost hours of arithmetic
+USUAL, LARGE = "usual", 112  # name of pictures that go the whole way of users', and their side; the rest is small
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note/></x:xmpmeta>'
+IPTC = b"\x1c\x02\x78\x00\x07a title"
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
@@ -49,8 +55,22 @@ def samples(folder: Path) -> dict[str, bytes]:
         picture.save(buffer := io.BytesIO(), kind, **options)
         found[name] = buffer.getvalue()
 
-    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF"):
-        keep(f"rgb.{kind.lower()}".replace("jpeg", "jpg").replace("tiff", "tif"), kind, exif=tags, icc_profile=icc)
+    texts = PngInfo()
+    texts.add_text("Title", "a")
+    texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    texts.add(b"cICP", bytes((12, 13, 0, 1)))
+    said: dict[str, dict[str, object]] = {
+        "PNG": {"pnginfo": texts}, "JPEG": {"xmp": XMP, "comment": b"b"}, "WEBP": {"xmp": XMP},
+        "TIFF": {"tiffinfo": {700: XMP, IPTC_TAG: IPTC}}, "AVIF": {"xmp": XMP},
+    }  # fmt: skip
+    for kind, beside in said.items():
+        name = f"rgb.{kind.lower()}".replace("jpeg", "jpg").replace("tiff", "tif")
+        keep(name, kind, **({"exif": tags, "icc_profile": icc} if kind != "TIFF" else {"icc_profile": icc}), **beside)
+    head, rest = found["rgb.jpg"][:2], found["rgb.jpg"][2:]
+    found["captions.jpg"] = head + photoshop_segment(IPTC) + rest
+    large = image.resize((LARGE, LARGE), Image.Resampling.BICUBIC)
+    keep(f"{USUAL}.png", "PNG", large)
+    keep(f"{USUAL}.jpg", "JPEG", large, quality=80)
     keep("progressive.jpg", "JPEG", progressive=True)
     keep("cmyk.jpg", "JPEG", image.convert("CMYK"))
     keep("alpha.png", "PNG", image.convert("RGBA"))
@@ -114,14 +134,18 @@ def attempt(number: int, whole: dict[str, bytes], folder: Path, upscaler: Upscal
         Exception: whatever else came out, a fault.
     """
     drawn = random.Random(number)
-    name = drawn.choice(sorted(whole))
-    source, target = folder / name, folder / "out.png"
+    usual = [name for name in sorted(whole) if name.startswith(USUAL)]
+    name = drawn.choice(usual if usual and drawn.random() < 0.1 else sorted(whole))
+    source, suffix = folder / name, drawn.choice(sorted(files.SUFFIXES))
+    if source.suffix in files.SUFFIXES and drawn.random() < 0.5:
+        suffix = source.suffix
+    target = folder / f"out{suffix}"
     source.write_bytes(mutate(whole[name], drawn))
     try:
         if source.suffix in (".mat", ".npy"):
             kernel_files.load(source)
             return "result"
-        options = {"kernel": "bicubic", "noise": 0.0, "steps": 0}
+        options = {} if name in usual else {"kernel": "bicubic", "noise": 0.0, "steps": 0}
         upscaler(source, max_pixels=PIXELS, **options).save(target)  # pyright: ignore[reportArgumentType]
         files.read(target)
         target.unlink()

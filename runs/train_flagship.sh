@@ -8,7 +8,8 @@
 # hours:   1.2, 1.1, 1.6, 1.2 and 1.2 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer
 #          training; 1.0 on two cores and 0.6 on one of mzsr-deep
 # score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.78, g2.0 d 36.84, g_ani d 36.12, g1.3 b 37.07, bicubic 37.30,
-#          x4 g2.0 d 31.01 dB; docs/measured.md for all
+#          x4 g2.0 d 31.01 dB (mzsr-x4); BSD100/5, g2.0 d, JPEG 80 / 60: 28.54 / 27.89 (mzsr-jpeg); random kernels, x2, no /
+#          one / ten steps: 32.78 / 32.80 / 32.88 (mzsr-meta); mzsr-deep as its card says; docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}

@@ -2,13 +2,14 @@
 # The four models of the MZSR paper, from nothing to src/mzsr/weights: θ_T on plain bicubic pairs, then for each model
 # plain training over its kernels and second-order meta-training with five inner steps on sons and fathers. Stop it at
 # any time, run it again, and it goes on where it was. PRESET=paper trains the published schedule instead (days of an
-# accelerator). The longer two were meta-trained in two and three parts, each with a schedule of its own (cards tell).
+# accelerator).
 #
 # command: bash runs/train_paper.sh ../shared/data
 # machine: 1 core of an AMD EPYC (bfloat16), torch 2.13, the other one busy
 # hours:   0.3 for θ_T, then 1 to 2 for each model
 # score:   known kernel, 1 / 10 steps, Set5, with back-projection at last: x2 g0.2 d 34.19 / 34.94, g2.0 d 35.47 / 35.90, g_ani d
-#          34.65 / 34.86 (mzsr-x2-direct), g1.3 b 35.73 / 36.31 (mzsr-x2-bicubic); docs/measured.md for all
+#          34.65 / 34.86 (mzsr-x2-direct), g1.3 b 35.73 / 36.31 (mzsr-x2-bicubic), x4 g2.0 d 30.11 / 30.19
+#          (mzsr-x4-direct), x2 g2.0 d 35.44 / 35.85, x4 30.02 / 29.98 (mzsr-multiscale); docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
@@ -23,8 +24,9 @@ fi
 
 paper=('{uniform: 1}' '[1, 2.5]') # l1 ~ U(1, 2.5 s), l2 ~ U(1, l1)
 wide=('{uniform: 0.6, gaussian: 0.4}' '[0.1, 2.5]') # no variance below 1 is where MZSR loses to ZSSR (g0.2)
-model() { # name, scales, share of bicubic subsampling, kernels, their variances, published step sizes, what for, patch, iterations
-    local law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
+# A part of the meta-training is iterations:seed, and has a schedule of its own
+model() { # name, scales, share of bicubic subsampling, kernels, their variances, published step sizes, what for, patch, parts
+    local last=$1 part law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
     local how="meta-trained on sons and fathers with learned step sizes, on a CPU"
     if [ "${PRESET:-}" = paper ]; then
         how="meta-trained by the published schedule"
@@ -33,13 +35,17 @@ model() { # name, scales, share of bicubic subsampling, kernels, their variances
         law+=(--set "law.families=$4" --set "law.variance=$5" --set law.centred_share=0 --set law.noise_share=0)
         train pretrain "$1-law" --config runs/paper-law.yaml "${law[@]}" \
             --from "$out/paper-t/weights.safetensors"
-        train meta "$1" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "patch=$8" \
-            --set "iterations=$9" --from "$out/$1-law/weights.safetensors"
+        last=$1-law
+        for part in $9; do
+            train meta "$1-${part/:/-}" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "patch=$8" \
+                --set "iterations=${part%:*}" --set "seed=${part#*:}" --from "$out/$last/weights.safetensors"
+            last=$1-${part/:/-}
+        done
     fi
-    python runs/publish.py "$1" --weights "$out/$1/weights.safetensors" \
+    python runs/publish.py "$1" --weights "$out/$last/weights.safetensors" \
         --summary "network of MZSR, $7; $how"
 }
-model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2' 128 4500
-model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2' 128 8800
-model mzsr-x4-direct '{4: 1}' 0 "${paper[@]}" '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4' 192 4500
-model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 "${paper[@]}" '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4' 192 6300
+model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2' 128 4500:0
+model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2' 128 '2500:0 1800:1 4500:31'
+model mzsr-x4-direct '{4: 1}' 0 "${paper[@]}" '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4' 192 4500:0
+model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 "${paper[@]}" '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4' 192 '3500:0 2800:32'
