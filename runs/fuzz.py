@@ -2,8 +2,8 @@
 
 Workers, each a process of its own, take a few hundred damaged files each, enlarge the picture into some format, its own
 above all, or read the kernel, and say the number of every file before they begin. A tenth go the whole way: blur and
-noise are estimated, and a step of adaptation is taken. So a crash, a file that takes more than ten seconds, or a process
-that grows beyond two gigabytes is known by its number, and `--only NUMBER` does it again.
+noise are estimated, and a step of adaptation is taken. So a crash, a file that takes more than ten seconds, or a
+process that grows beyond two gigabytes is known by its number, and `--only NUMBER` does it again.
 
 command: python runs/fuzz.py --count 10000
 machine: 1 core of an Intel Xeon, float32, torch 2.13
