@@ -215,9 +215,9 @@ def test_the_heat_map_shows_each_tap_in_its_place_and_tone(data):
     ],
 )
 def test_adaptation_is_told_in_words(data, losses, kept, words):
-    page = Page(render(replace(data, losses=losses, kept=kept)))
-    assert words in page.text
-    assert ("Error after each step" in render(replace(data, losses=losses))) == (len(losses) > 1 and losses[0] < 1)
+    rendered = render(replace(data, losses=losses, kept=kept))
+    assert words in Page(rendered).text
+    assert ("Error after each step" in rendered) == (len(losses) > 1 and losses[0] < 1)
 
 
 @given(st.lists(st.floats(1e-9, 1e6), min_size=2, max_size=200))

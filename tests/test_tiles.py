@@ -172,7 +172,7 @@ def test_tiles_are_halved_while_memory_runs_out(photo: Tensor, error: Callable[[
     result = enhance(small, {}, lr, d)
     assert torch.allclose(result, upsample(lr, d), atol=1e-6)
     assert small.asked[0] == 150
-    assert max(small.asked[-9:]) == 50 + 2 * 4  # 512 → … → 64, three equal tiles, and the halo of 3, made even
+    assert max(small.asked[-16:]) == 38 + 2 * 4  # 150 → 75 → 37, in four equal tiles, and the halo of 3, made even
 
 
 def test_memory_that_runs_out_at_the_smallest_tile_is_said(photo: Tensor) -> None:

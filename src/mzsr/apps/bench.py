@@ -21,7 +21,7 @@ from mzsr.apps.requests import (
     unique,
     whole,
 )
-from mzsr.apps.usage import cores, seconds, usage
+from mzsr.apps.usage import seconds, usage
 from mzsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def quality(
     with usage():
         from mzsr.benchmark import tables
         from mzsr.benchmark.published import BICUBIC
+        from mzsr.learning.devices import cores
 
         if check and (results or network or methods != METHODS):
             raise InputError("--check measures the bicubic baseline alone; leave --methods, --results, --network out")
@@ -139,6 +140,7 @@ def blind(
     """
     with usage():
         from mzsr.benchmark import tables
+        from mzsr.learning.devices import cores
 
         known = {"clean": (0.0, None), "noise": (5 / 255, None), "jpeg": (0.0, 80)}
         cells = read_cells(kernels, scale, [known[nearest(name, known, "condition")] for name in listed(conditions)])
@@ -221,7 +223,7 @@ def speed(
         from mzsr.benchmark.stages import ZSSR_ITERATIONS, ZSSR_SCHEDULE
         from mzsr.benchmark.timings import table
         from mzsr.inference.adapt import check_steps
-        from mzsr.learning.devices import pick_device
+        from mzsr.learning.devices import cores, pick_device
 
         check_steps(steps)
         names, sides = listed(networks), whole(sizes, "--sizes", 1, 2**16)

@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 from mzsr.apps.batch import HIDDEN, Job
 from mzsr.apps.foreman import TRIES, Foreman
-from mzsr.apps.usage import cores
 from mzsr.apps.work import Done, Order
 from mzsr.apps.worker import Failed, Place, Unfit, Worker
 from mzsr.errors import InputError
+from mzsr.learning.devices import cores
 
 STARTS = 3  # workers that may die at a node before they have begun
 ROLL_CALL = 1.0  # seconds between two looks at the nodes

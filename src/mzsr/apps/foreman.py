@@ -20,6 +20,7 @@ class Foreman(Generic[Worker]):
     """Hand out a list of jobs.
 
     Examples:
+        >>> from pathlib import Path
         >>> jobs = [(Path(name), Path()) for name in "abc"]
         >>> foreman = Foreman[str](jobs)
         >>> foreman.hire("Ann")

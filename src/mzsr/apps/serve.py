@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mzsr.apps.usage import cores, millions, seconds, usage
+from mzsr.apps.usage import millions, seconds, usage
 from mzsr.errors import InputError
 
 TOKEN = "MZSR_TOKEN"
@@ -74,7 +74,7 @@ def serve(
         if not seconds(time_limit) > 0:
             raise InputError(f"--time-limit is {time_limit}; a picture needs more, like 90s or 10m")
         _require_extra()
-        from mzsr.learning.devices import pick_device
+        from mzsr.learning.devices import cores, pick_device
         from mzsr.service import listen
         from mzsr.service import settings as bounds
         from mzsr.service.api import create

@@ -29,11 +29,6 @@ def echo(line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def millions(option: str, value: float) -> int:
     """Read a limit that is given in millions."""
     if not 0 < value < float("inf"):

@@ -53,11 +53,7 @@ class Order:
         return Upscaler(self.model, device=self.device, tile=self.tile, precision=self.precision)
 
     def fingerprint(self, upscaler: Upscaler) -> str:
-        """Return the hash of all that the bytes of a result depend on beside the picture: settings, version, weights.
-
-        Not the number of threads, which may change the last bit of an estimated kernel, and so one value in 50,000 by
-        one level.
-        """
+        """Return the hash of all that the bytes of a result depend on beside the picture: settings, version, weights."""
         kernel = self.options["kernel"]
         words = kernel if isinstance(kernel, str) else kernel.tolist()
         asked = {"kernel": words, "quality": self.quality, "tile": self.tile, "device": self.device}

@@ -58,6 +58,11 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[name] or best_precision(device)
 
 
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute in one thread what is small, and would add up in another order with several."""
