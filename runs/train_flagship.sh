@@ -45,9 +45,16 @@ python runs/prune.py "$out/head-long/weights.safetensors" --data "$data/train/gb
 publish pruned mzsr "flagship: three data-step/network stages, large-scale training on random kernels"
 # The next form, all of whose blocks learn: as good in a fraction of the time, and not at its end
 train pretrain flagship-signed
-train pretrain flagship-signed-on --from "$out/flagship-signed/weights.safetensors"
-publish flagship-signed-on mzsr-deep \
-    "flagship with four folding blocks a stage, to be trained on: as good as mzsr so far, in twice its time"
+go_on() { # run, from which, iterations, learning rate, warm-up, seed
+    python -m mzsr train pretrain --config runs/flagship-signed-on.yaml --out "$out/$1" --resume "${photographs[@]}" \
+        --from "$out/$2/weights.safetensors" \
+        --set "iterations=$3" --set "learning_rate=$4" --set "warmup=$5" --set "seed=$6"
+}
+go_on flagship-signed-on flagship-signed 2000 0.0004 100 53
+go_on flagship-signed-long flagship-signed-on 7200 0.0006 200 54
+go_on flagship-signed-last flagship-signed-long 3000 0.0005 100 55
+publish flagship-signed-last mzsr-deep \
+    "flagship with four folding blocks a stage, to be trained on: a little better than mzsr so far, in twice its time"
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"

@@ -107,7 +107,10 @@ def test_a_recipe_is_that_of_the_weights_whatever_the_presets_become(recipe: str
     file = ROOT / "runs" / f"{recipe}.yaml"
     meta = recipe.endswith("-meta")
     told = load_config(META, "flagship", file, []) if meta else load_config(PRETRAIN, "flagship", file, [])
-    was, longer = type(told).parse(made), {"iterations", "learning_rate", "seed"}  # of heads that went on, by --set
+    was, longer = (
+        type(told).parse(made),
+        {"iterations", "learning_rate", "warmup", "seed"},
+    )  # of runs that went on, by --set
     assert told.model_dump(exclude=longer) == was.model_dump(exclude=longer)
 
 
