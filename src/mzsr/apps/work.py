@@ -53,7 +53,7 @@ class Order:
         return Upscaler(self.model, device=self.device, tile=self.tile, precision=self.precision)
 
     def fingerprint(self, upscaler: Upscaler) -> str:
-        """Return the hash of all beside the picture that the bytes of a result depend on: settings, version, weights."""
+        """Return the hash of what the bytes of a result depend on beside the picture: settings, version, weights."""
         kernel = self.options["kernel"]
         words = kernel if isinstance(kernel, str) else kernel.tolist()
         asked = {"kernel": words, "quality": self.quality, "tile": self.tile, "device": self.device}
