@@ -6,7 +6,7 @@
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13; flagship-large, -deep and their head of an AMD EPYC (bfloat16)
 # hours:   1.2, 1.1, 1.6, 1.2 and 1.2 large-scale training, 0.6 and 1.1 at x4 alone, 1.1 on JPEG, 0.5 meta-transfer
-#          training; 1.0 on two cores and 0.6 on one of mzsr-deep
+#          training; 1.0, 1.5 and 0.8 on two cores and 0.6 on one of mzsr-deep
 # score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.78, g2.0 d 36.84, g_ani d 36.12, g1.3 b 37.07, bicubic 37.30,
 #          x4 g2.0 d 31.01 dB (mzsr-x4); BSD100/5, g2.0 d, JPEG 80 / 60: 28.54 / 27.89 (mzsr-jpeg); random kernels, x2, no /
 #          one / ten steps: 32.78 / 32.80 / 32.88 (mzsr-meta); mzsr-deep as its card says; docs/measured.md for all
@@ -53,7 +53,9 @@ go_on() { # run, from which, iterations, learning rate, warm-up, seed
 go_on flagship-signed-on flagship-signed 2000 0.0004 100 53
 go_on flagship-signed-long flagship-signed-on 7200 0.0006 200 54
 go_on flagship-signed-last flagship-signed-long 3000 0.0005 100 55
-publish flagship-signed-last mzsr-deep \
+python runs/average.py "$out/flagship-signed-long/weights.safetensors" "$out/flagship-signed-last/weights.safetensors" \
+    --share 0.6 --out "$out/mean-signed"
+publish mean-signed mzsr-deep \
     "flagship with four folding blocks a stage, to be trained on: a little better than mzsr so far, in twice its time"
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 publish head-jpeg mzsr-jpeg \
