@@ -22,6 +22,7 @@ import tempfile
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -59,13 +60,14 @@ def samples(folder: Path) -> dict[str, bytes]:
     texts.add_text("Title", "a")
     texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
     texts.add(b"cICP", bytes((12, 13, 0, 1)))
-    said: dict[str, dict[str, object]] = {
-        "PNG": {"pnginfo": texts}, "JPEG": {"xmp": XMP, "comment": b"b"}, "WEBP": {"xmp": XMP},
-        "TIFF": {"tiffinfo": {700: XMP, IPTC_TAG: IPTC}}, "AVIF": {"xmp": XMP},
+    said: dict[str, dict[str, Any]] = {
+        "PNG": {"pnginfo": texts, "exif": tags}, "JPEG": {"xmp": XMP, "comment": b"b", "exif": tags},
+        "WEBP": {"xmp": XMP, "exif": tags}, "TIFF": {"tiffinfo": {700: XMP, IPTC_TAG: IPTC}},
+        "AVIF": {"xmp": XMP, "exif": tags},
     }  # fmt: skip
     for kind, beside in said.items():
         name = f"rgb.{kind.lower()}".replace("jpeg", "jpg").replace("tiff", "tif")
-        keep(name, kind, **({"exif": tags, "icc_profile": icc} if kind != "TIFF" else {"icc_profile": icc}), **beside)
+        keep(name, kind, icc_profile=icc, **beside)
     head, rest = found["rgb.jpg"][:2], found["rgb.jpg"][2:]
     found["captions.jpg"] = head + photoshop_segment(IPTC) + rest
     large = image.resize((LARGE, LARGE), Image.Resampling.BICUBIC)

@@ -102,7 +102,7 @@ def drawing(error: _Map, figures: str) -> UInt8[np.ndarray, "_height _width 3"]:
         anchor = "la" if index == 0 else "ra" if index == len(labels) - 1 else "ma"
         draw.text((x, y + bar + size // 3), label, _INK, font, anchor)
     page = np.full((height + strip.height, wide, 3), _PAPER, np.uint8)
-    page[:height, :width], page[height:] = coloured(error, most), strip
+    page[:height, :width], page[height:] = coloured(error, most), np.asarray(strip)
     return page
 
 
