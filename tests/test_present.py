@@ -41,6 +41,14 @@ RESULT = Result(
 )  # fmt: skip
 
 
+def test_the_report_says_in_which_pixels_a_blur_is_told() -> None:
+    """At a scale between two whole ones the kernel is that of the next."""
+    whole = present.report_data("a.png", replace(RESULT, estimate=TOLD), "", "1")
+    assert whole.note == "Gaussian blur. Pixels are those of the enlarged picture."
+    between = replace(RESULT, facts=RESULT.facts | {"scale": 1.5})
+    assert present.report_data("a.png", between, "", "1").note.startswith("Pixels are those of the x2 picture")
+
+
 def test_one_line_says_it_all() -> None:
     assert present.one_line("a.png", "b.png", RESULT) == (
         "a.png → b.png, 16x10 → 32x20, blur 2.0 x 1.0 pixels, noise 5.0/255, 1 of 2 steps kept, "

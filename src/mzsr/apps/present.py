@@ -191,7 +191,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
     }
     for warning in facts["warnings"]:
         shown["Mind"] = f"{shown['Mind']}; {warning}" if "Mind" in shown else warning
-    d, grid = result.degradation, ""
+    d, grid = result.degradation, "Pixels are those of the enlarged picture."
     if d.scale != facts["scale"]:
         grid = f"Pixels are those of the x{d.scale} picture, of which this one was made."
     rows, columns = result.picture.pixels.shape[2:]
@@ -204,7 +204,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         after=_rgb8(result.picture.pixels[..., *part]),
         kernel=result.degradation.kernel.double().numpy(),
         kernel_source="given" if told is None else f"estimated, confidence {told.confidence:.2f}",
-        note=" ".join(filter(None, ["" if told is None else told.note, grid])),
+        note=grid if told is None else f"{told.note}. {grid}",
         losses=result.losses,
         kept=result.kept,
         seconds=result.seconds,
