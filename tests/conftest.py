@@ -5,11 +5,15 @@ Imports nothing of mzsr at the top: the shape checks hook into its first import,
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import torch
 from PIL import Image
+
+if TYPE_CHECKING:
+    from mzsr.inference.upscale import Upscaler
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -64,6 +68,14 @@ def photo() -> torch.Tensor:
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an untrained flagship: it gives the data-consistent solution, and learns like any other."""
     return _tiny(tmp_path_factory.mktemp("weights"), log_var=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_upscaler(tiny_weights: Path) -> "Upscaler":
+    """Return an Upscaler of these weights."""
+    from mzsr.inference.upscale import Upscaler
+
+    return Upscaler(tiny_weights, device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -1,49 +1,38 @@
 """The short form of runs/fuzz.py: a few hundred damaged files, each a result or one line. And that it sees faults."""
 
-import importlib
 import random
-import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import script_of
 
 from mzsr.inference.upscale import Upscaler
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """Return runs/fuzz.py, which no package holds."""
-    sys.path.insert(0, str(ROOT / "runs"))
-    try:
-        return importlib.import_module("fuzz")
-    finally:
-        sys.path.remove(str(ROOT / "runs"))
+    return script_of("fuzz")
 
 
-@pytest.fixture(scope="module")
-def upscaler(tiny_weights: Path) -> Upscaler:
-    return Upscaler(tiny_weights, device="cpu")
-
-
-def test_every_damaged_file_gives_a_result_or_one_line(script: ModuleType, upscaler: Upscaler, tmp_path: Path) -> None:
+def test_every_damaged_file_gives_a_result_or_one_line(
+    script: ModuleType, tiny_upscaler: Upscaler, tmp_path: Path
+) -> None:
     whole = script.samples(tmp_path)
-    outcomes = Counter(script.attempt(number, whole, tmp_path, upscaler) for number in range(200))
+    outcomes = Counter(script.attempt(number, whole, tmp_path, tiny_upscaler) for number in range(200))
     assert outcomes["result"] > 20
     assert outcomes.total() - outcomes["result"] > 100
 
 
 def test_whole_files_give_results(
-    script: ModuleType, upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: ModuleType, tiny_upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(script, "mutate", lambda whole, drawn: whole)
     whole = script.samples(tmp_path)
     for name in whole:
-        assert script.attempt(0, {name: whole[name]}, tmp_path, upscaler) == "result", name
+        assert script.attempt(0, {name: whole[name]}, tmp_path, tiny_upscaler) == "result", name
 
 
 def test_damage_is_the_same_every_time(script: ModuleType) -> None:
@@ -53,13 +42,13 @@ def test_damage_is_the_same_every_time(script: ModuleType) -> None:
     assert len(set(damaged)) > 40
 
 
-def test_half_a_result_is_a_fault(script: ModuleType, upscaler: Upscaler, tmp_path: Path) -> None:
+def test_half_a_result_is_a_fault(script: ModuleType, tiny_upscaler: Upscaler, tmp_path: Path) -> None:
     whole = script.samples(tmp_path)
 
     class Careless:
         def __call__(self, image: Any, **options: Any) -> Any:
             (tmp_path / "out.png.part").write_bytes(b"half")
-            return upscaler(image, **options)
+            return tiny_upscaler(image, **options)
 
     with pytest.raises(AssertionError, match="left behind"):
         script.attempt(0, {"a.bmp": whole["a.bmp"]}, tmp_path, Careless())

@@ -1,31 +1,20 @@
 """Tests of runs/ablation.py and runs/throughput.py: what is compared differs, in what is said and in nothing else."""
 
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from PIL import Image
+from scripts import script_of
 
 from mzsr.presets import META
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def script(name: str) -> ModuleType:
-    """Return a file of runs/, which no package holds."""
-    sys.path.insert(0, str(ROOT / "runs"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(ROOT / "runs"))
-
-
 def test_every_variant_differs_from_the_base_in_its_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    ablation = script("ablation")
+    ablation = script_of("ablation")
     base = ablation.variant({}, 9).model_dump()
     for name, change in ablation.VARIANTS.items():
         other = ablation.variant(change, 9).model_dump()
@@ -37,7 +26,7 @@ def test_the_plain_loop_is_plain(tmp_path: Path) -> None:
     """Float32, and convolutions in the layout that PyTorch begins with."""
     Image.new("RGB", (64, 64), (90, 120, 60)).save(tmp_path / "a.png")
     config = META["paper"].model_copy(update={"batch": 1, "tasks": 1, "patch": 64})
-    throughput, seen = script("throughput"), list[bool]()
+    throughput, seen = script_of("throughput"), list[bool]()
     for plain in (True, False):
         made = throughput.objective(config, tmp_path, torch.device("cpu"), plain=plain)
         first = next(module for module in made.network.modules() if isinstance(module, torch.nn.Conv2d))

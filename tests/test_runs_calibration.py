@@ -1,8 +1,6 @@
 """Tests of runs/calibration.py: what it measures of errors that are known, and that a fit takes out what is off."""
 
-import importlib
 import statistics
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,23 +8,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scripts import script_of
 from torch import Tensor
 
 from mzsr.benchmark.rows import write_table
 from mzsr.inference.uncertainty import expected_error, expected_psnr, psnr
 
 LAPLACE = ((1e-3, 1e-3, 2e-6), (1e3, 1e3, 2e6))
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """Return runs/calibration.py, which no package holds."""
-    sys.path.insert(0, str(ROOT / "runs"))
-    try:
-        return importlib.import_module("calibration")
-    finally:
-        sys.path.remove(str(ROOT / "runs"))
+    return script_of("calibration")
 
 
 def laplace(expected: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,28 +1,19 @@
 """Tests of runs/prune.py: what is silent is found and taken out, and nothing else changes."""
 
-import importlib
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from scripts import script_of
 
 from mzsr.config import KernelLaw
 from mzsr.learning.networks import Unfolded
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """Return runs/prune.py, which no package holds."""
-    sys.path.insert(0, str(ROOT / "runs"))
-    try:
-        return importlib.import_module("prune")
-    finally:
-        sys.path.remove(str(ROOT / "runs"))
+    return script_of("prune")
 
 
 @pytest.fixture(scope="module")

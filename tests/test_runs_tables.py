@@ -1,25 +1,17 @@
 """The tables of README.md and docs/measured.md are those of docs/results, to the digit."""
 
-import importlib
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import script_of
 
 from mzsr.benchmark.rows import Row, write_csv
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """Return runs/tables.py, which no package holds and which reads its neighbours."""
-    sys.path.insert(0, str(ROOT / "runs"))
-    try:
-        return importlib.import_module("tables")
-    finally:
-        sys.path.remove(str(ROOT / "runs"))
+    return script_of("tables")
 
 
 def test_documents_and_results_agree(script: ModuleType) -> None:

@@ -32,11 +32,6 @@ def weights(tiny_weights: Path) -> Path:
     return tiny_weights
 
 
-@pytest.fixture(scope="module")
-def tiny(weights: Path) -> Upscaler:
-    return Upscaler(weights, device="cpu")
-
-
 def rgb8(photo: Tensor) -> np.ndarray:
     return (photo[0].permute(1, 2, 0) * 255).round().byte().numpy()[:40, :48]
 
@@ -59,9 +54,9 @@ ARRAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("convert", ARRAYS.values(), ids=ARRAYS.keys())
-def test_an_array_comes_out_as_it_went_in(tiny: Upscaler, photo: Tensor, convert: Callable) -> None:
+def test_an_array_comes_out_as_it_went_in(tiny_upscaler: Upscaler, photo: Tensor, convert: Callable) -> None:
     given = convert(rgb8(photo))
-    out = tiny(given, scale=2, kernel="bicubic", steps=0).image
+    out = tiny_upscaler(given, scale=2, kernel="bicubic", steps=0).image
     assert isinstance(out, np.ndarray)
     assert out.dtype == given.dtype
     assert out.shape == (80, 96, *given.shape[2:])
@@ -74,31 +69,31 @@ def test_an_array_comes_out_as_it_went_in(tiny: Upscaler, photo: Tensor, convert
     ("mode", "expected"),
     [("1", "L"), ("P", "RGB"), ("CMYK", "RGB"), *((mode, mode) for mode in ("L", "LA", "RGB", "RGBA", "I;16"))],
 )
-def test_a_pil_image_comes_out_as_one(tiny: Upscaler, photo: Tensor, mode: str, expected: str) -> None:
+def test_a_pil_image_comes_out_as_one(tiny_upscaler: Upscaler, photo: Tensor, mode: str, expected: str) -> None:
     if mode == "I;16":
         image = Image.fromarray(rgb8(photo)[..., 0].astype(np.uint16) * 257)
     else:
         image = Image.fromarray(rgb8(photo)).convert(mode)
-    out = tiny(image, scale=2, kernel="bicubic", steps=0).image
+    out = tiny_upscaler(image, scale=2, kernel="bicubic", steps=0).image
     assert isinstance(out, Image.Image)
     assert (out.mode, out.size) == (expected, (96, 80))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("colors", [1, 3])
-def test_a_tensor_comes_out_as_one(tiny: Upscaler, photo: Tensor, dtype: torch.dtype, colors: int) -> None:
+def test_a_tensor_comes_out_as_one(tiny_upscaler: Upscaler, photo: Tensor, dtype: torch.dtype, colors: int) -> None:
     given = photo[:, :colors].to(dtype)
-    out = tiny(given, scale=2, kernel=BLUR, steps=0).image
+    out = tiny_upscaler(given, scale=2, kernel=BLUR, steps=0).image
     assert isinstance(out, Tensor)
     assert out.dtype == dtype
     assert out.shape == (1, colors, 120, 152)
 
 
-def test_a_file_keeps_what_it_said(tiny: Upscaler, photo: Tensor, tmp_path: Path) -> None:
+def test_a_file_keeps_what_it_said(tiny_upscaler: Upscaler, photo: Tensor, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0131], exif[0x0112] = "a camera", 6  # Software; Orientation: turn clockwise
     Image.fromarray(rgb8(photo)).save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300), quality=95)
-    result = tiny(tmp_path / "a.jpg", scale=1.5, kernel="bicubic", steps=0)
+    result = tiny_upscaler(tmp_path / "a.jpg", scale=1.5, kernel="bicubic", steps=0)
     result.save(tmp_path / "b.jpg")
     assert isinstance(result.image, Image.Image)
     with Image.open(tmp_path / "b.jpg") as image:
@@ -109,18 +104,18 @@ def test_a_file_keeps_what_it_said(tiny: Upscaler, photo: Tensor, tmp_path: Path
     assert set(result.seconds) == {"read", "estimate", "adapt", "enhance", "write"}
 
 
-def test_sixteen_bits_stay_sixteen(tiny: Upscaler, tmp_path: Path) -> None:
+def test_sixteen_bits_stay_sixteen(tiny_upscaler: Upscaler, tmp_path: Path) -> None:
     ramp = torch.linspace(0.2, 0.3, 64 * 64).reshape(1, 1, 64, 64)
     files.write(tmp_path / "a.png", Picture(ramp, bits=16))
-    tiny(tmp_path / "a.png", scale=2, kernel="bicubic", steps=0).save(tmp_path / "b.png")
+    tiny_upscaler(tmp_path / "a.png", scale=2, kernel="bicubic", steps=0).save(tmp_path / "b.png")
     out = files.read(tmp_path / "b.png")
     assert out.bits == 16
     assert out.pixels.unique().numel() > 1000  # 26 levels in 8 bits
 
 
 @pytest.mark.parametrize("scale", [1, 1.5, 2, 2.5, 3, 4, 8])
-def test_any_scale(tiny: Upscaler, photo: Tensor, scale: float) -> None:
-    result = tiny(photo[:, :, :17, :23], scale=scale, kernel="gauss:0.6", steps=0)
+def test_any_scale(tiny_upscaler: Upscaler, photo: Tensor, scale: float) -> None:
+    result = tiny_upscaler(photo[:, :, :17, :23], scale=scale, kernel="gauss:0.6", steps=0)
     assert result.picture.pixels.shape == result.bicubic.shape == (1, 3, round(17 * scale), round(23 * scale))
     assert result.degradation.scale == math.ceil(scale)
     assert psnr(result.picture.pixels, result.bicubic) > 12  # elsewhere, or upside down: below 10
@@ -140,25 +135,25 @@ def test_any_scale(tiny: Upscaler, photo: Tensor, scale: float) -> None:
     ],
 )
 def test_a_size_instead_of_a_scale(
-    tiny: Upscaler, photo: Tensor, size: tuple[int | None, int | None], expected: tuple[int, int]
+    tiny_upscaler: Upscaler, photo: Tensor, size: tuple[int | None, int | None], expected: tuple[int, int]
 ) -> None:
     """The missing side follows: 30 / 17 x 23 = 40.6; what is not in proportion is squeezed from the larger scale."""
     expected = (30, 41) if size == (30, None) else expected
-    result = tiny(photo[:, :, :17, :23], size=size, kernel="bicubic", steps=0)
+    result = tiny_upscaler(photo[:, :, :17, :23], size=size, kernel="bicubic", steps=0)
     assert tuple(result.picture.pixels.shape[2:]) == expected
     assert result.facts["scale"] == pytest.approx(max(expected[0] / 17, expected[1] / 23), abs=0.03)
 
 
 @pytest.mark.parametrize(("fit", "expected"), [("stretch", (60, 40)), ("inside", (30, 40)), ("outside", (60, 80))])
 def test_a_box_is_stretched_to_filled_or_covered(
-    tiny: Upscaler, photo: Tensor, fit: Literal["stretch", "inside", "outside"], expected: tuple[int, int]
+    tiny_upscaler: Upscaler, photo: Tensor, fit: Literal["stretch", "inside", "outside"], expected: tuple[int, int]
 ) -> None:
-    result = tiny(photo[:, :, :24, :32], size=(60, 40), fit=fit, kernel="bicubic", steps=0)
+    result = tiny_upscaler(photo[:, :, :24, :32], size=(60, 40), fit=fit, kernel="bicubic", steps=0)
     assert tuple(result.picture.pixels.shape[2:]) == expected
 
 
-def test_bicubic_is_what_it_was_enlarged_from(tiny: Upscaler, photo: Tensor) -> None:
-    result = tiny(photo[:, :1], scale=1.5, kernel="bicubic", steps=0)
+def test_bicubic_is_what_it_was_enlarged_from(tiny_upscaler: Upscaler, photo: Tensor) -> None:
+    result = tiny_upscaler(photo[:, :1], scale=1.5, kernel="bicubic", steps=0)
     assert torch.allclose(result.bicubic, resize(photo[:, :1], scale=1.5).clamp(0, 1), atol=1e-6)
 
 
@@ -172,21 +167,21 @@ def test_eight_positions_of_a_model_that_has_learned_one_grid(photo: Tensor) -> 
     assert together > alone - 0.05
 
 
-def test_a_constant_picture_stays_constant(tiny: Upscaler) -> None:
+def test_a_constant_picture_stays_constant(tiny_upscaler: Upscaler) -> None:
     for kernel in ("auto", "bicubic", "gauss:2.0"):
-        result = tiny(torch.full((1, 3, 24, 20), 0.25), scale=2, kernel=kernel, noise=0.0, steps=0)
+        result = tiny_upscaler(torch.full((1, 3, 24, 20), 0.25), scale=2, kernel=kernel, noise=0.0, steps=0)
         assert torch.allclose(result.picture.pixels, torch.tensor(0.25), atol=1e-4), kernel
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_what_alpha_hides_is_not_seen(tiny: Upscaler, photo: Tensor, steps: int) -> None:
+def test_what_alpha_hides_is_not_seen(tiny_upscaler: Upscaler, photo: Tensor, steps: int) -> None:
     """The same picture with black, white or green where it is transparent gives the same bytes: there is no halo."""
     colours = rgb8(photo)
     alpha = np.where(np.indices((40, 48))[1] > 20, 255, 0).astype(np.uint8)[..., None]
     results = []
     for hidden in ((0, 0, 0), (255, 255, 255), (0, 255, 0)):
         given = np.concatenate([np.where(alpha > 0, colours, np.array(hidden, np.uint8)), alpha], 2)
-        results.append(tiny(given, scale=2, kernel="bicubic", steps=steps).image)
+        results.append(tiny_upscaler(given, scale=2, kernel="bicubic", steps=steps).image)
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
 
@@ -231,12 +226,12 @@ def test_a_network_that_lives_by_steps_says_so_where_it_takes_none(photo: Tensor
     assert told == [[words], []]
 
 
-def test_alpha_goes_the_way_of_the_picture(tiny: Upscaler, photo: Tensor) -> None:
+def test_alpha_goes_the_way_of_the_picture(tiny_upscaler: Upscaler, photo: Tensor) -> None:
     """An edge of alpha over an edge of the picture still lies over it."""
     for kernel in ("bicubic", "gauss:2.0", "auto"):
         disk = ((torch.arange(40)[:, None] - 17) ** 2 + (torch.arange(48) - 25) ** 2 < 10**2).numpy()
         plane = np.where(disk, 200, 20).astype(np.uint8)
-        out = tiny(np.stack([plane] * 4, 2), scale=2, kernel=kernel, steps=0).image
+        out = tiny_upscaler(np.stack([plane] * 4, 2), scale=2, kernel=kernel, steps=0).image
         assert isinstance(out, np.ndarray)
         colour, alpha = (out[..., channel] > 110 for channel in (0, 3))
         rows, columns = (np.indices(colour.shape)[axis] for axis in (0, 1))
@@ -263,69 +258,69 @@ def centroid(images: Tensor) -> tuple[float, float]:
     ],
 )
 @pytest.mark.parametrize("scale", [2, 3])
-def test_nothing_moves(tiny: Upscaler, options: dict[str, Any], offset: float, scale: int) -> None:
+def test_nothing_moves(tiny_upscaler: Upscaler, options: dict[str, Any], offset: float, scale: int) -> None:
     row, column = torch.arange(48.0)[:, None] - 20.3, torch.arange(56.0) - 30.8
     blob = (0.2 + 0.6 * torch.exp(-(row**2 + column**2) / (2 * 3.0**2))).expand(1, 3, -1, -1)
     if scale == 3:
         offset *= 2  # (s - 1) / 2
         if isinstance(options["kernel"], Tensor):
             options = {"kernel": kernels.gaussian((1.0, 1.0), offset=(1.0, 1.0))}
-    result = tiny(blob, scale=scale, noise=0.0, steps=0, **options)
+    result = tiny_upscaler(blob, scale=scale, noise=0.0, steps=0, **options)
     expected = 20.3 * scale + offset, 30.8 * scale + offset
     assert centroid(result.picture.pixels) == pytest.approx(expected, abs=0.03)
     assert centroid(result.bicubic) == pytest.approx(expected, abs=0.03)
 
 
 def test_a_size_between_two_scales_moves_nothing_and_is_made_in_bands(
-    tiny: Upscaler, monkeypatch: pytest.MonkeyPatch
+    tiny_upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row, column = torch.arange(48.0)[:, None] - 20.3, torch.arange(56.0) - 30.8
     blob = (0.2 + 0.6 * torch.exp(-(row**2 + column**2) / (2 * 3.0**2))).expand(1, 3, -1, -1)
     options: dict[str, Any] = {"scale": 1.5, "noise": 0.0, "steps": 0, "kernel": "gauss:2", "subsample": "direct"}
-    whole = tiny(blob, **options)
+    whole = tiny_upscaler(blob, **options)
     # x2 lies at 2 p, and x1.5 has its pixel j at 4/3 (j + 1/2) - 1/2 of x2
     expected = 1.5 * 20.3 - 0.125, 1.5 * 30.8 - 0.125
     assert centroid(whole.picture.pixels) == pytest.approx(expected, abs=0.03)
     assert centroid(whole.bicubic) == pytest.approx(expected, abs=0.03)
     monkeypatch.setattr(results, "BAND", 10)
-    assert torch.equal(tiny(blob, **options).picture.pixels, whole.picture.pixels)
+    assert torch.equal(tiny_upscaler(blob, **options).picture.pixels, whole.picture.pixels)
 
 
-def test_a_centred_grid_stays_centred_at_an_odd_scale(tiny: Upscaler) -> None:
+def test_a_centred_grid_stays_centred_at_an_odd_scale(tiny_upscaler: Upscaler) -> None:
     row, column = torch.arange(48.0)[:, None] - 20.3, torch.arange(56.0) - 30.8
     blob = (0.2 + 0.6 * torch.exp(-(row**2 + column**2) / (2 * 3.0**2))).expand(1, 3, -1, -1)
-    result = tiny(blob, scale=1.5, kernel="bicubic", noise=0.0, steps=0)
+    result = tiny_upscaler(blob, scale=1.5, kernel="bicubic", noise=0.0, steps=0)
     assert centroid(result.picture.pixels) == pytest.approx((1.5 * 20.3 + 0.25, 1.5 * 30.8 + 0.25), abs=0.03)
 
 
-def test_the_right_kernel_explains_the_picture_better(tiny: Upscaler, photo: Tensor) -> None:
+def test_the_right_kernel_explains_the_picture_better(tiny_upscaler: Upscaler, photo: Tensor) -> None:
     d = Degradation(BLUR)
     lr = degrade(photo, d)
 
     def agreement(kernel: str) -> float:
-        return psnr(linear(tiny(lr, scale=2, kernel=kernel, noise=0.0, steps=0).picture.pixels, d), lr)
+        return psnr(linear(tiny_upscaler(lr, scale=2, kernel=kernel, noise=0.0, steps=0).picture.pixels, d), lr)
 
     right, wrong = agreement("gauss:2.0"), agreement("gauss:0.4")
     assert right > wrong + 3
-    told = tiny(lr, scale=2, kernel="gauss:2.0", noise=0.0, steps=0).reprojection_psnr
+    told = tiny_upscaler(lr, scale=2, kernel="gauss:2.0", noise=0.0, steps=0).reprojection_psnr
     assert told == pytest.approx(right, abs=0.01)
 
 
-def test_the_same_call_twice_gives_the_same_bytes(tiny: Upscaler, photo: Tensor, tmp_path: Path) -> None:
+def test_the_same_call_twice_gives_the_same_bytes(tiny_upscaler: Upscaler, photo: Tensor, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        tiny(rgb8(photo), scale=2, noise=0.02, steps=2).save(tmp_path / name)
+        tiny_upscaler(rgb8(photo), scale=2, noise=0.02, steps=2).save(tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_one_picture_does_not_change_the_next(tiny: Upscaler, photo: Tensor) -> None:
-    before = tiny(photo, scale=2, steps=0).picture.pixels
-    tiny(photo.flip(3), scale=2, steps=2)
-    assert torch.equal(tiny(photo, scale=2, steps=0).picture.pixels, before)
+def test_one_picture_does_not_change_the_next(tiny_upscaler: Upscaler, photo: Tensor) -> None:
+    before = tiny_upscaler(photo, scale=2, steps=0).picture.pixels
+    tiny_upscaler(photo.flip(3), scale=2, steps=2)
+    assert torch.equal(tiny_upscaler(photo, scale=2, steps=0).picture.pixels, before)
 
 
-def test_the_seed_matters_only_with_noise(tiny: Upscaler, photo: Tensor) -> None:
+def test_the_seed_matters_only_with_noise(tiny_upscaler: Upscaler, photo: Tensor) -> None:
     def losses(seed: int, noise: float) -> list[float]:
-        return tiny(photo, scale=2, kernel="bicubic", noise=noise, steps=1, seed=seed).losses
+        return tiny_upscaler(photo, scale=2, kernel="bicubic", noise=noise, steps=1, seed=seed).losses
 
     assert losses(0, 0.0) == losses(1, 0.0)
     assert losses(0, 0.05) != losses(1, 0.05)
@@ -333,14 +328,14 @@ def test_the_seed_matters_only_with_noise(tiny: Upscaler, photo: Tensor) -> None
     losses(10**30, 0.05)  # any whole number is a seed
 
 
-def test_random_state_is_left_alone(tiny: Upscaler, photo: Tensor) -> None:
+def test_random_state_is_left_alone(tiny_upscaler: Upscaler, photo: Tensor) -> None:
     state = torch.get_rng_state()
-    tiny(photo, scale=2, noise=0.05, steps=1)
+    tiny_upscaler(photo, scale=2, noise=0.05, steps=1)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_record_is_plain_and_complete(tiny: Upscaler, photo: Tensor) -> None:
-    record = tiny(photo, scale=2, steps=2).record()
+def test_the_record_is_plain_and_complete(tiny_upscaler: Upscaler, photo: Tensor) -> None:
+    record = tiny_upscaler(photo, scale=2, steps=2).record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["model"] == "tiny"
     assert (record["scale"], record["steps"], record["seed"], record["device"]) == (2.0, 2, 0, "cpu")
@@ -355,20 +350,20 @@ def test_the_record_is_plain_and_complete(tiny: Upscaler, photo: Tensor) -> None
     assert told["phase_px"] == pytest.approx([0.5, 0.5], abs=0.01)
     assert told["fallback"] == bool(record["warnings"])
     assert 0 <= told["confidence"] <= 1
-    given = tiny(photo, scale=2, kernel="gauss:2.0", noise=0.02, steps=0).record()["degradation"]
+    given = tiny_upscaler(photo, scale=2, kernel="gauss:2.0", noise=0.02, steps=0).record()["degradation"]
     assert (given["kernel"], given["confidence"], given["noise"]) == ("given", None, 0.02)
     assert given["covariance_px2"][0][0] == pytest.approx(2.0, rel=0.01)
 
 
-def test_a_perfect_explanation_is_still_json(tiny: Upscaler) -> None:
-    result = tiny(torch.zeros(1, 3, 16, 16), scale=2, kernel="bicubic", noise=0.0, steps=1)
+def test_a_perfect_explanation_is_still_json(tiny_upscaler: Upscaler) -> None:
+    result = tiny_upscaler(torch.zeros(1, 3, 16, 16), scale=2, kernel="bicubic", noise=0.0, steps=1)
     assert result.reprojection_psnr == math.inf
     assert json.loads(json.dumps(result.record(), allow_nan=False))["reprojection_psnr_db"] is None
 
 
-def test_progress_names_the_stages(tiny: Upscaler, photo: Tensor) -> None:
+def test_progress_names_the_stages(tiny_upscaler: Upscaler, photo: Tensor) -> None:
     told: list[tuple[str, float]] = []
-    tiny(photo, scale=2, steps=0, progress=lambda stage, done: told.append((stage, done)))
+    tiny_upscaler(photo, scale=2, steps=0, progress=lambda stage, done: told.append((stage, done)))
     for stage in ("read", "estimate", "adapt", "enhance"):
         shares = [done for name, done in told if name == stage]
         assert (shares[0], shares[-1]) == (0.0, 1.0)
@@ -385,11 +380,11 @@ def test_bfloat16_agrees_with_float32(photo: Tensor) -> None:
     assert psnr(*pictures) > 50
 
 
-def test_tiles_change_nothing(weights: Path, tiny: Upscaler, photo: Tensor) -> None:
+def test_tiles_change_nothing(weights: Path, tiny_upscaler: Upscaler, photo: Tensor) -> None:
     wide = photo.repeat(1, 1, 1, 3)
     tiled = Upscaler(weights, device="cpu", tile=32)(wide, kernel="bicubic", noise=0.0, steps=0)
     assert torch.allclose(
-        tiled.picture.pixels, tiny(wide, kernel="bicubic", noise=0.0, steps=0).picture.pixels, atol=1e-3
+        tiled.picture.pixels, tiny_upscaler(wide, kernel="bicubic", noise=0.0, steps=0).picture.pixels, atol=1e-3
     )
 
 
@@ -422,12 +417,12 @@ def test_one_line(weights: Path, photo: Tensor) -> None:
         _ = mzsr.downscale  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_kernel_may_be_an_array_or_a_file(tiny: Upscaler, photo: Tensor, tmp_path: Path) -> None:
+def test_a_kernel_may_be_an_array_or_a_file(tiny_upscaler: Upscaler, photo: Tensor, tmp_path: Path) -> None:
     kernel_files.save(tmp_path / "k.mat", BLUR)
     options: dict[str, Any] = {"scale": 2, "noise": 0.0, "steps": 0}
-    expected = tiny(photo, kernel=BLUR, **options).picture.pixels
+    expected = tiny_upscaler(photo, kernel=BLUR, **options).picture.pixels
     for kernel in (BLUR.numpy(), BLUR.double(), 7 * BLUR, tmp_path / "k.mat", str(tmp_path / "k.mat"), "gauss:2.0"):
-        assert torch.allclose(tiny(photo, kernel=kernel, **options).picture.pixels, expected, atol=1e-5)
+        assert torch.allclose(tiny_upscaler(photo, kernel=kernel, **options).picture.pixels, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,6 @@ from torch import Tensor
 from mzsr.errors import InputError
 from mzsr.inference.upscale import Input, Upscaler, upscale
 from mzsr.learning.devices import pick_device
-
-
-@pytest.fixture(scope="module")
-def weights(tiny_weights: Path) -> Path:
-    return tiny_weights
-
-
-@pytest.fixture(scope="module")
-def tiny(weights: Path) -> Upscaler:
-    return Upscaler(weights, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -46,9 +35,9 @@ def tiny(weights: Path) -> Upscaler:
         (Image.new("F", (20, 20)), "mode is F"),
     ],
 )
-def test_pictures_that_are_refused(tiny: Upscaler, image: Input, message: str) -> None:
+def test_pictures_that_are_refused(tiny_upscaler: Upscaler, image: Input, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        tiny(image, scale=2, steps=0)
+        tiny_upscaler(image, scale=2, steps=0)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +53,10 @@ def test_pictures_that_are_refused(tiny: Upscaler, image: Input, message: str) -
         ({"uncertainty": 1}, "uncertainty is 1; it must be one of False, True, 'auto'"),
     ],
 )
-def test_slips_in_options(tiny: Upscaler, photo: Tensor, options: dict[str, Any], message: str) -> None:
+def test_slips_in_options(tiny_upscaler: Upscaler, photo: Tensor, options: dict[str, Any], message: str) -> None:
     """They would mean something else, or end in a traceback, for users whose types nobody checks."""
     with pytest.raises(InputError, match=message):
-        inspect.unwrap(Upscaler.__call__)(tiny, photo, **options)
+        inspect.unwrap(Upscaler.__call__)(tiny_upscaler, photo, **options)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +89,11 @@ def test_slips_in_options(tiny: Upscaler, photo: Tensor, options: dict[str, Any]
         ({"kernel": torch.ones(41, 41)}, "kernel is 41x41, larger than the enlarged picture, whose shorter side is 40"),
     ],
 )
-def test_options_that_are_refused(tiny: Upscaler, photo: Tensor, options: dict[str, Any], message: str) -> None:
+def test_options_that_are_refused(
+    tiny_upscaler: Upscaler, photo: Tensor, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        tiny(photo[:, :, :20, :26], **{"steps": 0, **options})
+        tiny_upscaler(photo[:, :, :20, :26], **{"steps": 0, **options})
     assert "\n" not in str(caught.value)
 
 

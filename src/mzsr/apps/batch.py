@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
@@ -92,15 +92,15 @@ class Records:
             InputError: the output is there, and is not what mzsr wrote, or is what it wrote of another picture.
         """
         content, present, record = sha256_of(source), sha256_of(target), read_record(self.folder, target)
-        ours = record is not None and present in (record.output, record.before)
-        if present is not None and not ours and not self.overwrite:
-            raise InputError(
-                f"{target} exists, and is not what mzsr wrote there; add --overwrite to replace it, or move it away"
-            )
-        if present is not None and ours and not self.overwrite and _other(record, source, content):
-            raise InputError(
-                f"{target} is the result of {record.place}; add --overwrite to replace it, or choose another folder"
-            )
+        if present is not None and not self.overwrite:
+            if record is None or present not in (record.output, record.before):
+                raise InputError(
+                    f"{target} exists, and is not what mzsr wrote there; add --overwrite to replace it, or move it away"
+                )
+            if record.place not in (None, os.path.abspath(source)) and record.source != content:
+                raise InputError(
+                    f"{target} is the result of {record.place}; add --overwrite to replace it, or choose another folder"
+                )
         asked = (content, self.settings, present)
         done = record is not None and None not in asked and (record.source, record.settings, record.output) == asked
         return Task(source, target, content, present, record.told if record and done else None)
@@ -149,13 +149,9 @@ class Records:
     def begun(self, target: Path) -> Iterator[None]:
         """Mark a picture as at work, until it is done or has failed; whatever ends the process leaves the mark."""
         mark = self._mark(target)
-        try:
+        with self._writable():
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.touch()
-        except OSError as error:
-            raise InputError(
-                f"{self.folder} is not writable ({error.strerror}); write permission is required — choose another place"
-            ) from error
         try:
             yield
         finally:
@@ -163,9 +159,20 @@ class Records:
 
     def left_for_last(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Path]]:
         """Put last what a run was ended over, lest it stop the others again; return all, and those sources."""
-        marks = {mark.name for mark in (self.folder / HIDDEN / "begun").glob("*")}
-        last = [job for job in jobs if marks and self._mark(job[1]).name in marks]
-        return [*(job for job in jobs if job not in last), *last], [source for source, _ in last]
+        marks = set((self.folder / HIDDEN / "begun").glob("*"))
+        last = {job for job in jobs if self._mark(job[1]) in marks} if marks else set[Job]()
+        ordered = sorted(jobs, key=last.__contains__)
+        return ordered, [job[0] for job in ordered if job in last]
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Say in one line that nothing can be written."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} is not writable ({error.strerror}); write permission is required — choose another place"
+            ) from error
 
     def _mark(self, target: Path) -> Path:
         name = hashlib.sha256(os.fsencode(target.relative_to(self.folder))).hexdigest()
@@ -179,13 +186,9 @@ class Records:
             InputError: the folder cannot be made or written to.
         """
         hidden = self.folder / HIDDEN
-        try:
+        with self._writable():
             hidden.mkdir(parents=True, exist_ok=True)
             lock = (hidden / "lock").open("w")
-        except OSError as error:
-            raise InputError(
-                f"{self.folder} is not writable ({error.strerror}); write permission is required — choose another place"
-            ) from error
         with lock:
             if sys.platform != "win32":  # which has no locks of this kind; there leftovers stay, and do no harm
                 import fcntl
@@ -252,11 +255,6 @@ def reason(source: Path, error: Exception) -> str:
     if not isinstance(error, InputError):
         words = f"{type(error).__name__}: {' '.join(words.split())}; please report this with the picture"
     return words if str(source) in words else f"{source}: {words}"
-
-
-def _other(record: Record | None, source: Path, content: str | None) -> TypeGuard[Record]:
-    """Tell whether a record is that of another picture: from another place, and of other bytes."""
-    return record is not None and record.place not in (None, os.path.abspath(source)) and record.source != content
 
 
 def _place(folder: Path, target: Path) -> Path:

@@ -15,7 +15,7 @@ import torch
 from mzsr.apps import present
 from mzsr.apps.batch import Records, fingerprint
 from mzsr.imaging.files import largest_side
-from mzsr.inference.request import MODES
+from mzsr.inference.request import with_mode
 from mzsr.inference.result import Result
 from mzsr.inference.upscale import Progress, Upscaler
 from mzsr.learning.devices import precision_of
@@ -58,9 +58,9 @@ class Order:
         words = kernel if isinstance(kernel, str) else kernel.tolist()
         asked = {"kernel": words, "quality": self.quality, "tile": self.tile, "device": self.device}
         asked |= {"precision": str(precision_of(self.precision, torch.device(self.device)))}
-        mode, steps, x8 = (self.options.get(name) for name in ("mode", "steps", "x8"))
-        usual = MODES[mode or "balanced"]  # --mode balanced and --steps 1 ask for the same
-        asked |= {"mode": "", "steps": usual[0] if steps is None else steps, "x8": usual[1] if x8 is None else x8}
+        mode, *given = (self.options.get(name) for name in ("mode", "steps", "x8"))
+        steps, x8 = with_mode(mode or "balanced", *given)  # --mode balanced and --steps 1 ask for the same
+        asked |= {"mode": "", "steps": steps, "x8": x8}
         return fingerprint({**self.options, **asked, "version": __version__, "weights": upscaler.weights})
 
 

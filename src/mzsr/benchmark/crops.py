@@ -12,13 +12,14 @@ import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
 from mzsr.benchmark.cells import Cell, Source, make
-from mzsr.benchmark.measure import AnyMethod, one_thread
+from mzsr.benchmark.measure import AnyMethod
 from mzsr.benchmark.methods import Method
 from mzsr.benchmark.page import Comparison
 from mzsr.benchmark.rows import Row
 from mzsr.benchmark.tables import worst
 from mzsr.errors import InputError
 from mzsr.imaging.picture import Picture, to_array
+from mzsr.learning.devices import one_thread
 from mzsr.shapes import Images
 
 SIDE = 96  # pixels of a crop

@@ -11,7 +11,6 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from mzsr.benchmark.methods import Method
 from mzsr.benchmark.rows import Row
 from mzsr.errors import InputError
 from mzsr.imaging.metrics import psnr, reprojection_psnr, ssim
+from mzsr.learning.devices import one_thread
 from mzsr.version import __version__
 
 AnyMethod = Method | Results | Foreign
@@ -193,17 +193,6 @@ def _safely(unit: Unit) -> tuple[list[Row], InputError | None]:
     except (OSError, RuntimeError, MemoryError) as error:
         return rows, InputError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return rows, None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread, as every worker does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _read_records(path: Path) -> dict[str, list[Row]]:

@@ -22,6 +22,7 @@ from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg
 from mzsr.inference import spectra
+from mzsr.inference.compression import LUMA
 from mzsr.inference.families import WORDS, Family, in_order, kernel_from, response_of
 from mzsr.inference.fits import Fit, fit
 from mzsr.learning import spectrum
@@ -50,7 +51,6 @@ FEW, OFF, MOST = 100, 0.08, 0.6
 SPREAD, NARROW = 1.5, 0.025  # of a width: what the fit says, and what a narrow one is off, x scale² / width²
 UNFITTED = 0.1  # what a fit would say, where there is none
 LOSS = 1.5  # times the decibels that the network expects to lose
-LUMA = 0.299, 0.587, 0.114  # of R, G and B
 LUMA_POWER = sum(weight**2 for weight in LUMA)  # of the luma of independent noise of power 1 in each of them
 
 

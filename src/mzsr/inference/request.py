@@ -30,6 +30,16 @@ def check_mode(mode: str) -> str:
     return mode
 
 
+def with_mode(mode: str, steps: int | None, x8: bool | None) -> tuple[int, bool]:
+    """Return steps and x8, where they are not given those of the mode; InputError if there is none of that name.
+
+    >>> with_mode("best", None, None), with_mode("best", 0, None)
+    ((10, True), (0, True))
+    """
+    usual = MODES[check_mode(mode)]
+    return usual[0] if steps is None else steps, usual[1] if x8 is None else x8
+
+
 def check_kinds(**options: object) -> None:
     """Raise InputError for an option of another type, or none of its words: a slip would mean something else.
 

@@ -27,7 +27,7 @@ from mzsr.inference.adapt import Adapted, adapt, has_son
 from mzsr.inference.enlargement import ADVICE, detail, detail_words
 from mzsr.inference.ensemble import SYMMETRIES, ensemble, symmetries
 from mzsr.inference.intake import Intake, KernelInput
-from mzsr.inference.request import MODES, Fit, check_kinds, check_mode, check_options, target_size
+from mzsr.inference.request import Fit, check_kinds, check_options, target_size, with_mode
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_law, expected_psnr
@@ -162,12 +162,11 @@ class Upscaler:
         Raises:
             InputError: anything that cannot be done, in one line.
         """
-        usual = MODES[check_mode(mode)]
-        steps, x8 = usual[0] if steps is None else steps, usual[1] if x8 is None else x8
         check_kinds(
             scale=scale, steps=steps, noise=noise, fit=fit, jpeg=jpeg, enlarged=enlarged, subsample=subsample,
             uncertainty=uncertainty,
         )  # fmt: skip
+        steps, x8 = with_mode(mode, steps, x8)
         check_options(scale, size, steps)
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):

@@ -65,7 +65,7 @@ def cores() -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in one thread what is small, and would add up in another order with several."""
+    """Compute in one thread: where a process has one core, or where several would add up in another order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
