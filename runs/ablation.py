@@ -4,7 +4,7 @@ All start from the same weights, see the same tasks where the field allows it, a
 the first kernels of the DIV2KRK set at x2, kernel known and estimated: PSNR-Y, protocol mzsr, at 0, 1
 and 10 steps. Runs are too short to reach anything; they show which way a choice points.
 
-command: python runs/ablation.py --data ../shared/data --start src/mzsr/weights/mzsr.safetensors
+command: python runs/ablation.py --data ../shared/data --start mzsr
 machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
 hours:   0.4
 score:   LOG.md, "Ablations of meta-training"
@@ -21,7 +21,8 @@ from mzsr.benchmark.cells import Cell, read_set
 from mzsr.benchmark.measure import Unit, run
 from mzsr.benchmark.methods import parse
 from mzsr.benchmark.rows import mean
-from mzsr.config import MetaConfig
+from mzsr.config import MetaConfig, NetworkConfig
+from mzsr.learning.checkpoint import find_weights, read_card
 from mzsr.learning.loop import train
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World
@@ -56,13 +57,13 @@ VARIANTS: dict[str, dict[str, object]] = {
 """What differs from the base; every key is one field of `MetaConfig`."""
 
 
-def variant(change: dict[str, object], iterations: int) -> MetaConfig:
-    """Return a short configuration that differs from the base in one field."""
+def variant(change: dict[str, object], iterations: int, network: NetworkConfig) -> MetaConfig:
+    """Return a short configuration of a network that differs from the base in one field."""
     # JSON is YAML, so that a change goes the way of `--set`
     overrides = [f"{key}={json.dumps(value)}" for key, value in (BASE | change).items()]
     config = load_config(META, "flagship", Path("runs/flagship-meta.yaml"), overrides)
-    short = {"iterations": iterations, "tasks": 2, "batch": 2, "save_every": iterations, "warmup": 10}
-    return config.model_copy(update={"ema": 0.95} | short | {key: change[key] for key in change if key == "ema"})
+    short = {"iterations": iterations, "tasks": 2, "batch": 2, "save_every": iterations, "warmup": 10, "ema": 0.95}
+    return config.model_copy(update={"network": network} | short | {key: change[key] for key in change if key == "ema"})
 
 
 def main() -> None:
@@ -90,9 +91,10 @@ def main() -> None:
         ]
         print(f"| {name} | {rate:.2f} | " + " | ".join(cells) + " |", flush=True)
 
+    network = read_card(find_weights(arguments.start).with_suffix(".json")).network
     told("start", 0.0, arguments.start)
     for name in arguments.only:
-        config = variant(VARIANTS[name], arguments.iterations)
+        config = variant(VARIANTS[name], arguments.iterations, network)
         with tempfile.TemporaryDirectory() as folder:
             outcome = train(
                 lambda photographs, config=config: MetaTraining(config, photographs, world.device),

@@ -3,7 +3,7 @@
 The share was chosen on Kodak24 (LOG.md). Source: averaging over a cyclic schedule, Izmailov et al., "Averaging weights
 leads to wider optima and better generalization", UAI 2018.
 
-command: python runs/average.py out/head-deep/weights.safetensors out/head/weights.safetensors --share 0.7 --out OUT
+command: python runs/average.py FIRST.safetensors SECOND.safetensors --share 0.6 --out OUT
 machine: any
 hours:   0
 score:   of the flagship, see runs/train_flagship.sh; 0.01 dB above its last run
@@ -14,7 +14,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from mzsr.errors import InputError
 from mzsr.learning.cards import as_earlier
 from mzsr.learning.checkpoint import load_weights, save_weights
 
@@ -27,14 +26,15 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.5, help="of the second")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights.safetensors")
     arguments = parser.parse_args()
-    (one, _), (two, card) = (load_weights(path) for path in (arguments.first, arguments.second))
+    (one, other), (two, card) = (load_weights(path) for path in (arguments.first, arguments.second))
     before, after = (dict(network.named_parameters()) for network in (one, two))
-    if {n: p.shape for n, p in before.items()} != {n: p.shape for n, p in after.items()}:
-        raise InputError(f"{arguments.first} and {arguments.second} are not of one network")
+    if other.network != card.network:
+        raise SystemExit(f"{arguments.first} is of {other.network}, {arguments.second} of {card.network}; make it one")
     share = arguments.share
     theta = {name: (1 - share) * before[name] + share * tensor for name, tensor in after.items()}
     command = shlex.join(["python", *sys.argv])
     told = {"command": command, "iterations": 0, "hours": 0.0, "earlier": as_earlier(card)}
+    told |= {"score": {}, "error_law": None, "error_law_estimated": None}  # nobody has measured these weights
     arguments.out.mkdir(parents=True, exist_ok=True)
     save_weights(arguments.out / "weights.safetensors", theta, card.model_copy(update=told))
     print(f"wrote {arguments.out / 'weights.safetensors'} and its card")

@@ -10,6 +10,8 @@ score:   `mzsr bench blind`, docs/measured.md, "Unknown blur"
 """
 
 import argparse
+import shlex
+import sys
 import time
 from dataclasses import astuple
 from pathlib import Path
@@ -20,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from mzsr.atomic import write_atomically
 from mzsr.card import Card
 from mzsr.config import NetworkConfig
-from mzsr.learning.cards import commit
+from mzsr.learning.cards import commit, machine
 from mzsr.learning.checkpoint import save_weights
-from mzsr.learning.estimation import Sample, draw_sample, fit, losses, stack
+from mzsr.learning.estimation import LEAST, Sample, draw_sample, fit, losses, stack
 from mzsr.learning.estimator import HEADS, Estimator
+from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs, load_photographs
 
 LICENCES = {"cid22": "CC BY-SA 4.0", "clic2025": "Unsplash", "gb82": "public domain"}
@@ -34,7 +37,7 @@ def samples(photographs: Photographs, count: int, seed: int, out: Path, share: t
     """Make the samples that are not there yet; of several processes each makes its share of the files."""
     found = []
     for first in range(0, count, SHARD):
-        path = out / f"samples-{seed}-{first}.safetensors"
+        path = out / f"samples-{photographs.digest}-{seed}-{first}.safetensors"
         if not path.exists():
             if first // SHARD % share[1] != share[0]:
                 continue
@@ -77,7 +80,7 @@ def main() -> None:
     parser.add_argument("--samples-only", action="store_true")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    photographs = load_photographs(arguments.data, 64)
+    photographs = load_photographs(arguments.data, LEAST)
     made = samples(photographs, arguments.samples, arguments.seed, arguments.out, tuple(arguments.share))
     if arguments.samples_only:
         return
@@ -107,9 +110,9 @@ def main() -> None:
         scales=tuple(sorted({scale for scale, _ in HEADS})), step_sizes=(),
         data=tuple(f"{f.name} ({LICENCES.get(f.name) or f.licence or 'not stated'})" for f in photographs.folders),
         recipe={"samples": arguments.samples, "steps": arguments.steps, "seed": arguments.seed},
-        command=f"python runs/train_estimator.py --samples {arguments.samples} --steps {arguments.steps}",
+        command=shlex.join(["python", *sys.argv]),
         commit=commit(), iterations=arguments.steps, hours=round((time.monotonic() - start) / 3600, 3),
-        machine="1 core of an Intel Xeon", score=score, sha256="",
+        machine=machine(World(torch.device("cpu")), len(photographs.pictures)), score=score, sha256="",
     )  # fmt: skip
     save_weights(arguments.weights, {name: tensor.half() for name, tensor in theta.items()}, card)
     print(f"wrote {arguments.weights} and its card")

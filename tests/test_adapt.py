@@ -195,3 +195,14 @@ def test_a_number_of_steps_that_is_none(steps: int) -> None:
         adapt(network, theta, flat(), BLUR, steps=steps, step_sizes=[0.1])
     check_steps(0)
     check_steps(MAX_STEPS)
+
+
+def test_the_noise_of_a_grey_picture_is_grey_in_its_son() -> None:
+    """With noise of its own in each of three equal channels it would have 1/√3 of it, and colours."""
+    noisy = Degradation(BLUR.kernel, 2, noise=0.1)
+    son = support(flat(), noisy, 0, torch.Generator().manual_seed(0)).lr
+    assert torch.equal(son, son[:, :1].expand_as(son))
+    assert float(son.mean(1).std()) == pytest.approx(0.1, rel=0.2)
+    coloured = flat()
+    coloured[:, 0] += 0.1
+    assert not torch.equal(*support(coloured, noisy, 0, torch.Generator().manual_seed(0)).lr[0, 1:])

@@ -292,6 +292,23 @@ def test_a_picture_that_ends_the_process_stops_the_others_only_once(
     assert "comes last" not in run(*command).stderr
 
 
+def test_the_mark_of_a_picture_that_is_done_goes(album: Path, tiny_weights: Path) -> None:
+    """As is left where a run is ended between the result and the removal of its mark, or with other settings."""
+    command = ["upscale", "in", "-o", "out", "-r", "-n", str(tiny_weights), *FAST]
+    run(*command)
+    Records(Path("out"), "any")._mark(Path("out/a_x2.png")).touch()
+    assert "a.png: another run was at work on this" in run(*command).stderr
+    assert list((album / "out" / HIDDEN / "begun").iterdir()) == []
+
+
+def test_a_scale_of_two_is_the_one_that_nobody_named(album: Path, tiny_weights: Path, worked_on: list[str]) -> None:
+    command = ["upscale", "in", "-o", "out", "-r", "-n", str(tiny_weights), *FAST]
+    run(*command)
+    worked_on.clear()
+    run(*command, "-s", 2)
+    assert worked_on == []
+
+
 class Killed(BaseException):
     """What kill -9 is to a process: nothing is caught, nothing is said."""
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -221,13 +222,17 @@ def test_the_check_says_whether_data_and_protocol_are_the_published_ones(
     assert good.exit_code == 0, good.stdout
     assert good.stdout.count("| yes |") == 4
     assert "what is published is reproduced" in good.stdout
-    other = bench(
-        "quality", "--check", "--data", data / "bench" / "Set5", "--workers", 1, "--protocol", "edsr",
-        "--kernels", "g0.2d", "--out", tmp_path / "other",
-    )  # fmt: skip
+    one = ["--kernels", "g0.2d", "--workers", 1]
+    shutil.copytree(some, tmp_path / "Set5")
+    other = bench("quality", "--check", "--data", tmp_path / "Set5", *one, "--out", tmp_path / "other")
     assert other.exit_code == 1
     assert "what is published is NOT reproduced" in other.stdout
-    assert bench("quality", "--check", "--data", some, "--workers", 1, "--out", tmp_path / "some").exit_code == 1
+    unknown = bench("quality", "--check", "--data", some, *one, "--out", tmp_path / "some")
+    assert unknown.exit_code == 1
+    assert "nothing is published of any of these, so nothing was checked" in unknown.stdout
+    loose = bench("quality", "--check", "--data", some, *one, "--protocol", "edsr", "--out", tmp_path / "loose")
+    assert loose.exit_code == 2
+    assert "by protocol mzsr, as it is published" in loose.stderr
 
 
 def test_a_list_keeps_the_numbers_of_a_gaussian_together() -> None:

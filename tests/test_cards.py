@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from mzsr.card import Card
-from mzsr.config import MetaConfig, PretrainConfig, TrainConfig
+from mzsr.config import KernelLaw, MetaConfig, PretrainConfig, TrainConfig
 from mzsr.learning import cards, loop
-from mzsr.learning.cards import as_earlier, make_card
+from mzsr.learning.cards import as_earlier, make_card, only_subsampling, seen
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World
@@ -123,6 +123,22 @@ def test_the_command_can_be_copied_and_does_not_tell_where_it_was_run(
         "sys.argv", ["mzsr", "train", "--data", str(data), "--set", "shrink=[0.8, 0.5]", "--out", "a/b"]
     )
     assert card().command == "mzsr train --data '../two words' --set 'shrink=[0.8, 0.5]' --out a/b"
+
+
+def test_scales_are_those_that_are_drawn() -> None:
+    law = KernelLaw(scales={2: 1.0, 4: 0.0})
+    assert seen(PRETRAIN["smoke"].model_copy(update={"law": law})) == (2,)
+
+
+@pytest.mark.parametrize(
+    ("bicubic", "centred", "expected"),
+    [(0.0, 0.0, "direct"), (1.0, 0.0, "bicubic"), (0.0, 0.2, None), (0.0, 1.0, None), (0.5, 0.0, None)],
+)
+def test_a_network_that_is_told_nothing_knows_a_grid_only_if_it_saw_no_other(
+    bicubic: float, centred: float, expected: str | None
+) -> None:
+    law = KernelLaw(bicubic_share=bicubic, centred_share=centred)
+    assert only_subsampling(META["paper"].model_copy(update={"law": law})) == expected
 
 
 def test_earlier_runs_come_first() -> None:

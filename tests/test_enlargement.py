@@ -79,6 +79,15 @@ def test_shrinking_takes_alpha_along() -> None:
     torch.testing.assert_close(small.alpha, torch.ones(1, 1, 20, 30))
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_pixels_that_were_only_repeated_come_back_as_they_were(factor: int) -> None:
+    small = images(field(96, 128))
+    large = small.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    found = enlargement(large)
+    assert found == factor
+    assert torch.equal(shrunk(Picture(large), found).pixels, small)
+
+
 def test_the_upscaler_works_from_the_detail_and_says_so(tiny_weights: Path) -> None:
     upscaler = Upscaler(tiny_weights, device="cpu")
     twice = np.asarray(larger(field(96, 128), 2, Image.Resampling.BICUBIC).convert("RGB"))

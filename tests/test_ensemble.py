@@ -150,3 +150,21 @@ def test_another_way_to_combine_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as everywhere but in these tests
     with pytest.raises(InputError, match="reduce is 'max'; it must be 'mean' or 'median'"):
         ensemble(upsample, draw(1, 3, 4, 4), Degradation(kernels.delta()), reduce="max")  # pyright: ignore
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_some_rows_are_turned_back_alone(symmetry: Symmetry) -> None:
+    images = draw(1, 2, 5, 7)
+    for top, bottom in ((0, 2), (2, 5)):
+        assert torch.equal(symmetry.rows_back(symmetry.turn(images), top, bottom), images[:, :, top:bottom])
+
+
+def test_bands_of_rows_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lopsided(lr: Images, d: Degradation) -> Images:
+        return lr + torch.linspace(0, 1, lr.shape[3], dtype=lr.dtype)
+
+    images, d = draw(1, 3, 10, 7), Degradation(kernels.delta(), 1)
+    whole = ensemble(lopsided, images, d)
+    monkeypatch.setattr("mzsr.inference.ensemble.BAND", 3)
+    assert torch.equal(ensemble(lopsided, images, d), whole)
+    assert torch.equal(images, draw(1, 3, 10, 7)), "what was given is not what is added up in"

@@ -93,14 +93,15 @@ def test_what_a_format_cannot_hold_is_left_out_and_said(tmp_path: Path) -> None:
     assert write(tmp_path / "a.jpg", small) == []
 
 
-@pytest.mark.parametrize("name", ["a.bmp", "a.webp"])
-def test_colours_stay_right_where_the_profile_cannot_be_kept(tmp_path: Path, name: str) -> None:
-    """A linear grey of 0.5 is 188 in sRGB; a BMP holds no profile, and a WebP none of grey."""
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("name", ["a.bmp", "a.webp", "a.avif"])
+def test_colours_stay_right_where_the_profile_cannot_be_kept(tmp_path: Path, name: str, bits: int) -> None:
+    """A linear grey of 0.5 is 188 in sRGB; a BMP holds no profile, and a WebP or an AVIF none of grey."""
     grey = from_array(np.full((8, 8), 128, np.uint8), metadata=Metadata(icc=linear_grey_profile()))
-    write(tmp_path / name, grey, quality=100)
+    write(tmp_path / name, replace(grey, bits=bits), quality=100)
     found = read(tmp_path / name)
     assert found.metadata.icc is None
-    assert to_array(found).reshape(-1).tolist() == pytest.approx([188] * to_array(found).size, abs=1)
+    assert (255 * found.pixels).flatten().tolist() == pytest.approx([188] * found.pixels.numel(), abs=1)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
@@ -186,6 +187,33 @@ def test_deep_grey_with_alpha_keeps_its_profile(tmp_path: Path) -> None:
     picture = replace(from_array(noise(16, 6, 9, 2)), metadata=Metadata(icc=linear_grey_profile()))
     write(tmp_path / "a.tif", picture)
     assert read(tmp_path / "a.tif").metadata.icc == linear_grey_profile()
+
+
+def test_deep_grey_with_alpha_keeps_all_that_it_says(tmp_path: Path) -> None:
+    told = Metadata(exif=exif(), xmp=XMP, iptc=b"\x1c\x02\x50\x00\x02me", dpi=(300.0, 150.0))
+    write(tmp_path / "a.tif", replace(from_array(noise(16, 6, 9, 2)), metadata=told))
+    kept = read(tmp_path / "a.tif").metadata
+    assert (kept.xmp, kept.iptc, kept.dpi) == (XMP, told.iptc, told.dpi)
+    tags = tags_of(kept.exif)
+    assert tags[0x010F] == "Maker"
+    assert tags[ORIENTATION] == 1 if ORIENTATION in tags else True
+    assert tags.get_ifd(GPS_IFD)[2] == (47.0, 30.0, 0.0)
+    assert tags.get_ifd(EXIF_IFD)[0x927C] == b"private note"
+
+
+@pytest.mark.parametrize(("tag", "name"), [(5, "GPSAltitudeRef"), (6, "GPSAltitude")])
+def test_a_tag_of_another_type_is_left_out_and_said(tmp_path: Path, tag: int, name: str) -> None:
+    """As cameras write it: a text where the standard wants a number, which no writer of TIFF takes."""
+    place = struct.pack("<HHHI4s", 1, tag, 2, 2, b"0\0\0\0") + bytes(4)
+    block = b"Exif\0\0II*\0" + struct.pack("<IHHHII", 8, 1, GPS_IFD, 4, 1, 26) + bytes(4) + place
+    Image.fromarray(np.full((8, 16, 3), 90, np.uint8)).save(tmp_path / "a.jpg", exif=block)
+    picture = read(tmp_path / "a.jpg")
+    assert write(tmp_path / "a.tif", picture) == [
+        f"these tags of EXIF are of another type than is theirs, and left out: {name}"
+    ]
+    assert to_array(read(tmp_path / "a.tif")).shape == (8, 16, 3)
+    assert write(tmp_path / "b.jpg", picture) == []
+    assert tags_of(read(tmp_path / "b.jpg").metadata.exif).get_ifd(GPS_IFD)[tag]
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -566,6 +566,15 @@ def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path, changes
     assert (tmp_path / "state.safetensors").read_bytes() == before
 
 
+def test_shares_in_another_order_are_another_run(folder: Path, tmp_path: Path) -> None:
+    """What is drawn goes by the order; equal mappings would give other batches."""
+    shares = {"families": {"disk": 0.5, "box": 0.5}}
+    go(configured(law=shares), folder, tmp_path, time_limit=0)
+    with pytest.raises(InputError, match=r"another configuration \(law\)"):
+        go(configured(law={"families": {"box": 0.5, "disk": 0.5}}), folder, tmp_path, resume=True)
+    go(configured(law=shares), folder, tmp_path, resume=True, time_limit=0)
+
+
 def test_a_run_is_overwritten_only_by_itself(folder: Path, tmp_path: Path) -> None:
     """Neither by a new one nor with other data: its end would not be the same, nor its card true."""
     go(configured(), folder, tmp_path / "run", time_limit=0)

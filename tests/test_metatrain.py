@@ -5,6 +5,7 @@ On paper means a "network" that returns its parameters and a loss ½ ‖θ − d
     θ_i − d_s = Π_{j≤i} (1 − α_j) (θ_0 − d_s)
 """
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation
 from mzsr.learning import loop, metatrain
+from mzsr.learning.cards import make_card
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.inner import Descent
 from mzsr.learning.losses import LOSSES
@@ -578,6 +580,21 @@ def test_step_sizes_can_be_learned_for_weights_that_stay(
         assert all(new != was for new, was in zip(sizes, old.step_sizes[name], strict=True))
     assert card.scales == old.scales == (2,)  # the weights are as good where they were
     assert "as it was" in card.summary
+
+
+def test_what_was_measured_of_a_head_stays_where_step_sizes_alone_are_trained(photographs: Photographs) -> None:
+    card = load_weights("mzsr")[1]
+    for train, kept in ((["log_alpha/*"], True), (["log_alpha/*", "last.*"], False)):
+        config = configured(train=train).model_copy(update={"network": card.network})
+        objective = MetaTraining(config, photographs, CPU)
+        earlier = objective.begin_from("mzsr")
+        objective.recall(objective.fixed(), tuple(json.loads(json.dumps(earlier))))  # as a run that is resumed does
+        made = make_card(
+            config, photographs, World(CPU), about=objective.about(objective.theta), iterations=1, hours=0.0,
+            earlier=earlier,
+        )  # fmt: skip
+        for estimated in (False, True):
+            assert (made.told_errors(estimated=estimated) == card.told_errors(estimated=estimated)) is kept
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, Jpeg
 from mzsr.imaging.jpeg import tables
 from mzsr.imaging.picture import Picture
+from mzsr.inference.enlargement import ADVICE
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.upscale import Result
 from mzsr.learning.checkpoint import find_weights, read_card
@@ -91,6 +92,13 @@ def test_estimates_in_words_and_as_values() -> None:
     assert record["variances_px2"] == [4.0, 1.0]
     assert (record["width_error"], record["expected_loss_db"]) == (0.08, 0.3)
     assert record["theta_rad"] == pytest.approx(math.pi / 2, abs=1e-3)
+
+
+def test_what_becomes_of_an_enlarged_picture_is_said_as_it_is() -> None:
+    twice = replace(TOLD, enlarged=2.0)
+    assert "mzsr upscale shrinks it to that first" in "\n".join(present.estimate_lines(twice, 2, (10, 16)))
+    for lines in (present.estimate_lines(twice, 8, (10, 16)), present.estimate_lines(twice, 2, (10, 16), "direct")):
+        assert f"before; {ADVICE}" in "\n".join(lines)  # there is no network for x16, and it was asked not to
 
 
 def test_a_kernel_is_drawn_tap_by_tap() -> None:

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from scripts import script_of
 
+from mzsr.config import NetworkConfig
 from mzsr.presets import META
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,10 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_every_variant_differs_from_the_base_in_its_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    ablation = script_of("ablation")
-    base = ablation.variant({}, 9).model_dump()
+    ablation, network = script_of("ablation"), NetworkConfig(blocks=4, signed=True)
+    base = ablation.variant({}, 9, network).model_dump()
     for name, change in ablation.VARIANTS.items():
-        other = ablation.variant(change, 9).model_dump()
+        other = ablation.variant(change, 9, network).model_dump()
         differ = {key for key in base if base[key] != other[key]}
         assert differ == {key.partition(".")[0] for key in change}, name
 

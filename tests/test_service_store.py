@@ -179,3 +179,21 @@ def test_a_folder_that_is_none_or_a_base_that_is_none_is_said_in_one_line(tmp_pa
     (tmp_path / "jobs.sqlite").write_text("no database at all, but long enough to look like one" * 20)
     with pytest.raises(InputError, match=r"jobs.sqlite cannot be used \(file is not a database\)"):
         Store(tmp_path)
+
+
+def test_a_base_that_cannot_be_written_to_keeps_no_picture(store, monkeypatch) -> None:
+    def full(*_: object) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(store, "_change", full)
+    with pytest.raises(sqlite3.OperationalError):
+        added(store)
+    assert list((store.data / "jobs").iterdir()) == []
+    assert list((store.data / "incoming").iterdir()) == []
+
+
+def test_only_the_end_of_a_job_waits_for_the_disk(store) -> None:
+    job = added(store)
+    store.claim()
+    assert store.done(job.id, "x.png", {}, [], 9.0)
+    assert store._base.execute("PRAGMA synchronous").fetchone()[0] == 1  # NORMAL

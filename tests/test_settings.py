@@ -79,6 +79,15 @@ def test_scales_are_replaced_whole(tmp_path: Path, override: str) -> None:
     assert smoke("law.scales.1=1").law.scales == {1: 1}
 
 
+def test_the_short_form_of_a_loss_keeps_its_name(tmp_path: Path) -> None:
+    """`loss: NAME` is short for its name alone; another of its fields does not make it another loss."""
+    path = written(tmp_path, "loss: udl")
+    for file, changes in ((path, ["loss.offset=0"]), (None, ["loss=udl", "loss.offset=0"])):
+        config = load_config(PRETRAIN, "smoke", file, changes)
+        assert (config.loss.name, config.loss.offset) == ("udl", 0)
+    assert load_config(PRETRAIN, "smoke", path, ["loss.offset=0", "loss=l1"]).loss.name == "l1"
+
+
 def test_families_are_replaced_whole(tmp_path: Path) -> None:
     path = written(tmp_path, "law:\n  families:\n    disk: 0.5\n    box: 0.5\n")
     assert smoke(path=path).law.families == {"disk": 0.5, "box": 0.5}

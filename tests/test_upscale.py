@@ -473,3 +473,24 @@ def test_weights_for_one_scale_take_its_place(weights: Path, photo: Tensor, tmp_
         assert not torch.equal(result.picture.pixels, others)
     assert one.at(4) is one.at(4)
     assert one.at(2) is one
+
+
+def test_kernels_as_arrays_come(tiny_upscaler: Upscaler, photo: Tensor) -> None:
+    """Turned round without a copy, and in the byte order of another machine."""
+    taps = np.arange(1.0, 10.0).reshape(3, 3)
+    turned = tiny_upscaler(photo, scale=2, kernel=taps[::-1, ::-1], steps=0).degradation.kernel
+    assert torch.allclose(turned, torch.arange(9.0, 0.0, -1.0).reshape(3, 3) / 45)
+    foreign = tiny_upscaler(photo, scale=2, kernel=taps.astype(">f8"), steps=0).degradation.kernel
+    assert torch.equal(foreign, turned.flip(0, 1))
+
+
+def test_half_a_pixel_is_no_reason_for_the_next_scale(tiny_upscaler: Upscaler) -> None:
+    result = tiny_upscaler(np.zeros((33, 50), np.uint8), size=(67, 100), steps=0)
+    assert (result.degradation.scale, np.asarray(result.image).shape) == (2, (67, 100))
+
+
+def test_a_picture_that_is_cut_short_is_one_line(tiny_upscaler: Upscaler, tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 50).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
+    with Image.open(tmp_path / "b.png") as short, pytest.raises(InputError, match="the picture cannot be decoded"):
+        tiny_upscaler(short, scale=2, steps=0)

@@ -81,6 +81,8 @@ def _load_yaml(text: str, source: str) -> Any:
 def _merge(base: dict[Any, Any], change: dict[Any, Any]) -> None:
     """Change nested mappings in place; those of WHOLE are replaced."""
     for key, value in change.items():
+        if key == "loss" and isinstance(base.get(key), str):  # `loss: NAME` is short for its name alone
+            base[key] = {"name": base[key]}
         if isinstance(value, dict) and isinstance(base.get(key), dict) and key not in WHOLE:
             _merge(base[key], value)
         else:

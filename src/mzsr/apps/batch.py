@@ -155,7 +155,12 @@ class Records:
         try:
             yield
         finally:
-            mark.unlink(missing_ok=True)
+            self.forget(target)
+
+    def forget(self, target: Path) -> None:
+        """Take away the mark of a picture, where it has one: the work that an ended run began is done."""
+        with self._writable():
+            self._mark(target).unlink(missing_ok=True)
 
     def left_for_last(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Path]]:
         """Put last what a run was ended over, lest it stop the others again; return all, and those sources."""

@@ -71,7 +71,8 @@ def quality(
     scale: Scales = "2",
     methods: Annotated[
         str, typer.Option(metavar="LIST", help="bicubic-paper, bicubic, data-step, back-projection, zssr, a model of "
-                          "`mzsr models` or a .safetensors; with :blind, :wrong, :x8 or :bp behind it.")
+                          "`mzsr models` or a .safetensors; with :blind, :wrong, :clean, :x8 or :bp behind it. "
+                          "README says what each is.")
     ] = METHODS,
     results: Annotated[
         list[str], typer.Option(metavar="NAME=DIR", help="Results of another program; may be repeated.")
@@ -100,8 +101,11 @@ def quality(
         from mzsr.benchmark.published import BICUBIC
         from mzsr.learning.devices import cores
 
-        if check and (results or network or methods != METHODS):
-            raise InputError("--check measures the bicubic baseline alone; leave --methods, --results, --network out")
+        if check and (results or network or methods != METHODS or protocol != "mzsr"):
+            raise InputError(
+                "--check measures the bicubic baseline alone, by protocol mzsr, as it is published; leave --methods, "
+                "--results, --network and --protocol out"
+            )
         cells = read_cells(kernels, scale, [read_condition(noise, jpeg)])
         compared, unknown = read_methods(BICUBIC if check else methods, steps, zssr_iterations)
         compared += read_others(results, network, single=len(cells) == 1)
@@ -111,7 +115,12 @@ def quality(
     if check:
         table, agrees = tables.check(measured.rows)
         typer.echo(table)
-        typer.echo("what is published is reproduced" if agrees else "what is published is NOT reproduced")
+        verdict = {
+            True: "what is published is reproduced",
+            False: "what is published is NOT reproduced",
+            None: "nothing is published of any of these, so nothing was checked",
+        }
+        typer.echo(verdict[agrees])
         complain(measured.problems)
         raise typer.Exit(0 if agrees else 1)
     _publish(plan, measured, {
@@ -218,9 +227,10 @@ def speed(
     """Measure seconds of every stage, memory and arithmetic, from a file to one twice as large; all in one run."""
     with usage():
         from mzsr.apps import present
+        from mzsr.benchmark.methods import ZSSR_ITERATIONS
         from mzsr.benchmark.publication import about_speed, publish_speed
         from mzsr.benchmark.speed import measure_all
-        from mzsr.benchmark.stages import ZSSR_ITERATIONS, ZSSR_SCHEDULE
+        from mzsr.benchmark.stages import ZSSR_TIMED
         from mzsr.benchmark.timings import table
         from mzsr.inference.adapt import check_steps
         from mzsr.learning.devices import cores, pick_device
@@ -238,7 +248,7 @@ def speed(
             raise InputError("nothing could be measured: " + "; ".join(found.skipped))
         lines = table(found.timings, names[0])
         if any(timing.extrapolated for timing in found.timings):
-            lines += ["", f"\\* {ZSSR_SCHEDULE} iterations, calculated from {ZSSR_ITERATIONS}."]
+            lines += ["", f"\\* {ZSSR_ITERATIONS} iterations, calculated from {ZSSR_TIMED}."]
         heading = f"Seconds, memory and arithmetic, x2, {count} threads"
         typer.echo(f"{heading}\n\n" + "\n".join(lines) + "\n")
         told = about_speed(shlex.join(["mzsr", *sys.argv[1:]]), pick_device(device), count, found.skipped)

@@ -35,7 +35,9 @@ app.command()(serve)
 
 # A path is `readable=False` where files.py shall say, in one line, that it may not be read
 KERNELS = "bicubic, gauss:VAR, gauss:VAR,VAR,RADIANS, FILE.mat or FILE.npy"
-Kernel = Annotated[str, typer.Option(metavar="KERNEL", help=f"auto, {KERNELS}.")]
+Kernel = Annotated[
+    str, typer.Option(metavar="KERNEL", help=f"auto, {KERNELS}; on the grid of the result, at the next whole scale.")
+]
 Subsample = Annotated[
     Literal["direct", "bicubic"] | None,
     typer.Option(help="direct: every s-th pixel, the paper's grid. Left out: as the kernel suggests."),
@@ -163,7 +165,8 @@ def upscale(
             refuse=refuse,
         )  # fmt: skip
         upscaler = Upscaler(model, device=device if cluster is None else "cpu", tile=tile, precision=precision)
-        asked = True if uncertainty is not None else "auto" if report is not None or as_json else False
+        into = output is not None and is_several(inputs)  # with records, which tell as much whatever is asked this time
+        asked = True if uncertainty is not None else "auto" if report is not None or as_json or into else False
         error_law(upscaler.card, asked)
         options: dict[str, Any] = {
             "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
@@ -202,7 +205,7 @@ def upscale(
         if cluster is not None and precision == "auto":  # the same on all nodes, or bytes would depend on who did them
             precision = "bfloat16" if where == "cuda" else str(upscaler.network.precision).removeprefix("torch.")
         order = Order(model, where, tile, options, asked, limit, quality, precision)
-        if output is not None and is_several(inputs):
+        if output is not None and into:
             order = replace(order, records=(records := Records(output, order.fingerprint(upscaler), overwrite)))
             jobs, suspects = records.left_for_last(jobs)
             for source in suspects:
@@ -264,7 +267,7 @@ def estimate(
     if as_json:
         typer.echo(json.dumps(present.estimate_record(told, source, scale, size)))
     else:
-        typer.echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size)))
+        typer.echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size, subsample)))
 
 
 @app.command()

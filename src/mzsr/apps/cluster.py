@@ -43,6 +43,8 @@ def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
     Raises:
         InputError: Ray is not installed, there is no cluster, or it has no such device.
     """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device is '{device}'; it must be auto, cpu or cuda")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nobody is told
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of what it will do one day
     try:

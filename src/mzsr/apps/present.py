@@ -13,11 +13,11 @@ from mzsr.apps import error_map
 from mzsr.apps.report import ReportData, middle
 from mzsr.card import Card
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Jpeg
+from mzsr.imaging.degrade import Jpeg, Subsample
 from mzsr.imaging.metadata import profile_for
 from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.inference.compression import jpeg_record, quality_of
-from mzsr.inference.enlargement import detail, detail_words
+from mzsr.inference.enlargement import ADVICE, brought_back, detail, detail_words
 from mzsr.inference.estimate import Estimate
 from mzsr.inference.result import Result, enlarge
 from mzsr.shapes import Images, Kernel
@@ -90,12 +90,15 @@ def _noise_of(result: Result) -> str:
     return noise_words(level, told.channels if told is not None and told.noise == level else ())
 
 
-def estimate_lines(told: Estimate, scale: int, size: Sequence[int]) -> list[str]:
+def estimate_lines(
+    told: Estimate, scale: int, size: Sequence[int], subsample: Subsample | None = None
+) -> list[str]:  # fmt: skip
     """Say in plain words what a picture of a (height, width) went through."""
     major, minor = (math.sqrt(variance) for variance in told.variances)
     real = "as many pixels as the picture has, as far as can be seen"
     if told.enlarged > 1:
-        real = f"{detail_words(size, told.enlarged)}; mzsr upscale shrinks it to that first"
+        back = brought_back(scale, told.enlarged, subsample)
+        real = f"{detail_words(size, told.enlarged)}; {'mzsr upscale shrinks it to that first' if back else ADVICE}"
     return [
         told.note,
         f"blur        {major:.2f} x {minor:.2f} pixels (standard deviations) of the x{scale} picture, "

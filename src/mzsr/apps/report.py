@@ -6,10 +6,6 @@ strings that the command line fills in from the `Result` of an upscale, its outp
 The look is in report.html.
 """
 
-import base64
-import hashlib
-import html
-import io
 import math
 import os
 import re
@@ -18,12 +14,12 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mzsr.apps import error_map
 from mzsr.apps.charts import colour_bar, kernel_key, kernel_picture, loss_chart, moments, time_table
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
+from mzsr.pages import command_line, data_uri, escape, fill
 
 PICTURE_PIXELS = 2_000_000
 """Pixels embedded of each picture: two of these make a page of a few megabytes, which a phone still opens."""
@@ -129,15 +125,13 @@ def render(data: ReportData) -> str:
             '<p class="quiet">To stay a small file, this page carries only the middle of the picture, '
             f"{width} × {height} of its {full_width} × {full_height} pixels, at full resolution.</p>"
         )
-    template = _template()
     fields = {
-        "policy": policy(),
-        "name": _text(data.name),
+        "name": escape(data.name),
         "lead": f"Enlarged to {full_width} × {full_height} pixels.",
         "width": str(width),
         "height": str(height),
-        "before": _data_uri(data.before, data.icc),
-        "after": _data_uri(data.after, data.icc),
+        "before": data_uri(data.before, data.icc),
+        "after": data_uri(data.after, data.icc),
         "crop": crop,
         "kernel": kernel_picture(data.kernel),
         "kernel_words": _kernel_words(data),
@@ -147,10 +141,14 @@ def render(data: ReportData) -> str:
         "seconds": time_table(data.seconds),
         "facts": _fact_table(data.facts),
         **_error_fields(data),
-        "command": " ".join(f"<span>{_text(word)}</span>" for word in data.command.split(" ")),
+        "command": command_line(data.command),
     }
-    # One pass, so that braces in a file name are never taken for a field.
-    return re.sub(r"\{\{(\w+)\}\}", lambda field: fields[field[1]], template)
+    return fill(template(), fields)
+
+
+def template() -> str:
+    """Return the page with its places unfilled."""
+    return resources.files("mzsr.apps").joinpath("report.html").read_text("utf-8")
 
 
 def _error_fields(data: ReportData) -> dict[str, str]:
@@ -158,13 +156,14 @@ def _error_fields(data: ReportData) -> dict[str, str]:
     if data.error is None:
         return {"doubt": "", "doubt_switch": "", "doubt_key": ""}
     colours = error_map.coloured(data.error, data.error_top)
+    words = f"{error_map.WORDS} {escape(data.error_words)}"
     bar = colour_bar([f"#{colour}" for colour in error_map.VIRIDIS.split()], error_map.ticks(data.error_top))
     height, width = colours.shape[:2]
     return {
-        "doubt": f'<img id="doubt" src="{_data_uri(colours)}" width="{width}" height="{height}" '
+        "doubt": f'<img id="doubt" src="{data_uri(colours)}" width="{width}" height="{height}" '
         'alt="How far each pixel is likely to be off" draggable="false">',
         "doubt_switch": '<label class="switch"><input type="checkbox" id="show-doubt">Show where it is unsure</label>',
-        "doubt_key": f'<div id="doubt-key">{bar}<p class="quiet">{error_map.WORDS} {_text(data.error_words)}</p></div>',
+        "doubt_key": f'<div id="doubt-key">{bar}<p class="quiet">{words}</p></div>',
     }
 
 
@@ -194,39 +193,9 @@ def _check(data: ReportData) -> None:
         )
 
 
-def _text(text: str) -> str:
-    """Escape any text for HTML, attributes included; what HTML cannot carry becomes a replacement character."""
-    return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]", "\ufffd", text))
-
-
-def policy() -> str:
-    """Return a policy that lets in the page's own style and script, by hash, and data-URI pictures; nothing else."""
-    template = _template()
-    hashes = {}
-    for tag in ("style", "script"):
-        body = template.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-        hashes[tag] = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes['style']}'; "
-        f"script-src 'sha256-{hashes['script']}'; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _template() -> str:
-    return resources.files("mzsr.apps").joinpath("report.html").read_text(encoding="utf-8")
-
-
-def _data_uri(image: np.ndarray, icc: bytes | None = None) -> str:
-    """Return an (H, W, 3) uint8 image with its profile as a lossless data URI."""
-    buffer = io.BytesIO()
-    # A third of the time of the usual level 6, and 2 % more bytes (a photograph of 1024 x 700)
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=4, icc_profile=icc)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def _kernel_words(data: ReportData) -> str:
     """Say where the kernel came from and how wide it is."""
-    source = _text(data.kernel_source[:1].upper() + data.kernel_source[1:]).rstrip(".")
+    source = escape(data.kernel_source[:1].upper() + data.kernel_source[1:]).rstrip(".")
     _, variances, degrees = moments(data.kernel)
     # Rounding leaves a delta with a variance of about -1e-17; only sharpening lobes make it truly negative.
     if variances.min() < -1e-6:
@@ -242,7 +211,7 @@ def _kernel_words(data: ReportData) -> str:
                 f"The blur's standard deviations are {long:.2f} pixels along its long axis and {short:.2f} across; "
                 f"the long axis is turned {degrees:.0f}° counter-clockwise from the horizontal."
             )
-    note = f" {_text(data.note)}" if data.note else ""
+    note = f" {escape(data.note)}" if data.note else ""
     return f"{source}. {width}{note}"
 
 
@@ -275,5 +244,5 @@ def _fact_table(facts: dict[str, str]) -> str:
     for label, value in facts.items():
         gloss = GLOSSES.get(re.sub(r"[^a-z]", "", label.casefold()))
         meaning = f"<small>{gloss}</small>" if gloss else ""
-        rows.append(f'<tr><th scope="row">{_text(label)}</th><td>{_text(value)}{meaning}</td></tr>')
+        rows.append(f'<tr><th scope="row">{escape(label)}</th><td>{escape(value)}{meaning}</td></tr>')
     return f"<table>{''.join(rows)}</table>"

@@ -29,7 +29,7 @@ def blind_twin(spec: str) -> str:
     from mzsr.benchmark.methods import parse, with_option
 
     method = parse(spec)
-    if method.name.startswith("bicubic") or {"blind", "wrong"} & set(method.options):
+    if method.name.startswith("bicubic") or {"blind", "wrong", "clean"} & set(method.options):
         raise InputError(f"method {spec} is not given the kernel; name one that is, for instance data-step or mzsr")
     return with_option(spec, "blind")
 

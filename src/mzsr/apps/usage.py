@@ -1,5 +1,6 @@
 """What every command shares: an error in one line with an exit code, and values as people write them."""
 
+import math
 import os
 import re
 import sys
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 import typer
 
 from mzsr.errors import InputError
+
+LONGEST = 3.6e7  # seconds; a year, which every clock and lock can wait
 
 
 @contextmanager
@@ -49,10 +52,9 @@ def noise_level(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """Read a time such as 90s, 9m or 2h; nothing means no limit."""
+    """Read a time such as 90s, 9m or 2h."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not text:
-        return float("inf")
-    if not found:
-        raise InputError(f"time limit is '{text}'; write 90s, 9m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    value = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else math.inf
+    if value > LONGEST:
+        raise InputError(f"time limit is '{text}'; write 90s, 9m or 2h, {LONGEST / 3600:g}h at most")
+    return value

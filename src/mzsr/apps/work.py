@@ -58,6 +58,7 @@ class Order:
         words = kernel if isinstance(kernel, str) else kernel.tolist()
         asked = {"kernel": words, "quality": self.quality, "tile": self.tile, "device": self.device}
         asked |= {"precision": str(precision_of(self.precision, torch.device(self.device)))}
+        asked |= {} if self.options.get("size") else {"scale": float(self.options.get("scale") or 2)}  # as if -s 2
         mode, *given = (self.options.get(name) for name in ("mode", "steps", "x8"))
         steps, x8 = with_mode(mode or "balanced", *given)  # --mode balanced and --steps 1 ask for the same
         asked |= {"mode": "", "steps": steps, "x8": x8}
@@ -99,7 +100,8 @@ def do(
         InputError: anything that cannot be done, in one line.
     """
     task = None if order.records is None else order.records.task(source, target)
-    if task is not None and task.told is not None:
+    if order.records is not None and task is not None and task.told is not None:
+        order.records.forget(target)
         return Done(task.told | {"input": str(source), "output": str(target), "skipped": True}, skipped=True)
     with nullcontext() if order.records is None else order.records.begun(target):
         result = upscaler(

@@ -12,12 +12,11 @@ import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
 from mzsr.benchmark.cells import Cell, Source, make
-from mzsr.benchmark.measure import AnyMethod
+from mzsr.benchmark.measure import FAILURES, AnyMethod
 from mzsr.benchmark.methods import Method
 from mzsr.benchmark.page import Comparison
 from mzsr.benchmark.rows import Row
 from mzsr.benchmark.tables import worst
-from mzsr.errors import InputError
 from mzsr.imaging.picture import Picture, to_array
 from mzsr.learning.devices import one_thread
 from mzsr.shapes import Images
@@ -48,7 +47,8 @@ def comparisons(
         for row in worst(rows, chosen.label, COUNT):
             source = next(s for s in sources if (s.set, s.path.name) == (row.set, row.image))
             cell = next(cell for cell in cells if str(cell) == row.cell)
-            found.append(_compare(row, source, cell, [*beside, ours]))
+            fitting = [method for method in beside if not method.refuses(cell)]
+            found.append(_compare(row, source, cell, [*fitting, ours]))
     return found
 
 
@@ -65,7 +65,7 @@ def _compare(row: Row, source: Source, cell: Cell, methods: Sequence[AnyMethod])
     pictures: dict[str, Images] = {}
     for method in methods:
         once = replace(method, steps=(row.steps,)) if isinstance(method, Method) and method.adapts else method
-        with suppress(InputError):  # it has been named while measuring
+        with suppress(*FAILURES):  # it has been named while measuring
             (output,) = once(case, source, cell)
             pictures[row._replace(method=method.label, steps=output.steps).label] = output.picture.clamp(0, 1).cpu()
     top, left = busiest((pictures[row.label] - case.truth).square().mean(1, keepdim=True))

@@ -28,6 +28,7 @@ from mzsr.version import __version__
 
 AnyMethod = Method | Results | Foreign
 RECORDS = "records.jsonl"
+FAILURES = (InputError, OSError, RuntimeError, MemoryError)  # of one picture, which may not stop the others
 
 
 class Unit(NamedTuple):
@@ -190,7 +191,7 @@ def _safely(unit: Unit) -> tuple[list[Row], InputError | None]:
             rows.append(row)
     except InputError as error:
         return rows, error
-    except (OSError, RuntimeError, MemoryError) as error:
+    except FAILURES as error:
         return rows, InputError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return rows, None
 

@@ -5,10 +5,7 @@ Tables come as Markdown from where they are made for documents too; this file kn
 look is in page.html.
 """
 
-import base64
 import hashlib
-import html
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +15,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image
 
 from mzsr.atomic import write_atomically
 from mzsr.benchmark import plots
 from mzsr.benchmark.rows import About, Row
 from mzsr.benchmark.timings import Timing
 from mzsr.errors import InputError
+from mzsr.pages import clean, command_line, data_uri, escape, fill
 
 CROP_WIDTH = 192  # CSS pixels, or the largest multiple of the crop below it: each pixel becomes a square
 
@@ -86,37 +83,22 @@ def render(
     timings: Sequence[Timing] = (),
 ) -> str:
     """Return the page as HTML text; every text in it is escaped. See `write_page`."""
-    template = resources.files("mzsr.benchmark").joinpath("page.html").read_text(encoding="utf-8")
     sections = {
         "Tables": "".join(_table_section(heading, table) for heading, table in tables),
         "Plots": _plot_sections(rows, timings),
         "Worst pictures": "".join(map(_comparison, comparisons)),
     }
     shown = [(heading, heading.casefold().replace(" ", "-"), body) for heading, body in sections.items() if body]
-    skipped = "".join(f"<li>{_text(sentence)}</li>" for sentence in about.skipped)
-    style = template.partition("<style>")[2].partition("</style>")[0]
-    look = f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
+    skipped = "".join(f"<li>{escape(sentence)}</li>" for sentence in about.skipped)
     fields = {
-        "policy": f"default-src 'none'; img-src data:; style-src {look}; base-uri 'none'; form-action 'none'",
-        "lead": _text(_lead(rows, timings)),
+        "lead": escape(_lead(rows, timings)),
         "about": _about(about),
-        "command": " ".join(f"<span>{_text(word)}</span>" for word in about.command.split(" ")),
+        "command": command_line(about.command),
         "skipped": f'<section id="skipped"><h2>Skipped</h2><ul>{skipped}</ul></section>' if skipped else "",
         "links": "".join(f'<li><a href="#{name}">{heading}</a></li>' for heading, name, _ in shown),
         "sections": "".join(f'<section id="{name}"><h2>{head}</h2>{body}</section>' for head, name, body in shown),
     }
-    # One pass, so that braces in a file name are never taken for a field.
-    return re.sub(r"\{\{(\w+)\}\}", lambda field: fields[field[1]], template)
-
-
-def _clean(text: str) -> str:
-    """Replace what neither HTML nor XML can carry."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]", "\ufffd", text)
-
-
-def _text(text: str) -> str:
-    """Escape any text for HTML, attributes included."""
-    return html.escape(_clean(text))
+    return fill(resources.files("mzsr.benchmark").joinpath("page.html").read_text("utf-8"), fields)
 
 
 def _lead(rows: list[Row], timings: Sequence[Timing]) -> str:
@@ -137,18 +119,18 @@ def _lead(rows: list[Row], timings: Sequence[Timing]) -> str:
 
 
 def _about(about: About) -> str:
-    gloss = f"<small>{_text(about.protocol_words)}</small>"
+    gloss = f"<small>{escape(about.protocol_words)}</small>"
     facts = {"Version": f"mzsr {about.version}", "Commit": about.commit, "Machine": about.machine}
     facts |= {f"Data, {name}": words for name, words in about.data.items()}
-    protocol = [("Protocol", _text(about.protocol) + gloss)] if about.protocol else []
-    lines = [*protocol, *((name, _text(value)) for name, value in facts.items())]
-    body = "".join(f'<tr><th scope="row">{_text(name)}</th><td>{value}</td></tr>' for name, value in lines)
+    protocol = [("Protocol", escape(about.protocol) + gloss)] if about.protocol else []
+    lines = [*protocol, *((name, escape(value)) for name, value in facts.items())]
+    body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{value}</td></tr>' for name, value in lines)
     return f'<table class="facts">{body}</table>'
 
 
 def _table_section(heading: str, markdown: str) -> str:
     """Return a heading and what stands under it: tables, and paragraphs for every other line."""
-    parts = [f"<h3>{_text(heading)}</h3>"]
+    parts = [f"<h3>{escape(heading)}</h3>"]
     for is_table, group in groupby(markdown.strip().splitlines(), lambda line: line.lstrip().startswith("|")):
         lines = [line.strip() for line in group if line.strip()]
         parts += [_scroller(heading, _table(lines))] if is_table else [f"<p>{_inline(line)}</p>" for line in lines]
@@ -157,7 +139,7 @@ def _table_section(heading: str, markdown: str) -> str:
 
 def _scroller(label: str, body: str) -> str:
     """Let what is wider than the window scroll by itself, with the arrow keys too."""
-    return f'<div class="scroller" role="region" tabindex="0" aria-label="{_text(label)}">{body}</div>'
+    return f'<div class="scroller" role="region" tabindex="0" aria-label="{escape(label)}">{body}</div>'
 
 
 def _table(lines: list[str]) -> str:
@@ -187,7 +169,7 @@ def _cells(line: str) -> list[str]:
 
 def _inline(text: str) -> str:
     """Escape a text of Markdown and set its *emphasis*; a lone mark, or one within a word, stays as it is."""
-    return re.sub(r"(?<![\w*])\*(?=\S)([^*]+)(?<=\S)\*(?![\w*])", r"<em>\1</em>", _text(text))
+    return re.sub(r"(?<![\w*])\*(?=\S)([^*]+)(?<=\S)\*(?![\w*])", r"<em>\1</em>", escape(text))
 
 
 def _plot_sections(rows: list[Row], timings: Sequence[Timing]) -> str:
@@ -203,7 +185,7 @@ def _plot_sections(rows: list[Row], timings: Sequence[Timing]) -> str:
     for (heading, words), svg in drawn.items():
         more = '<span class="swipe"> Scroll sideways for more of them.</span>' * (f'"{plots.PANEL}pt"' not in svg)
         words = f'<p class="quiet">{words} Each panel has its own scale.{more}</p>'
-        parts += [f"<h3>{_text(heading)}</h3>{words}{_scroller(heading, inline_svg(svg, heading))}"] if svg else []
+        parts += [f"<h3>{escape(heading)}</h3>{words}{_scroller(heading, inline_svg(svg, heading))}"] if svg else []
     return "".join(parts)
 
 
@@ -218,7 +200,7 @@ def _pairs(rows: list[Row]) -> list[tuple[str, str]]:
 
 def inline_svg(svg: str, words: str) -> str:
     """Return a plot in the page's ink and font, with tooltips, and attributes for styles, which the policy forbids."""
-    root, words = ElementTree.fromstring(svg), _clean(words)
+    root, words = ElementTree.fromstring(svg), clean(words)
     used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     plot = hashlib.sha256((svg + words).encode()).hexdigest()[:8]
     names = {name: f"plot-{plot}-{place}" for place, name in enumerate(used)}
@@ -256,10 +238,8 @@ def _comparison(comparison: Comparison) -> str:
                 f"page: {caption} is {crop.dtype} {crop.shape}; it must be uint8 (H, W, 3) — convert it to 8-bit RGB"
             )
         height, width = comparison.panels[0][1].shape[:2]
-        zoom, buffer = max(1, CROP_WIDTH // width), io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(crop)).save(buffer, "PNG")
-        source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        zoom = max(1, CROP_WIDTH // width)
         size = f'width="{width * zoom}" height="{height * zoom}"'
-        image = f'<img src="{source}" {size} alt="{_text(f"{comparison.title}: {caption}")}">'
-        figures.append(f"<figure>{image}<figcaption>{_text(caption)}</figcaption></figure>")
-    return f'<h3>{_text(comparison.title)}</h3><div class="crops">{"".join(figures)}</div>'
+        image = f'<img src="{data_uri(crop)}" {size} alt="{escape(f"{comparison.title}: {caption}")}">'
+        figures.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
+    return f'<h3>{escape(comparison.title)}</h3><div class="crops">{"".join(figures)}</div>'

@@ -30,7 +30,6 @@ from mzsr.imaging.picture import Picture
 from mzsr.learning.devices import best_precision, pick_device
 from mzsr.shapes import Images
 
-SIZES = (64, 128, 256, 512, 1024, 2048, 4096)  # sides of the output, pixels
 SMALLEST, LARGEST = 64, 8192  # below, a picture of half the side has no son to adapt on
 START_SECONDS = 120.0  # of grace for a process to begin; PyTorch alone takes several
 
@@ -51,28 +50,15 @@ class Measured:
     skipped: tuple[str, ...]
 
 
-def measure(network: str, size: int, **options: Any) -> Timing:
-    """Time one network at one size; options as of `measure_all`.
-
-    Raises:
-        InputError: as `measure_all`, and where it could not be measured, with the reason.
-    """
-    found = measure_all([network], [size], **options)
-    if not found.timings:
-        raise InputError(found.skipped[0])
-    return found.timings[0]
-
-
 def measure_all(
     networks: Sequence[str],
-    sizes: Sequence[int] = SIZES,
+    sizes: Sequence[int],
     *,
     steps: int = 1,
     rounds: int = 3,
     threads: int | None = None,
     device: str = "auto",
     limit: float | int = 600.0,
-    memory_mb: float | int | None = None,
     progress: Callable[[str, float], None] = lambda what, done: None,
 ) -> Measured:
     """Time every network at every size, from a file to a file twice as large.
@@ -85,8 +71,8 @@ def measure_all(
         threads: of PyTorch; None for as many as here.
         device: `auto`, `cpu` or `cuda`.
         limit: seconds that a network may take at a size, all rounds together; what is predicted to take longer, from
-            the size before and the number of pixels, is not begun, and what does is stopped.
-        memory_mb: the same for memory, which is predicted only; None for four fifths of what is free.
+            the size before and the number of pixels, is not begun, and what does is stopped. Likewise what is
+            predicted to take more than four fifths of the memory that is free.
         progress: told what is being done, and the share of all pixels that is done.
 
     Raises:
@@ -96,7 +82,7 @@ def measure_all(
     threads = torch.get_num_threads() if threads is None else threads
     _check(networks, sizes, rounds, threads, limit)
     place = pick_device(device)
-    room = 0.8 * _free_mb(place) if memory_mb is None else memory_mb
+    room = 0.8 * _free_mb(place)
     timings: list[Timing] = []
     skipped: list[str] = []
     costs: dict[str, Cost] = {}
@@ -245,7 +231,7 @@ class _Process:
 
     def _hear(self, seconds: float) -> tuple[Any, ...]:
         if not self.pipe.poll(seconds):
-            raise InputError("it took longer than the limit; raise the limit or leave it out")
+            raise InputError("it took longer than the limit; raise the limit")
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):

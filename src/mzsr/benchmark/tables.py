@@ -121,11 +121,11 @@ def adaptation(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def check(rows: Sequence[Row]) -> tuple[str, bool]:
+def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
     """Compare the bicubic baseline with what is published; say where nothing is.
 
     Returns:
-        A table, and whether every measured set and cell agrees.
+        A table, and whether every measured set and cell of which something is published agrees; None if none is.
     """
     lines = _head(["set", "cell", "measured", "published", "agrees"])
     known = {(n.set, n.cell): n for n in published.published() if n.method == published.BICUBIC}
@@ -140,7 +140,7 @@ def check(rows: Sequence[Row]) -> tuple[str, bool]:
         good.append(near and abs(ssim - number.ssim) <= published.SSIM_DIGITS + 5e-5)
         measured, printed = f"{psnr:.3f}/{ssim:.5f}", f"{number.psnr:.2f}/{number.ssim:.4f}"
         lines.append(_line([name, cell, measured, printed, "yes" if good[-1] else "no"]))
-    return "\n".join(lines), bool(good) and all(good)
+    return "\n".join(lines), all(good) if good else None
 
 
 def worst(rows: Sequence[Row], label: str, count: int) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What was timed: one row for a network at a size; ratios, a table, CSV and back.
+"""What was timed: one row for a network at a size; a table, CSV and back.
 
 Timings come from `speed`; imports no torch.
 """
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mzsr.benchmark.rows import read_table, write_table
-from mzsr.errors import InputError
 
 STAGES = ("read", "estimate", "adapt", "enhance", "write")
 OPTIONAL = ("estimate", "adapt", "peak_memory_mb", "held_memory_mb", "adapt_macs_per_pixel")  # None in some timings
@@ -68,31 +67,15 @@ class Timing(NamedTuple):
         return 2 * self.macs_per_pixel * self.size**2 / self.enhance / self.matmul_rate
 
 
-def ratios(timings: Sequence[Timing], flagship: str = "mzsr") -> dict[int, dict[str, float]]:
-    """Return size → network → its total seconds divided by the flagship's; sizes that the flagship lacks are left out.
-
-    Raises:
-        InputError: the flagship was not measured at all.
-    """
-    ours = {timing.size: timing.total for timing in timings if timing.network == flagship}
-    if not ours:
-        raise InputError(f"{flagship} is not among the timings; measure it in the same run")
-    others = [timing for timing in timings if timing.network != flagship and timing.size in ours]
-    return {
-        size: {timing.network: timing.total / ours[size] for timing in others if timing.size == size}
-        for size in sorted(ours)
-    }
-
-
 def table(timings: Sequence[Timing], flagship: str = "mzsr") -> list[str]:
     """Return the lines of a Markdown table, size by size; seconds that were extrapolated have a star."""
-    against = ratios(timings, flagship)
+    ours = {timing.size: timing.total for timing in timings if timing.network == flagship}
     heads = ["output", "network", *(f"{stage} s" for stage in STAGES), "total s", f"/ {flagship}", "MiB",
              "MAC / pixel", "of matmul rate"]  # fmt: skip
     rows = [heads, ["---"] * len(heads)]
     for timing in sorted(timings, key=lambda timing: timing.size):  # stable: networks stay as they were asked for
         star = "*" if timing.extrapolated else ""
-        ratio = 1.0 if timing.network == flagship else against.get(timing.size, {}).get(timing.network)
+        ratio = timing.total / ours[timing.size] if timing.size in ours else None
         rows.append([
             f"{timing.size}x{timing.size}", timing.network, *(_seconds(getattr(timing, stage)) for stage in STAGES),
             _seconds(timing.total) + star, "" if ratio is None else f"{ratio:.3g}",

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from pyvips.enums import ForeignKeep
 
 from mzsr.imaging.captions import COMMENT, photoshop_segment, png_profile, readable
-from mzsr.imaging.metadata import Metadata, profile_for, sized_exif, tiff_tags, without_orientation
+from mzsr.imaging.metadata import Metadata, profile_for, sized_exif, strange_tags, tiff_tags, without_orientation
 from mzsr.imaging.picture import Picture, in_srgb, to_array, to_pil
 
 SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # pixels that a side may have
@@ -44,7 +44,7 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         Exception: One of FAILURES if the format cannot hold the picture.
     """
     height, width = picture.pixels.shape[-2:]
-    if kind == "BMP" or (kind == "WEBP" and picture.pixels.shape[1] == 1):
+    if kind == "BMP" or (kind in ("WEBP", "AVIF") and picture.pixels.shape[1] == 1):
         picture = in_srgb(picture)  # the file will be taken for that
     if kind in ("JPEG", "BMP"):
         picture = _on_white(picture)
@@ -58,6 +58,8 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
     kept, without = _fitted(kept, kind)
     picture = replace(picture, metadata=kept)
     if kind == "TIFF":
+        if kept.exif and (strange := strange_tags(kept.exif)):
+            without.append(f"these tags of EXIF are of another type than is theirs, and left out: {', '.join(strange)}")
         return _tiff(picture), without
     if kind in ("PNG", "AVIF") and picture.bits == 16:
         return _deep(picture, kind, quality), without

@@ -24,7 +24,7 @@ from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.code_points import code_points, profile_of
 from mzsr.imaging.encode import FAILURES, SIDE, encode
-from mzsr.imaging.metadata import Metadata, metadata_of
+from mzsr.imaging.metadata import metadata_of, metadata_of_tiff
 from mzsr.imaging.picture import Picture, from_array, from_pil
 
 BESIDE, PER_PIXEL = 1 << 26, 8  # bytes of a file: at most for what lies beside pixels, and for each (16 bits, alpha)
@@ -77,7 +77,7 @@ def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) 
     The picture is rounded to its 8 or 16 bits here. PNG and TIFF hold both depths, AVIF 12 of the 16, the others 8.
     JPEG and BMP have no alpha: the picture is laid on white. ICC, EXIF (with the new pixel dimensions), XMP, IPTC,
     texts and resolution are kept where the format holds them: BMP keeps the resolution only and is sRGB, WebP and AVIF
-    keep ICC, EXIF and XMP, TIFF all but texts, JPEG the comment alone of those, and 64 kB of each block.
+    keep ICC (of colours), EXIF and XMP, TIFF all but texts, JPEG the comment alone of those, and 64 kB of each block.
 
     Args:
         path: The file. What is there is replaced in one step, when the new bytes are safely on the disk.
@@ -172,11 +172,10 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         # Pillow knows few kinds of 16-bit TIFF (none of grey with alpha), libvips nearly all.
         if not data.startswith((b"II*\0", b"MM\0*")) or (array := _sixteen_bits(data, max_pixels)) is None:
             raise
-        return from_array(array, metadata=Metadata(format="TIFF", icc=_icc(data)))
+        return from_array(array, metadata=metadata_of_tiff(data))
     with image:
-        # A phone's JPEG may hold previews and depth behind the photograph (MPO); elsewhere frames are an animation.
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-        _require_one_frame_within(max_pixels, *image.size, frames)
+        _require_within(max_pixels, *image.size)
+        require_one_frame(frames_of(image))
         named = None if image.info.get("icc_profile") else profile_of(code_points(data, image.info.get("nclx_profile")))
         array = None
         if image.format in ("PNG", "TIFF", "AVIF"):
@@ -227,14 +226,23 @@ def quiet_pillow() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, text
 
 
-def _require_one_frame_within(max_pixels: int, width: int, height: int, frames: int) -> None:
+def frames_of(image: Image.Image) -> int:
+    """Return how many pictures a file holds: a phone's JPEG may have previews and depth behind the one (MPO)."""
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
+def require_one_frame(frames: int) -> None:
+    """Refuse animations and documents."""
+    if frames > 1:
+        raise InputError(f"it is animated or has pages ({frames} frames); one is required — extract the one you want")
+
+
+def _require_within(max_pixels: int, width: int, height: int) -> None:
     if width * height > max_pixels:
         raise InputError(
             f"it has {width} x {height} pixels, {width * height / 1e6:.1f} million; the limit is "
             f"{max_pixels / 1e6:g} million — crop it, or raise max_pixels (--max-pixels)"
         )
-    if frames > 1:
-        raise InputError(f"it is animated or has pages ({frames} frames); one is required — extract the one you want")
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -251,7 +259,8 @@ def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
 def _sixteen_bits(data: bytes, max_pixels: int, *, upright: bool = True) -> np.ndarray | None:
     """Decode a 16-bit PNG or TIFF to RGB or grey; None if it has 8 bits, which pillow reads as well."""
     image = pyvips.Image.new_from_buffer(data, "", fail_on="truncated")  # lazy: only the header is read here
-    _require_one_frame_within(max_pixels, image.width, image.height, image.get_n_pages())
+    _require_within(max_pixels, image.width, image.height)
+    require_one_frame(image.get_n_pages())
     if image.format == "uchar":
         return None
     if image.format != "ushort":
@@ -265,12 +274,6 @@ def _sixteen_bits(data: bytes, max_pixels: int, *, upright: bool = True) -> np.n
         image = image.colourspace("rgb16")
     avif = str(image.get("vips-loader")).startswith("heifload")
     return _spread(image.numpy(), int(str(image.get("bits-per-sample")))) if avif else image.numpy()
-
-
-def _icc(data: bytes) -> bytes | None:
-    """Return the profile of a file that only libvips can read."""
-    image, name = pyvips.Image.new_from_buffer(data, ""), "icc-profile-data"
-    return bytes(image.get(name)) if image.get_typeof(name) else None  # pyright: ignore[reportArgumentType]
 
 
 def _deep_heic(data: bytes, bits: int) -> np.ndarray:

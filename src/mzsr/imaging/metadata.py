@@ -7,14 +7,14 @@ EXIF is patched in place and never rebuilt, so that a camera's private notes kee
 import math
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
 from mzsr.imaging.captions import IPTC_TAG, iptc_of, texts_of
 
 _PREFIX = b"Exif\0\0"
-_ORIENTATION, _XMP = int(ExifTags.Base.Orientation), 700
+_ORIENTATION, _XMP, _ICC, _RESOLUTION = int(ExifTags.Base.Orientation), 700, 34675, (282, 283, 296)
 _EXIF_IFD, _GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
 _WIDTHS = (int(ExifTags.Base.ImageWidth), int(ExifTags.Base.ExifImageWidth))
 _HEIGHTS = (int(ExifTags.Base.ImageLength), int(ExifTags.Base.ExifImageHeight))
@@ -82,17 +82,19 @@ def metadata_of(image: Image.Image) -> Metadata:
     if isinstance(xmp, str):
         xmp = xmp.encode()
     jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
-    return Metadata(
-        format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),  # MPO: a phone's JPEG with more behind it
-        icc=info.get("icc_profile") or None,
-        exif=patch_exif(exif, {_ORIENTATION: 1}) if exif else None,
-        xmp=re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp) if xmp else None,
-        iptc=iptc_of(image),
-        texts=texts_of(image) or None,
-        dpi=_plausible(info.get("dpi")),
-        jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
-        jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
-        orientation=orientation_of(tags),
+    return _upright(
+        Metadata(
+            format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),  # MPO: a phone's JPEG with more behind
+            icc=info.get("icc_profile") or None,
+            exif=exif,
+            xmp=xmp,
+            iptc=iptc_of(image),
+            texts=texts_of(image) or None,
+            dpi=_plausible(info.get("dpi")),
+            jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
+            jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
+            orientation=orientation_of(tags),
+        )
     )
 
 
@@ -179,18 +181,65 @@ def without_orientation(exif: bytes) -> bytes:
 
 
 def tiff_tags(metadata: Metadata) -> dict[int, object]:
-    """List the metadata as TIFF tags (a directory inside is a dict), without those that describe how pixels lie."""
+    """List the metadata as TIFF tags (a directory inside is a dict), without those that describe how pixels lie.
+
+    Of EXIF without those that have another type than is theirs, see `strange_tags`.
+    """
     tags: dict[int, object] = {}
     if metadata.exif is not None:
         exif = Image.Exif()
         exif.load(metadata.exif)
-        tags |= {int(tag): _as_it_was(exif[tag]) for tag in _DESCRIPTIVE if tag in exif}
-        tags |= _inside(exif)
+        tags |= _descriptive(exif) | _inside(exif)
     if metadata.xmp is not None:
         tags[_XMP] = metadata.xmp
     if metadata.iptc is not None:
         tags[IPTC_TAG] = metadata.iptc
     return tags
+
+
+def strange_tags(exif: bytes) -> list[str]:
+    """Return the names of the tags in an EXIF block whose type is not theirs, so that no TIFF can hold them."""
+    tags = Image.Exif()
+    tags.load(exif)
+    found = [ExifTags.TAGS[tag] for tag in _DESCRIPTIVE if tag in tags and not _holds(tag, tags[tag])]
+    for group, names in ((_EXIF_IFD, ExifTags.TAGS), (_GPS_IFD, ExifTags.GPSTAGS)):
+        inside = tags.get_ifd(group).items()
+        found += [names.get(tag, str(tag)) for tag, value in inside if not _holds(tag, value, group)]
+    return found
+
+
+def metadata_of_tiff(data: bytes) -> Metadata:
+    """Collect the metadata of a TIFF of a kind that pillow does not open; see `metadata_of`."""
+    tags = Image.Exif()
+    try:
+        tags.load(data)  # a TIFF is what an EXIF block is made like
+        found = {tag: tags.get(tag) for tag in (_ICC, _XMP, IPTC_TAG, *_RESOLUTION)}
+        exif = _described(tags)
+    except _UNREADABLE:
+        return Metadata(format="TIFF")
+    across, down, unit = (found[tag] for tag in _RESOLUTION)
+    inches = {2: 1.0, 3: 2.54}.get(unit if isinstance(unit, int) else 2)  # TIFF 6.0: 2 is inches, and the default
+    dpi = None if inches is None or not (across and down) else (float(across) * inches, float(down) * inches)
+    return _upright(
+        Metadata(
+            format="TIFF", icc=_block(found[_ICC]), exif=exif, xmp=_block(found[_XMP]), iptc=_block(found[IPTC_TAG]),
+            dpi=_plausible(dpi), orientation=orientation_of(tags),
+        )
+    )  # fmt: skip
+
+
+def _upright(metadata: Metadata) -> Metadata:
+    """Return metadata whose blocks say that the pixels lie as they are seen."""
+    exif, xmp = metadata.exif, metadata.xmp
+    return replace(
+        metadata,
+        exif=patch_exif(exif, {_ORIENTATION: 1}) if exif else None,
+        xmp=re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp) if xmp else None,
+    )
+
+
+def _block(value: object) -> bytes | None:
+    return value if isinstance(value, bytes) and value else None
 
 
 def _patch_directory(data: bytearray, order: str, start: int, values: dict[int, int]) -> int | None:
@@ -211,9 +260,7 @@ def _patch_directory(data: bytearray, order: str, start: int, values: dict[int, 
 def _described(tags: Image.Exif) -> bytes | None:
     """Build an EXIF block from the descriptive tags of a TIFF."""
     exif = Image.Exif()
-    for tag in _DESCRIPTIVE:
-        if tag in tags:
-            exif[tag] = _as_it_was(tags[tag])
+    exif.update(_descriptive(tags))
     for group, inside in _inside(tags).items():
         exif.get_ifd(group).update(inside)
         exif[group] = inside
@@ -224,10 +271,30 @@ def _inside(tags: Image.Exif) -> dict[int, dict[int, object]]:
     """Return the directories of camera and place, without the offset into the old block that one of them has."""
     found = {}
     for group in (_EXIF_IFD, _GPS_IFD):
-        inside = {tag: _as_it_was(value) for tag, value in tags.get_ifd(group).items() if tag != ExifTags.IFD.Interop}
+        inside = {
+            tag: _as_it_was(value)
+            for tag, value in tags.get_ifd(group).items()
+            if tag != ExifTags.IFD.Interop and _holds(tag, value, group)
+        }
         if inside:
             found[group] = inside
     return found
+
+
+def _descriptive(tags: Image.Exif) -> dict[int, object]:
+    """Return the tags that describe the picture."""
+    return {int(tag): _as_it_was(tags[tag]) for tag in _DESCRIPTIVE if tag in tags and _holds(tag, tags[tag])}
+
+
+def _holds(tag: int, value: object, group: int | None = None) -> bool:
+    """Tell whether pillow can write a tag; it knows one type for each, whatever the file had."""
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II", group=group)
+    try:
+        directory[tag] = _as_it_was(value)
+        directory.tobytes()
+    except (*_UNREADABLE, AttributeError, RuntimeError):
+        return False
+    return True
 
 
 class _Bytes(str):

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
-from mzsr.imaging.files import DAMAGE, bytes_of, formats_of, quiet_pillow
+from mzsr.imaging.files import DAMAGE, bytes_of, formats_of, frames_of, quiet_pillow, require_one_frame
 from mzsr.imaging.metadata import metadata_of, orientation_of, tags_of
 from mzsr.imaging.picture import upright
 
@@ -44,9 +44,7 @@ def header(path: Path) -> Header:
     """
     try:
         with _opened(path) as image:
-            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            if frames > 1:
-                raise InputError(f"{path} is animated or has pages ({frames} frames); one is required — extract it")
+            require_one_frame(frames_of(image))
             turned = orientation_of(tags_of(image)) in _TURNED
             return Header(str(image.format), *(image.size[::-1] if turned else image.size))
     except NoPicture:
@@ -98,8 +96,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         except UnidentifiedImageError as error:
             known = "JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF or HEIC"
             raise NoPicture(f"{path} is no image that can be read; {known} is required — convert it first") from error
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         except DAMAGE as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} is damaged ({reason}); a whole file is required — copy it again") from error

@@ -114,6 +114,9 @@ def support(lr: Images, d: Degradation, crops: int, generator: torch.Generator |
             f"at least {SMALLEST_SON}x{SMALLEST_SON} is required — take 0 steps"
         )
     father = crop(textured_crops(lr, crops) if crops else lr, d.scale)
+    grey = father[:, :1].expand_as(father)
+    if torch.equal(grey, father):  # then the noise of its son is grey, too
+        return Pair(degrade(father[:, :1], d, generator).expand(-1, father.shape[1], -1, -1), father, d)
     return Pair(degrade(father, d, generator), father, d)
 
 

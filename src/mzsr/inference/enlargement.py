@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy.ndimage import maximum_filter1d
 
+from mzsr.imaging.degrade import MAX_SCALE, Subsample
 from mzsr.imaging.picture import Picture
 from mzsr.imaging.resize import resize
 from mzsr.learning import spectrum
@@ -63,7 +65,8 @@ def enlargement(images: Images) -> float:
     luma = (spectrum.luma(images) if images.shape[1] == 3 else images.mean(1))[0].double().cpu().numpy()
     repeated = _repeated(luma), _repeated(luma.T)
     if min(repeated) >= LOWEST and max(repeated) < 1.03 * min(repeated):
-        return sum(repeated) / 2
+        factor = sum(repeated) / 2
+        return factor if _sampled(images, round(factor)) is None else float(round(factor))
     strength, line, blocks = _line(luma)
     if strength < CHANCE:
         return 1.0
@@ -77,6 +80,22 @@ def enlargement(images: Images) -> float:
         factor = 1.0 if abs(side) < TOLD else 1 / (1 - line) if side > 0 else 1 / line
     wanted = float(np.interp(factor, (1.3, 1.9), EMPTY)) - max(math.log2(strength / CERTAIN), 0.0)
     return factor if _missing(power, factor) > wanted else 1.0
+
+
+def scale_from_detail(factor: float | int, before: float) -> int:
+    """Return the whole scale from which a factor is reached by what a picture holds that was enlarged before.
+
+    What is left of half a pixel, as sides are whole numbers, is no reason for the next scale.
+
+    >>> scale_from_detail(2.0, 2.02), scale_from_detail(2.0, 1.0)
+    (4, 2)
+    """
+    return max(1, math.ceil(factor * before - 0.05))
+
+
+def brought_back(factor: float | int, before: float, subsample: Subsample | None) -> bool:
+    """Return whether a picture is brought back to its detail before it is enlarged, where its kernel is not given."""
+    return before > 1 and subsample != "direct" and scale_from_detail(factor, before) <= MAX_SCALE
 
 
 def detail(size: Sequence[int], factor: float) -> tuple[int, int]:
@@ -102,11 +121,23 @@ def detail_words(size: Sequence[int], factor: float) -> str:
 
 
 def shrunk(picture: Picture, factor: float) -> Picture:
-    """Return a picture at the size whose detail it holds."""
+    """Return a picture at the size whose detail it holds: the very pixels, where nearest neighbours enlarged them."""
     size = detail(picture.pixels.shape[2:], factor)
-    pixels, alpha = (None if x is None else resize(x, size=size).clamp_(0, 1) for x in (picture.pixels, picture.alpha))
-    assert pixels is not None
-    return replace(picture, pixels=pixels, alpha=alpha)
+
+    def smaller(images: Images) -> Images:
+        same = _sampled(images, round(factor)) if factor == round(factor) else None
+        return resize(images, size=size).clamp_(0, 1) if same is None else same
+
+    return replace(
+        picture, pixels=smaller(picture.pixels), alpha=None if picture.alpha is None else smaller(picture.alpha)
+    )
+
+
+def _sampled(images: Images, factor: int) -> Images | None:
+    """Return every n-th pixel if all others are one of these once more; else None."""
+    few = images[:, :, ::factor, ::factor]
+    again = few.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    return few.contiguous() if factor > 1 and torch.equal(again, images) else None
 
 
 def _line(luma: Float[np.ndarray, "rows columns"]) -> tuple[float, float, float]:

@@ -10,7 +10,6 @@ happened to the turned picture is the turned degradation, and this file knows ho
 Knows nothing of networks; `enhance` is any function of a picture and its degradation.
 """
 
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from mzsr.shapes import Images, Layers
 
 Enhance = Callable[[Images, Degradation], Layers]
 Reduce = Literal["mean", "median"]
+BAND = 256  # rows of a result that are turned back at a time
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,15 @@ class Symmetry:
         return self._turn(images)
 
     def turn_back(self, images: Layers) -> Layers:
-        """Return T⁻¹ images, to the last bit."""
-        images = images.flip(self._reversed)
+        """Return T⁻¹ images, to the last bit; of the identity no copy."""
+        images = images.flip(self._reversed) if self._reversed else images
         return images.mT if self.transposed else images
+
+    def rows_back(self, images: Layers, top: int, bottom: int) -> Layers:
+        """Return some rows of T⁻¹ images, without the others."""
+        axis, reverse = (-1, self.columns) if self.transposed else (-2, self.rows)
+        start = images.shape[axis] - bottom if reverse else top
+        return self.turn_back(images.narrow(axis, start, bottom - top))
 
     def degradation(self, d: Degradation) -> Degradation:
         """Return T d, the degradation that makes T lr of T hr.
@@ -140,9 +146,16 @@ def ensemble(
     """
     if reduce not in ("mean", "median"):
         raise InputError(f"reduce is '{reduce}'; it must be 'mean' or 'median'")
-    results = (symmetry.turn_back(enhance(symmetry.turn(lr), symmetry.degradation(d))) for symmetry in over)
+    results = ((symmetry, enhance(symmetry.turn(lr), symmetry.degradation(d))) for symmetry in over)
     if reduce == "mean":
-        # One after another and in place, for eight would fill the memory; turning back has made copies
-        return functools.reduce(Tensor.add_, results).div_(len(over))
+        # One after another, and added in place and in bands of rows, for eight large results would fill the memory
+        first, total = next(results)
+        total = first.turn_back(total)
+        for symmetry, result in results:
+            for top in range(0, total.shape[-2], BAND):
+                bottom = min(top + BAND, total.shape[-2])
+                total[..., top:bottom, :] += symmetry.rows_back(result, top, bottom)
+        return total.div_(len(over))
+    turned = [symmetry.turn_back(result) for symmetry, result in results]
     # torch's own median takes the lower of the two in the middle
-    return torch.stack(list(results)).sort(0).values[(len(over) - 1) // 2 : len(over) // 2 + 1].mean(0)
+    return torch.stack(turned).sort(0).values[(len(over) - 1) // 2 : len(over) // 2 + 1].mean(0)

@@ -4,7 +4,7 @@ Two ways to a kernel meet here. A network has learned which kernel loses least f
 word for every blur, and is seldom far off. A fit of a handful of numbers (`spectra`) is exact where one of its shapes
 is the right one, and lost where none is, or where it starts at the wrong one. So the fit starts from what the network
 says, every shape is judged by how well it explains the spectrum and by how much it contradicts the network, and where
-JPEG has bent the spectrum the network, which has met that, decides alone.
+JPEG has bent the spectrum the network, which has met that, decides alone (up to x4, where it has a word).
 
 Knows nothing of files. Takes a low-resolution picture, gives `upscale` a Degradation and a confidence.
 """

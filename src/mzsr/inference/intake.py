@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample
+from mzsr.imaging.degrade import Degradation, Jpeg, Subsample
 from mzsr.imaging.picture import Picture, from_array, from_pil, visible
 from mzsr.inference.compression import compression
-from mzsr.inference.enlargement import enlargement, shrunk
+from mzsr.inference.enlargement import brought_back, enlargement, scale_from_detail, shrunk
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input
 from mzsr.shapes import Images
@@ -57,7 +57,11 @@ def read(image: Input, max_pixels: int) -> Picture:
         picture = from_array(image)
     elif isinstance(image, Image.Image):
         fresh = bool(getattr(image, "tile", ())) and not getattr(image, "decoderconfig", ())
-        picture = from_pil(image)
+        try:
+            picture = from_pil(image)
+        except files.DAMAGE as error:
+            why = " ".join(str(error).split())
+            raise InputError(f"the picture cannot be decoded ({why}); a whole one is required") from error
         if not fresh:  # a JPEG that pillow made smaller in place keeps its tables; pixels tell whether they still hold
             picture = replace(picture, metadata=replace(picture.metadata, jpeg_tables=None, jpeg_sampling=None))
     elif not isinstance(image, Tensor):
@@ -96,16 +100,12 @@ def take_in(
     """
     before = enlargement(picture.pixels) if enlarged == "auto" else 1.0
     # What is said of the picture as it is does not hold for a smaller one
-    free = named(kernel, "auto") and noise == "auto" and subsample != "direct"
-    # What is left of half a pixel, as sides are whole numbers, is no reason for the next scale
-    from_detail = max(1, math.ceil(factor * before - 0.05))
-    back = before > 1 and free and from_detail <= MAX_SCALE
+    back = named(kernel, "auto") and noise == "auto" and brought_back(factor, before, subsample)
     packed = compression(picture) if jpeg == "auto" and not back else None
     picture = shrunk(picture, before) if back else picture
     rgb = picture.pixels.expand(-1, 3, -1, -1)
-    d, told = _degradation(
-        picture.pixels, from_detail if back else whole_scale(factor), kernel, subsample, noise, packed
-    )
+    scale = scale_from_detail(factor, before) if back else whole_scale(factor)
+    d, told = _degradation(picture.pixels, scale, kernel, subsample, noise, packed)
     told = told and replace(told, enlarged=before)
     return Intake(picture, rgb.to(device), d.to(device), told, before, back)
 
@@ -126,7 +126,7 @@ def _degradation(
     level = float(told.noise if noise == "auto" and told else noise)
     if named(kernel, "auto") and told:
         return replace(told.degradation, noise=level), told
-    taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(torch.as_tensor(kernel))
+    taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(_taps(kernel))
     sampling = subsample or ("bicubic" if named(kernel, "bicubic") else "direct")
     rows = min(lr.shape[2:]) * scale
     if taps.shape[0] > rows:
@@ -135,6 +135,13 @@ def _degradation(
             f"{rows}; give a smaller kernel or a larger picture"
         )
     return Degradation(taps, scale, sampling, level, jpeg), None
+
+
+def _taps(kernel: np.ndarray | Tensor) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(kernel, np.float64)) if isinstance(kernel, np.ndarray) else kernel
+    except (TypeError, ValueError) as error:
+        raise InputError(f"kernel is an array of {kernel.dtype}; numbers are required") from error
 
 
 def named(kernel: KernelInput, word: str) -> bool:

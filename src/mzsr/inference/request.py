@@ -58,6 +58,9 @@ def check_kinds(**options: object) -> None:
 def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None) -> None:
     """Raise InputError for what is wrong whatever the picture, so that it can be said once and before any work."""
     if size is not None:
+        kinds = [type(n) for n in size] if isinstance(size, tuple | list) else []
+        if len(kinds) != 2 or not all(issubclass(kind, Integral | None) for kind in kinds):
+            raise InputError(f"size is {size!r}; (height, width) in whole pixels is required, one of which may be None")
         given = "x".join("?" if side is None else str(side) for side in size)
         if scale is not None:
             raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
@@ -79,8 +82,8 @@ def target_size(
     Raises:
         InputError: a size with a side that is less than the picture's, or too many times as large.
 
-    >>> target_size(20, 30, None, (40, None), "stretch")
-    (2.0, (40, 60))
+    >>> target_size(20, 30, None, (40, None), "stretch"), target_size(333, 500, None, (667, 1000), "stretch")
+    ((2.0, (40, 60)), (2.0, (667, 1000)))
     """
     sides = height, width
     if size is None:
@@ -91,7 +94,11 @@ def target_size(
     least = min(factors) if fit == "stretch" else factor
     if fit != "stretch":
         size = max(round(height * factor), 1), max(round(width * factor), 1)
-    rows, columns = (round(side * factor) if asked is None else asked for asked, side in zip(size, sides, strict=True))
+    pairs = list(zip(size, sides, strict=True))
+    rows, columns = (round(side * factor) if asked is None else int(asked) for asked, side in pairs)
+    whole = round(factor)
+    if all(abs(made - whole * side) <= whole / 2 for made, side in zip((rows, columns), sides, strict=True)):
+        factor = float(whole)  # half a pixel, which is left as sides are whole numbers, is no reason for another scale
     if least < 1 or factor > MAX_SCALE:
         times, where = (least, " on one side") if least < 1 <= factor else (factor, "")
         raise InputError(

@@ -30,7 +30,8 @@ class Result:
 
     Attributes:
         picture: the result, clamped to [0, 1], with the alpha and the metadata of the input.
-        lr: the pixels of the input.
+        lr: the pixels of the input; of one that was brought back to the size whose detail it holds, those it has there,
+            which degradation, reprojection_psnr and bicubic are about, too.
         degradation: what the input is taken to have gone through.
         estimate: where the kernel comes from, or None where it was given.
         losses: adaptation loss after 0, 1, … steps; empty without adaptation.

@@ -194,7 +194,7 @@ class Upscaler:
             adapted = expert.adapt(taken.rgb, d, steps, seed)
         with _timed(seconds, "enhance", progress):
             both = expert._enlarge(adapted.theta, taken, x8, law, lambda done: progress("enhance", done))
-            error = None if law is None else resized(both[:, 3:], target).clamp(min=0).cpu()
+            error = None if law is None else resized(both[:, 3:], target).clamp_(min=0).cpu()
             hr = both[:, :3].clamp_(0, 1)
             agreement = reprojection_psnr(hr, taken.rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()

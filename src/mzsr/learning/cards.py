@@ -50,10 +50,10 @@ def make_card(
         commit=commit(),
         iterations=iterations,
         hours=round(hours, 3),
-        machine=_machine(world, len(photographs.pictures)),
+        machine=machine(world, len(photographs.pictures)),
         earlier=earlier,
         sha256="",
-        **{"scales": tuple(sorted(config.law.scales)), **about},
+        **{"scales": seen(config), **about},
     )  # fmt: skip
 
 
@@ -64,15 +64,22 @@ def as_earlier(card: Card) -> tuple[dict[str, Any], ...]:
     return (*card.earlier, own)
 
 
+def seen(config: TrainConfig) -> tuple[int, ...]:
+    """Return the scales that a run draws."""
+    return tuple(sorted(scale for scale, share in config.law.scales.items() if share))
+
+
 def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None:
     """Return the subsampling that a network without data steps was trained for, if it was only one.
 
     It has learned the shift of that grid; the flagship is told the grid and knows all.
     """
     law = config.law
-    if config.network.told or not (law.name == "bicubic" or law.bicubic_share in (0, 1)):
+    if config.network.told:
         return None
-    return "bicubic" if law.name == "bicubic" or law.bicubic_share == 1 else "direct"
+    if law.name == "bicubic" or law.bicubic_share == 1:
+        return "bicubic"
+    return "direct" if law.bicubic_share == law.centred_share == 0 else None
 
 
 def _command(arguments: Iterable[str]) -> str:
@@ -94,7 +101,8 @@ def commit() -> str:
     return told.stdout.strip()
 
 
-def _machine(world: World, pictures: int) -> str:
+def machine(world: World, pictures: int) -> str:
+    """Return what a run ran on: processor, threads, version of PyTorch, and how many pictures it held."""
     processes = f"{world.size} processes, " if world.size > 1 else ""
     threads = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     return f"{processes}{name_of(world.device)}, {threads}, {pictures} pictures"

@@ -26,13 +26,23 @@ def pick_device(name: str) -> torch.device:
 
 
 def train_fast(device: torch.device) -> None:
-    """Let what stays in float32 run in TF32 where convolutions are trained; where pictures are made it never does.
+    """Let what stays in float32 run in TF32 where convolutions are trained; `exact` takes that back for a while.
 
     Matrix products stay as they are: those of JPEG round to whole numbers, and a bit decides.
     """
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Convolve in float32 as it is inside: where pictures are made, ten bits of mantissa are too few."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def best_precision(device: torch.device) -> torch.dtype:

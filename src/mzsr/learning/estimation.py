@@ -36,6 +36,7 @@ BICUBIC, PLAIN = 0.35, 0.4  # share of bicubic shrinking on the centre grid, and
 NOISY, NOISE = 0.4, 12 / 255  # share with noise, and its largest standard deviation
 PACKED, QUALITY = 0.35, (40, 97)  # share of JPEG, and its lowest and highest quality
 SHRUNK, SMALLEST = 0.35, 0.5  # share of pictures that are made smaller first, for sharper ones, and how far
+LEAST = math.ceil(WINDOW * max(scale for scale, _ in HEADS) / SMALLEST)  # pixels a side of a photograph
 SIDES = 64, 96, 128, 160, 192  # of the degraded pictures, pixels
 RATE, WARMUP, BATCH = 3e-3, 100, 128
 
@@ -60,7 +61,13 @@ class Sample:
 
 
 def draw_sample(pictures: Sequence[Photograph], seed: int, index: int) -> Sample:
-    """Cut a part of a photograph, turn it, degrade it, and look at its spectrum."""
+    """Cut a part of a photograph, turn it, degrade it, and look at its spectrum.
+
+    Args:
+        pictures: photographs of at least LEAST pixels a side; a smaller one would be enlarged, and blurred by that.
+        seed: of all samples.
+        index: of this one.
+    """
     generator = step_generator(seed, index)
 
     def uniform(low: int | float, high: int | float) -> float:

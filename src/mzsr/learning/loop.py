@@ -140,6 +140,7 @@ def train(
             )
         return facts, gradient, norm
 
+    begun = time.monotonic()  # loading does not count in what is told of iterations a second
     while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
         facts, gradient, norm = gradient_of_all()
         loss = facts["loss"]
@@ -149,7 +150,7 @@ def train(
         run.seconds = before + time.monotonic() - start
         progress(run.step, loss)
         if journal is not None and run.step % LOG_EVERY == 0:
-            speed = (run.step - first) / (time.monotonic() - start)
+            speed = (run.step - first) / (time.monotonic() - begun)
             facts |= {
                 "norm": norm,
                 "silent": silent(gradient),
@@ -158,7 +159,7 @@ def train(
             }
             journal.record(run.step, facts, gradient)
     weights = out / "weights.safetensors"
-    rate = (run.step - first) / (time.monotonic() - start)
+    rate = (run.step - first) / max(time.monotonic() - begun, 1e-9)
     if run.step > first:
         _, gradient, _ = gradient_of_all()  # no loss has seen the last update yet
     if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card

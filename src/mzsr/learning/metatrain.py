@@ -36,6 +36,7 @@ from mzsr.shapes import Images, Params, Scalar
 
 CROPS = 2
 """Crops on the card of a flagship: about as many pixels as an episode of training has."""
+KEPT = ("scales", "subsample", "error_law", "error_law_estimated")  # of a network that is left as it is
 LOG_ALPHA = "log_alpha/"  # prefix of the logarithms of learned step sizes among what the optimiser moves
 
 
@@ -72,8 +73,12 @@ class MetaTraining(Objective):
 
     def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
         """Copy the parameters of a weight file, and its step sizes if it was meta-trained with as many."""
-        earlier = super().begin_from(path)
-        sizes = load_weights(path)[1].step_sizes
+        earlier, card = super().begin_from(path), load_weights(path)[1]
+        if self.config.network.log_var and self._sizes_alone(self.theta):  # what was measured of the head stays true
+            laws = {"error_law": card.told_errors(), "error_law_estimated": card.error_law_estimated}
+            earlier = (*earlier[:-1], earlier[-1] | laws)
+            self.before = earlier[-1]
+        sizes = card.step_sizes
         if self.config.learn_alpha and isinstance(sizes, dict):
             alphas = self.still | self.theta
             for name, learned in sizes.items():
@@ -113,10 +118,14 @@ class MetaTraining(Objective):
             "subsample": only_subsampling(config),
             "crops": 0 if config.network.name == "paper" else CROPS,
         }
-        if all(name.startswith(LOG_ALPHA) for name in theta):  # the network is as good as it was, where it was
+        if self._sizes_alone(theta):  # the network is as good as it was, where it was
             told["summary"] = f"{config.network.name} network as it was, with step sizes for {config.steps} inner steps"
-            told |= {key: self.before[key] for key in ("scales", "subsample") if key in self.before}
+            told |= {key: self.before[key] for key in KEPT if key in self.before}
         return told
+
+    @staticmethod
+    def _sizes_alone(theta: Params) -> bool:
+        return all(name.startswith(LOG_ALPHA) for name in theta)
 
     def show(self, theta: Params, step: int) -> dict[str, Images]:
         """Return a task that the run does not see: son, low resolution, result before and after, truth."""

@@ -17,6 +17,7 @@ from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, informed
 from mzsr.imaging.jpeg import Subsampling, tables
 from mzsr.imaging.random_kernels import RANDOM, misjudged
+from mzsr.learning.devices import exact
 from mzsr.learning.photographs import Photograph
 from mzsr.shapes import Images
 
@@ -171,7 +172,9 @@ def draw_task(
         return Task(*sets)
     query = _pair(pictures, true, told, count, side - side % kind.scale**2, generator)
     father = crop(query.lr, kind.scale)
-    return Task(Pair(degrade(father, query.degradation, generator), father, query.degradation), query)
+    with exact():
+        son = degrade(father, query.degradation, generator)
+    return Task(Pair(son, father, query.degradation), query)
 
 
 def _pair(
@@ -183,7 +186,8 @@ def _pair(
     generator: torch.Generator,
 ) -> Pair:
     hr = draw_patches(pictures, count, side, generator)
-    lr = (degrade(hr, true.to(hr.device), generator).clamp(0, 1) * 255).round() / 255
+    with exact():
+        lr = (degrade(hr, true.to(hr.device), generator).clamp(0, 1) * 255).round() / 255
     return Pair(lr, hr, informed(told.to(hr.device), lr))
 
 

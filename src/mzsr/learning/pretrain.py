@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from mzsr.config import LossConfig, PretrainConfig
 from mzsr.errors import InputError
-from mzsr.learning.cards import INHERITED, only_subsampling
+from mzsr.learning.cards import INHERITED, only_subsampling, seen
 from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import check_compiler
@@ -90,7 +90,7 @@ class Pretraining(Objective):
             network, card = load_weights(path)
             if self.config.loss.name == "udl" and network.variance is None:
                 raise InputError(f"{path} has no log-variance head; train step 1 with --loss esu")
-            if strange := set(self.config.law.scales) - set(card.scales):
+            if strange := set(seen(self.config)) - set(card.scales):
                 raise InputError(
                     f"{path} was trained at {', '.join(f'x{s}' for s in card.scales)}, this run needs its "
                     f"{'log-variance' if self.config.loss.name == 'udl' else 'error'} at x{min(strange)} too; "

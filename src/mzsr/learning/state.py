@@ -70,8 +70,9 @@ def restore(run: Run, config: TrainConfig, path: Path) -> None:
         raise InputError(
             f"{path} is a state of {facts['stage']}, this is {type(config).__name__}; choose another folder"
         )
-    if (made := type(config).parse(json.loads(facts["config"]), str(path))) != config:
-        now, was = config.model_dump(), made.model_dump()
+    made = type(config).parse(json.loads(facts["config"]), str(path))
+    if made.model_dump_json() != config.model_dump_json():  # in order, too, since draws go by it
+        now, was = ({k: json.dumps(v) for k, v in c.model_dump(mode="json").items()} for c in (config, made))
         keys = ", ".join(key for key in now if now[key] != was[key])
         raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or choose a folder")
     if facts["data"] != run.data:

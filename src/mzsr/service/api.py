@@ -18,6 +18,7 @@ from mzsr.apps import report
 from mzsr.imaging.degrade import MAX_SCALE
 from mzsr.imaging.files import READABLE, SUFFIXES
 from mzsr.inference.request import MODES
+from mzsr.pages import policy
 from mzsr.service import answers, names, options, refusals, sessions
 from mzsr.service.answers import Example, Health, JobAnswer, Limits, Mode, ModelAnswer, OptionsAnswer, Problem, Scale
 from mzsr.service.counters import CONTENT_TYPE
@@ -33,7 +34,7 @@ from mzsr.version import __version__
 
 BEAT = 0.1  # seconds between two looks at a job that somebody watches
 COMMENT = 15.0  # seconds after which a silent stream says something, so that proxies keep it open
-REPORT_POLICY = f"sandbox allow-scripts; {report.policy()}; frame-ancestors 'none'"
+REPORT_POLICY = f"sandbox allow-scripts; {policy(report.template())}; frame-ancestors 'none'"
 GONE = "there is no such job, or not any more; results are kept for a while only — send the picture again"
 Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{32}$", description="As POST /api/jobs gave it.")]
 View = Literal["thumbnail.jpg", "result.png", "bicubic.png", "kernel.png", "uncertainty.png"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -47,8 +48,9 @@ def take_in(server: Server, form: JobForm) -> Job:
         job = server.store.add(folder, name, found, asdict(wanted), server.settings.queue)
     except InputError as error:
         raise HTTPException(422, str(error)) from error
-    except OSError as error:
-        raise HTTPException(503, f"the server cannot keep the picture ({error.strerror}); try again later") from error
+    except (OSError, sqlite3.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise HTTPException(503, f"the server cannot keep the picture ({why}); try again later") from error
     except QueueFull:
         raise server.busy() from None
     finally:

@@ -104,7 +104,7 @@ class Pool:
             ended: told every job that ended, with its last state.
         """
         self.settings, self.store, self.models, self.ended = settings, store, models, ended
-        begin = (settings.memory, settings.threads, tuple(models.values()), settings.device)
+        begin = (settings.memory, settings.threads, next(iter(models.values())), settings.device)
         self._idle = [slot(work.begin, begin) for _ in range(settings.workers)]
         self._slots = tuple(self._idle)
         self._looker = slot(look.begin, (LOOK_MEMORY,))

@@ -122,17 +122,21 @@ class Store:
 
         Raises:
             QueueFull: `limit` jobs are waiting.
+            sqlite3.Error: the database cannot be written to.
         """
         id, now = folder.name, time.time()
         os.rename(folder, self.folder(id))
-        added = self._change(
-            "INSERT INTO jobs (id, state, name, input, options, created) "
-            "SELECT ?, 'queued', ?, ?, ?, ? WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < ?",
-            id, name, json.dumps(input), json.dumps(options), now, limit,
-        )  # fmt: skip
-        if not added:
+        try:
+            added = self._change(
+                "INSERT INTO jobs (id, state, name, input, options, created) "
+                "SELECT ?, 'queued', ?, ?, ?, ? WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < ?",
+                id, name, json.dumps(input), json.dumps(options), now, limit,
+            )  # fmt: skip
+            if not added:
+                raise QueueFull
+        except (QueueFull, sqlite3.Error):
             shutil.rmtree(self.folder(id), ignore_errors=True)
-            raise QueueFull
+            raise
         return self.get(id)
 
     def get(self, id: str) -> Job:
@@ -176,11 +180,15 @@ class Store:
         now = time.time()
         with self._lock:
             self._base.execute("PRAGMA synchronous = FULL")  # what is done stays done, even if the power fails now
-        return self._change(
-            "UPDATE jobs SET state = 'done', finished = ?, expires = ?, stage = NULL, share = 1, result = ?, "
-            "record = ?, words = ? WHERE id = ? AND state = 'running'",
-            now, now + keep, result, json.dumps(record), json.dumps(words), id,
-        )  # fmt: skip
+        try:
+            return self._change(
+                "UPDATE jobs SET state = 'done', finished = ?, expires = ?, stage = NULL, share = 1, result = ?, "
+                "record = ?, words = ? WHERE id = ? AND state = 'running'",
+                now, now + keep, result, json.dumps(record), json.dumps(words), id,
+            )  # fmt: skip
+        finally:
+            with self._lock:
+                self._base.execute("PRAGMA synchronous = NORMAL")
 
     def end(self, id: str, state: str, error: str | None, keep: float, *, before: tuple[str, ...]) -> bool:
         """Call a job failed, cancelled or interrupted, if it was in one of the states `before`."""

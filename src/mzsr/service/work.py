@@ -37,22 +37,20 @@ class Stopped(Exception):
     """The job was cancelled or removed while it ran."""
 
 
-def begin(memory: int | None, threads: int, models: tuple[str, ...], device: str) -> None:
-    """Prepare a worker process: its limits, and its models loaded and used once.
+def begin(memory: int | None, threads: int, model: str, device: str) -> None:
+    """Prepare a worker process: its limits, and a model loaded and used once.
 
     Args:
         memory: bytes that it may allocate; None for no limit.
         threads: of PyTorch.
-        models: what an `Upscaler` loads.
+        model: what an `Upscaler` loads.
         device: auto, cpu or cuda.
     """
     processes.end_with_parent()
     if memory is not None:
         processes.limit_memory(memory)
     torch.set_num_threads(threads)
-    grey = np.full((16, 16, 3), 128, np.uint8)
-    for model in models[:1]:
-        _upscaler(model, device)(grey, scale=2)
+    _upscaler(model, device)(np.full((16, 16, 3), 128, np.uint8), scale=2)
 
 
 def run(data: Path, id: str, model: str, device: str, max_pixels: int, keep: float) -> None:
