@@ -25,7 +25,6 @@ foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
 
 bench quality flagship-x2 "${sets[@]}"
 bench quality flagship-x4 "${sets[@]}" -s 4 --kernels g2.0d
-bench quality flagship-deep --data "$data/Set5" --methods mzsr-deep --steps 0,1
 bench quality edsr-x2 "${sets[@]}" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0
 bench quality edsr-rgb --data "$data/Set5" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0 --protocol rgb
 bench quality modes --data "$data/Set5" --methods mzsr,mzsr:x8 --workers 1  # for its seconds
@@ -61,7 +60,6 @@ fi
 bench speed speed --limit 90s
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv
-    python runs/publish.py mzsr-deep --scores docs/results/flagship-deep.csv
     for loss in l1 udl; do python runs/publish.py "edsr-s-x2-$loss" --scores docs/results/edsr-x2.csv; done
     python runs/publish.py mzsr-x4 --method mzsr --scores docs/results/flagship-x4.csv
     for model in mzsr-x2-direct mzsr-x2-bicubic mzsr-x4-direct mzsr-multiscale; do

@@ -1,5 +1,7 @@
 """Write the tables of README.md and docs/measured.md from the CSVs in docs/results; a test holds that they agree.
 
+docs/results/speed.svg is drawn as well.
+
 Between `<!-- table NAME -->` and `<!-- end -->` stands what this prints, and nothing else does.
 
 command: python runs/tables.py
@@ -16,7 +18,7 @@ from pathlib import Path
 import calibration
 from publish import means
 
-from mzsr.benchmark import tables, timings
+from mzsr.benchmark import plots, tables, timings
 from mzsr.benchmark.published import published
 from mzsr.benchmark.rows import Row, read_csv
 from mzsr.inference.request import MODES
@@ -24,7 +26,7 @@ from mzsr.inference.request import MODES
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 DEGRADED = ("jpeg-80", "jpeg-60", "noise-5", "noise-10")
-SUMMARY = ("bicubic", "ZSSR, published", "MZSR, 10 steps, published", "mzsr, 1 step")
+SUMMARY = ("bicubic", "ZSSR, published", "MZSR, 10 steps, published", "mzsr, 0 steps", "mzsr, 1 step", "mzsr, 10 steps")
 PAPER = ("mzsr-x2-direct", "mzsr-x2-bicubic", "mzsr-x4-direct", "mzsr-multiscale")
 
 
@@ -183,9 +185,10 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    """Put the tables into the documents."""
+    """Put the tables into the documents, and draw what speed costs."""
     for path in DOCUMENTS:
         path.write_text(filled(path.read_text("utf-8")), "utf-8")
+    (RESULTS / "speed.svg").write_text(plots.cost(timings.read_timings(RESULTS / "speed.csv")), "utf-8")
 
 
 if __name__ == "__main__":

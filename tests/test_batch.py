@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mzsr.apps.batch import HIDDEN, Records, Task, each, read_record
+from mzsr.apps.work import Order
 from mzsr.errors import InputError
 from mzsr.inference.upscale import Upscaler
 
@@ -82,8 +84,10 @@ def test_structure_is_kept_and_nothing_is_done_twice(album: Path, tiny_weights: 
 def test_json_speaks_of_every_picture_also_of_those_done_before(album: Path, tiny_weights: Path) -> None:
     command = ["upscale", "in", "-o", "out", "-r", "-n", tiny_weights, "--json", *FAST]
     first, again = ([json.loads(line) for line in run(*command).stdout.splitlines()] for _ in range(2))
-    assert [record["input"] for record in first] == ["in/a.png", "in/one/b.jpg", "in/one/two/c.webp"]
-    assert [record | {"skipped": True} for record in first] == again
+    assert [record["input"] for record in first] == [f"in/{name}" for name in ("a.png", "one/b.jpg", "one/two/c.webp",
+                                                                              "one/two/d.png")]  # fmt: skip
+    assert [record if "error" in record else record | {"skipped": True} for record in first] == again
+    assert ["error" in record for record in first] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -250,13 +254,11 @@ def test_a_fault_in_one_picture_does_not_stop_the_others() -> None:
         if source.name == "c.png":
             raise ZeroDivisionError("division\nby zero")
 
-    said: list[str] = []
-    assert each([(Path(name), Path()) for name in ("a.png", "b.png", "c.png", "d.png")], work, said.append) == [
-        Path("b.png"),
-        Path("c.png"),
-    ]
-    assert said[0] == "b.png: too small"
-    assert said[1].startswith("c.png: ZeroDivisionError: division by zero; please report")
+    said: dict[Path, str] = {}
+    jobs = [(Path(name), Path()) for name in ("a.png", "b.png", "c.png", "d.png")]
+    assert each(jobs, work, said.__setitem__) == [Path("b.png"), Path("c.png")] == list(said)
+    assert said[Path("b.png")] == "b.png: too small"
+    assert said[Path("c.png")].startswith("c.png: ZeroDivisionError: division by zero; please report")
 
 
 DEADLY = """
@@ -306,7 +308,7 @@ def test_a_scale_of_two_is_the_one_that_nobody_named(album: Path, tiny_weights: 
     run(*command)
     worked_on.clear()
     run(*command, "-s", 2)
-    assert worked_on == []
+    assert worked_on == ["d.png"]  # which cannot be done
 
 
 class Killed(BaseException):
@@ -406,3 +408,24 @@ def test_killed_at_random_moments(album: Path, tiny_weights: Path) -> None:
     assert outputs(album / "war") == outputs(album / "peace")
     assert sum("skipped" in json.loads(line) for line in last.stdout.splitlines()) >= 9
     assert not list((album / "war" / HIDDEN / "parts").glob("*"))
+
+
+def test_all_that_bytes_depend_on_is_in_the_fingerprint(
+    tiny_weights: Path, doubting_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above all weights and version: after an update nothing of before counts as done."""
+    usual = {"kernel": "auto", "fit": "stretch", "subsample": None, "noise": "auto", "jpeg": "auto",
+             "enlarged": "auto", "mode": "balanced", "steps": None, "x8": None, "seed": 0, "scale": 2}  # fmt: skip
+    order = Order("tiny", "cpu", None, usual, False, 10**6, 95)
+    tiny, doubting = (Upscaler(path, device="cpu") for path in (tiny_weights, doubting_weights))
+    before = order.fingerprint(tiny)
+    assert order.fingerprint(doubting) != before
+    others = {"fit": "inside", "subsample": "direct", "noise": 0.1, "jpeg": "off", "enlarged": "off", "x8": True,
+              "steps": 2, "seed": 1, "scale": 3, "kernel": "bicubic", "mode": "best"}  # fmt: skip
+    for name, value in others.items():
+        assert replace(order, options=usual | {name: value}).fingerprint(tiny) != before, name
+    assert replace(order, quality=50).fingerprint(tiny) != before
+    assert replace(order, tile=64).fingerprint(tiny) != before
+    assert replace(order, max_pixels=1, uncertainty=True).fingerprint(tiny) == before  # which move no pixel
+    monkeypatch.setattr("mzsr.apps.work.__version__", "9")
+    assert order.fingerprint(tiny) != before

@@ -15,14 +15,22 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from browser import Browser, chromium
 from pages import Page
 from PIL import Image
 
 from mzsr.benchmark import plots
+from mzsr.benchmark.cells import Cell, read_set
+from mzsr.benchmark.crops import busiest
+from mzsr.benchmark.crops import comparisons as worst_pictures
+from mzsr.benchmark.measure import Unit, run
+from mzsr.benchmark.methods import parse
 from mzsr.benchmark.page import Comparison, render, write_page
 from mzsr.benchmark.rows import About, Row
 from mzsr.errors import InputError
+from mzsr.imaging import files
+from mzsr.imaging.picture import Picture
 
 pytest.importorskip("matplotlib", reason="needs the extra bench")
 
@@ -157,7 +165,7 @@ def test_matplotlib_is_left_as_it_was_and_does_not_matter(rows):
 
 def test_without_matplotlib_it_is_said_what_to_do(rows, monkeypatch, tmp_path, about):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"need matplotlib.* pip install 'mzsr\[bench\]'"):
+    with pytest.raises(InputError, match=r"need matplotlib.* pip install '\.\[bench\]'"):
         write_page(tmp_path / "page.html", rows, about, [], [])
     assert os.listdir(tmp_path) == []
 
@@ -344,3 +352,25 @@ def test_the_page_is_sound_in_a_browser(rows, about, comparisons, tmp_path, brow
         inks.append(browser.find("svg text").value_of_css_property("fill"))
     assert inks == ["rgb(28, 28, 26)", "rgb(233, 231, 225)"]
     assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, 40), (44, 60)])
+def test_the_busiest_square_is_found(place):
+    error, (top, left) = torch.zeros(1, 1, 60, 76), place
+    error[..., top : top + 16, left : left + 16] = 1
+    assert busiest(error, 16) == place
+
+
+def test_the_worst_pictures_are_shown_and_no_method_that_cannot(photo, tmp_path):
+    """The picture whose result lies furthest below the mean comes first; what refuses a cell is not beside it."""
+    (tmp_path / "Some").mkdir()
+    for name, picture in (("easy.png", photo.mean((2, 3), keepdim=True).expand_as(photo)), ("hard.png", photo)):
+        files.write(tmp_path / "Some" / name, Picture(picture))
+    sources, cells = read_set(tmp_path / "Some")[0], [Cell(2, "g1.3b")]
+    methods = [parse("bicubic"), parse("mzsr-x2-direct", (0,)), parse("mzsr", (0,))]
+    rows = [row for source in sources for cell in cells for method in (methods[0], methods[2])
+            for row in run(Unit(source, cell, method, "mzsr"))]  # fmt: skip
+    first, second = worst_pictures(rows, sources, cells, methods)
+    assert first.title.startswith("Some hard.png, x2 g1.3b: mzsr, 0 steps reaches ")
+    assert second.title.startswith("Some easy.png")
+    assert [caption for caption, _ in first.panels] == ["truth", "low resolution", "bicubic", "mzsr, 0 steps"]

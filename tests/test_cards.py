@@ -137,8 +137,9 @@ def test_scales_are_those_that_are_drawn() -> None:
 def test_a_network_that_is_told_nothing_knows_a_grid_only_if_it_saw_no_other(
     bicubic: float, centred: float, expected: str | None
 ) -> None:
-    law = KernelLaw(bicubic_share=bicubic, centred_share=centred)
-    assert only_subsampling(META["paper"].model_copy(update={"law": law})) == expected
+    law = {"law": KernelLaw(bicubic_share=bicubic, centred_share=centred)}
+    assert only_subsampling(META["paper"].model_copy(update=law)) == expected
+    assert only_subsampling(META["flagship"].model_copy(update=law)) is None  # which is told
 
 
 def test_earlier_runs_come_first() -> None:

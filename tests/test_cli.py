@@ -20,8 +20,11 @@ from torch import Tensor
 import mzsr
 from mzsr import __version__
 from mzsr.apps import error_map
+from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import Degradation, degrade
+from mzsr.imaging.degrade import Degradation, Jpeg, degrade
+from mzsr.imaging.jpeg import tables
+from mzsr.inference.upscale import Upscaler
 from mzsr.learning.networks import Unfolded
 
 
@@ -75,7 +78,10 @@ def test_json_is_one_record_per_picture_and_nothing_else(picture: Path, tiny: Pa
     result = run("upscale", "a.png", "c.png", "b.png", "-o", "out", "-n", tiny, "-s", "2", "--json")
     assert result.exit_code == 1
     records = [json.loads(line, parse_constant=pytest.fail) for line in result.stdout.splitlines()]
-    assert [record["input"] for record in records] == ["a.png", "b.png"]
+    assert [record["input"] for record in records] == ["a.png", "c.png", "b.png"]
+    missing = records.pop(1)
+    assert missing.keys() == {"input", "error"}
+    assert missing["error"].startswith("c.png is no image")
     assert [record["output"] for record in records] == ["out/a_x2.png", "out/b_x2.png"]
     for record in records:
         assert record["version"] == __version__
@@ -250,7 +256,7 @@ def test_bad_input_of_upscale(picture: Path, tiny: Path, arguments: list[str], m
 
 BAD_INPUT_ELSEWHERE = [
     (["estimate", "none.png"], "none.png does not exist", 1),
-    (["estimate", "several"], "several is a folder; a file is required", 1),
+    (["estimate", "several", "--save", "k.mat"], "--save and --plot are of one picture", 2),
     (["estimate", "a.png", "-s", "9"], "--scale is 9; it must lie between 1 and 8", 2),
     (["estimate", "a.png", "--save", "k.txt"], "kernel output k.txt ends in '.txt'; use .mat or .npy", 2),
     (["estimate", "a.png", "--save", "even.npy"], "even.npy exists; add --overwrite", 2),
@@ -458,6 +464,11 @@ def test_estimate_says_it_in_words(picture: Path) -> None:
         (["--kernel", "gauss:4,1,-0.5", "-s", "3"], Degradation(kernels.gaussian((4.0, 1.0), -0.5), 3)),
         (["--kernel", "gauss:1.3", "--subsample", "bicubic"], Degradation(kernels.gaussian((1.3, 1.3)), 2, "bicubic")),
         (["--noise", "5/255", "--seed", "7"], Degradation(kernels.delta(), 2, "bicubic", 5 / 255)),
+        (["--jpeg", "60"], Degradation(kernels.delta(), 2, "bicubic", jpeg=Jpeg(tables(60)))),
+        (
+            ["--kernel", "gauss:2.0", "--subsample", "centre"],
+            Degradation(kernels.centre(kernels.gaussian((2.0, 2.0)), (0.5, 0.5))),
+        ),
     ],
 )
 def test_degrade_is_the_degradation(picture: Path, options: list[str], d: Degradation) -> None:
@@ -467,6 +478,50 @@ def test_degrade_is_the_degradation(picture: Path, options: list[str], d: Degrad
     generator = torch.Generator().manual_seed(7)
     expected = (degrade(files.read("a.png").pixels, d, generator).clamp(0, 1) * 255).round()
     assert torch.equal((files.read("b.png").pixels * 255).round(), expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["--width", "80", "--height", "90", "--fit", "inside"], "fit", "inside"),
+        (["--jpeg", "off"], "jpeg", "off"),
+        (["--enlarged", "off"], "enlarged", "off"),
+        (["--x8"], "x8", True),
+        (["--mode", "best"], "mode", "best"),
+        (["--subsample", "centre"], "subsample", "centre"),
+        (["--no-back-projection"], "back_projection", False),
+    ],
+)
+def test_an_option_reaches_the_upscaler(
+    picture: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], name: str, value: object
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def call(self: Upscaler, image: object, **options: object) -> None:
+        asked.append(options)
+        raise InputError("enough")
+
+    monkeypatch.setattr(Upscaler, "__call__", call)
+    run("upscale", "a.png", "-o", "b.png", "-n", tiny_weights, *words)
+    assert asked[0][name] == value
+
+
+def test_estimates_of_a_folder_and_what_fails_as_records(here: Path) -> None:
+    """A line for every picture, whatever becomes of it."""
+    Path("in").mkdir()
+    for name in ("a", "c"):
+        Image.effect_noise((96, 96), 50).convert("RGB").save(f"in/{name}.png")
+    Path("in/b.png").write_bytes(b"no picture")
+    told = run("estimate", "in", "--json")
+    assert told.exit_code == 1
+    records = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [record["input"] for record in records] == ["in/a.png", "in/b.png", "in/c.png"]
+    assert [("error" in record) for record in records] == [False, True, False]
+    assert "1 of 3 pictures failed" in told.stderr
+    assert run("estimate", "in", "--save", "k.mat").exit_code == 2
+    done = run("upscale", "in", "-o", "out", "--json", "--steps", "0", "--kernel", "bicubic")
+    errors = [record for record in map(json.loads, done.stdout.splitlines()) if "error" in record]
+    assert [(record["input"], "no image" in record["error"]) for record in errors] == [("in/b.png", True)]
 
 
 def test_degrade_takes_alpha_along(here: Path) -> None:

@@ -1,16 +1,18 @@
 """compression: what a file says, and the lattice that a JPEG leaves in pixels."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mzsr.imaging.jpeg import compress, tables
+from mzsr.imaging.degrade import Jpeg
+from mzsr.imaging.jpeg import compress, compression_error, tables
 from mzsr.imaging.metadata import Metadata
 from mzsr.imaging.picture import from_pil
-from mzsr.inference.compression import of_file, of_pixels, quality_of
+from mzsr.inference.compression import TRANSPOSED, compression, earlier, of_file, of_pixels, quality_of, with_error
 
 
 def scene(height: int = 160, width: int = 200) -> Image.Image:
@@ -54,6 +56,38 @@ def test_a_picture_turned_upright_stays_as_it_is_when_compressed_again_on_its_bl
 
     assert change(0, 0) < 0.8  # rounding to RGB, and clipped colours
     assert min(change(4, 0), change(0, 4)) > 2
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("first", "last"), [(50, 95), (75, 92), (40, 75), (70, 90)])
+def test_of_two_compressions_the_one_that_took_more_is_told(first: int, last: int, orientation: int) -> None:
+    """As messengers and editors save: what the file says is the last of them alone."""
+    once = as_jpeg(scene(), first, sampling=0).convert("RGB")
+    for twice in (as_jpeg(once, last, orientation, sampling=0), as_jpeg(once, last, sampling=0).convert("RGB")):
+        picture = from_pil(twice)
+        found = compression(picture)
+        assert found is not None
+        turned = picture.metadata.orientation in TRANSPOSED
+        assert abs(quality_of(replace(found, tables=found.tables.mT if turned else found.tables)) - first) <= 2
+        assert found.chroma == "4:4:4"
+        exact = compression_error(picture.pixels, found.tables, subsampling="4:4:4", offset=found.offset)
+        assert float(found.error) == pytest.approx(float(exact.square().mean().sqrt()), rel=0.3)
+
+
+@pytest.mark.parametrize("last", [60, 75, 85, 95])
+def test_one_compression_is_not_taken_for_two(last: int) -> None:
+    picture = from_pil(as_jpeg(scene(), last))
+    found = of_file(picture.metadata, *picture.pixels.shape[2:])
+    assert found is not None
+    assert earlier(picture.pixels, found) is None
+
+
+def test_squares_begin_where_blocks_do() -> None:
+    """A picture that repeats every 16 pixels is the same in every square that begins at a multiple of 16."""
+    tile = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = compress(tile.repeat(1, 1, 19, 19)[..., :300, :300], tables(30), subsampling="4:4:4")
+    one = compression_error(images[..., :128, :128], tables(30), subsampling="4:4:4").square().mean().sqrt()
+    assert float(with_error(Jpeg(tables(30), "4:4:4"), images).error) == pytest.approx(float(one), rel=1e-3)
 
 
 def test_no_file_of_another_format_has_tables() -> None:

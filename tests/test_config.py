@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -14,8 +14,10 @@ from pydantic import ValidationError
 from mzsr.card import Card
 from mzsr.config import (
     Config,
+    Family,
     KernelLaw,
     LossConfig,
+    LossName,
     MetaConfig,
     NetworkConfig,
     PretrainConfig,
@@ -379,3 +381,16 @@ def test_imports_no_torch() -> None:
     """`mzsr --help` has to answer at once."""
     code = "import sys, mzsr.config, mzsr.settings; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "src")})
+
+
+def test_what_a_configuration_may_name_is_what_there_is() -> None:
+    """A name stands here and in the table of its functions; neither may have one more."""
+    from mzsr.imaging.random_kernels import RANDOM
+    from mzsr.learning.losses import LIKELIHOODS, LOSSES, SCALINGS
+    from mzsr.learning.networks import NETWORKS
+
+    weighted = {"udl", "error-map", "gradient-map"}  # of L1, by what `Pretraining` weighs it with
+    assert set(get_args(Family)) == set(RANDOM)
+    assert set(get_args(LossName)) == {*LOSSES, *LIKELIHOODS, *weighted}
+    assert set(get_args(NetworkConfig.model_fields["name"].annotation)) == {*NETWORKS, "estimator"}
+    assert set(get_args(LossConfig.model_fields["scaling"].annotation)) == set(SCALINGS)

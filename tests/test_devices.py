@@ -5,7 +5,7 @@ import platform
 import pytest
 import torch
 
-from mzsr.learning.devices import best_precision, name_of
+from mzsr.learning.devices import best_precision, exact, name_of
 
 CPU = torch.device("cpu")
 
@@ -31,3 +31,11 @@ def test_best_precision_is_the_faster_one(
 def test_a_processor_has_a_name(monkeypatch: pytest.MonkeyPatch, has: dict[str, str], name: str) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     assert name_of(CPU) == name
+
+
+def test_pictures_are_made_in_float32_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for before in (True, False):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+        with exact():
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.allow_tf32 is before

@@ -1,6 +1,9 @@
+import inspect
 import itertools
 import math
 import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,8 @@ from hypothesis import strategies as st
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernels
 from mzsr.imaging.data_step import data_step
-from mzsr.imaging.degrade import Degradation, degrade, effective_kernel, phase, upsample
+from mzsr.imaging.degrade import Degradation, Jpeg, degrade, effective_kernel, informed, phase, upsample
+from mzsr.imaging.jpeg import tables
 from mzsr.imaging.metrics import psnr
 from mzsr.inference import estimate as estimates
 from mzsr.inference import spectra
@@ -311,3 +315,43 @@ def test_blind_set5_loses_at_most_0_1_db_in_the_median(data, variances, theta):
         losses.append(known_db - blind_db)
     assert np.median(losses) <= 0.1
     assert max(losses) <= 0.6
+
+
+@pytest.mark.parametrize("variance", [1.0, 4.0])
+def test_of_a_jpeg_the_network_decides_alone(variance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit would take the edges of blocks for detail."""
+    blur = kernels.gaussian((variance, variance), size=21, offset=(0.5, 0.5))
+    d = Degradation(blur, jpeg=Jpeg(tables(60)))
+    lr = rounded(degrade(field(), d))
+    monkeypatch.setattr("mzsr.inference.estimate.fit", lambda *_: pytest.fail("a fit was made"))
+    packed = informed(d, lr).jpeg
+    found = estimate(lr, 2, jpeg=packed)
+    assert found.degradation.jpeg is packed
+    assert not found.fallback
+    assert found.width == pytest.approx(math.sqrt(variance), rel=0.35)
+    assert packed is not None
+    other = estimate(lr, 2, jpeg=replace(packed, error=0.05))
+    assert not torch.equal(other.degradation.kernel, found.degradation.kernel), "what JPEG took is a feature"
+
+
+def test_blown_out_parts_do_not_hide_noise() -> None:
+    planes = np.random.default_rng(0).normal(0.5, 0.02, (400, 1, spectrum.WINDOW, spectrum.WINDOW))
+    planes[:120] = 1.0
+    assert spectra.quiet_levels(planes)[0] == pytest.approx(0.02, rel=0.15)
+    assert spectra.quiet_levels(np.ones((4, 1, spectrum.WINDOW, spectrum.WINDOW)))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("picture", "why"),
+    [
+        ("photo.jpg", "picture is str; a tensor"),
+        (np.zeros((24, 32, 3)), "picture is ndarray; a tensor"),
+        (torch.zeros(24, 32, 3), r"picture is \(24, 32, 3\); a tensor"),
+        (torch.zeros(2, 3, 64, 64), "2 pictures were given"),
+        (torch.full((1, 3, 64, 64), 255.0), "values up to 255; they must lie in"),
+    ],
+)
+def test_what_is_no_picture_is_refused(picture: Any, why: str) -> None:
+    """By users whose types nobody checks."""
+    with pytest.raises(InputError, match=why):
+        inspect.unwrap(estimate)(picture, 2)

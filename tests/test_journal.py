@@ -98,7 +98,7 @@ def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
 def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run without it does not need it."""
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(InputError, match=r'TensorBoard is not installed; pip install "mzsr\[train\]", or leave it out'):
+    with pytest.raises(InputError, match=r'TensorBoard is not installed; pip install "\.\[train\]", or leave it out'):
         Journal(tmp_path, 0, tensorboard=True)
     write(tmp_path, 1)
     assert steps(tmp_path) == [1]

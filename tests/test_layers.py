@@ -15,6 +15,7 @@ ORDER = [
     "mzsr.shapes",
     "mzsr.errors",
     "mzsr.atomic",
+    "mzsr.pages",
     "mzsr.config",
     "mzsr.card",
     "mzsr.presets",

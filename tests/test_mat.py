@@ -2,6 +2,8 @@
 
 import io
 import random
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -80,3 +82,14 @@ def test_damage_is_said_in_one_line(compressed: bool) -> None:
             refused += 1
             assert "\n" not in str(error)  # noqa: PT017 -- damage may also go unnoticed
     assert refused > 200
+
+
+def test_many_variables_are_no_way_around_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is within it, and unpacking all would keep a server busy for as long as one likes."""
+    monkeypatch.setattr("mzsr.imaging.mat.MAX_BYTES", 1000)
+    one = zlib.compress(struct.pack("<II", 1, 392) + bytes(392))
+    element = struct.pack("<II", 15, len(one)) + one
+    head = bytes(124) + b"\0\1IM"
+    assert read_matrices(head + 2 * element) == {}
+    with pytest.raises(InputError, match="variables of more than 1000 bytes"):
+        read_matrices(head + 3 * element)

@@ -568,19 +568,22 @@ def test_another_picture_may_be_opened_while_one_is_at_work(browser, shots, tmp_
         assert page.text("#preview-size").startswith("900 × 600 pixels, ")
         assert client.post(f"/api/jobs/{jobs[1]}/cancel").json()["state"] == "cancelled"
         welcome = """
-            const event = new DragEvent("dragover", {dataTransfer: new DataTransfer(), cancelable: true});
-            event.dataTransfer.items.add(new File(["x"], "x.png"));
-            window.dispatchEvent(event);
-            return event.defaultPrevented;
-        """
+            const files = new DataTransfer();
+            files.items.add(new File(["x"], "x.png"));
+            const over = (kind) => new DragEvent(kind, {dataTransfer: files, cancelable: true});
+            window.dispatchEvent(over("dragenter"));
+            const shown = document.body.classList.contains("dragging");
+            window.dispatchEvent(over("dragleave"));
+            return [shown, window.dispatchEvent(over("dragover"))];
+        """  # whether it is invited, and whether the browser would open it in place of the page
         time.sleep(0.5)  # nothing is to happen
         page.until_state("working")
-        assert not browser.run(welcome)
+        assert browser.run(welcome) == [False, False]
         assert page.text("#preview-name") == "large.jpg"
         assert client.post(f"/api/jobs/{jobs[0]}/cancel").json()["state"] == "cancelled"
         page.until_state("chosen")
         assert page.text("#preview-size").startswith("900 × 600 pixels, ")
-        assert browser.run(welcome)
+        assert browser.run(welcome) == [True, False]
         browser.driver.get("about:blank")
 
 

@@ -32,6 +32,11 @@ def saved(folder: Path, kind: str) -> Path:
     elif kind == "tif-16alpha":
         array = np.dstack([ramp(40, 60)[..., :1], np.full((40, 60, 1), 255, np.uint8)]).astype(np.uint16) * 257
         pyvips.Image.new_from_array(array, interpretation="grey16").write_to_file(path)
+    elif kind == "tif-16alpha-turned":
+        array = np.dstack([ramp(40, 60)[..., :1], np.full((40, 60, 1), 255, np.uint8)]).astype(np.uint16) * 257
+        turned = pyvips.Image.new_from_array(np.rot90(array).copy(), interpretation="grey16").copy()
+        turned.set_type(pyvips.GValue.gint_type, "orientation", 6)
+        turned.write_to_file(path)
     elif kind == "png-palette":
         image.quantize(64).save(path)
     else:
@@ -41,7 +46,7 @@ def saved(folder: Path, kind: str) -> Path:
 
 KINDS = [
     "jpg", "jpg-turned", "jpg-cmyk", "png", "png-16", "png-16grey", "png-grey", "png-palette", "tif", "tif-16",
-    "tif-16alpha", "webp", "bmp", "avif", "gif",
+    "tif-16alpha", "tif-16alpha-turned", "webp", "bmp", "avif", "gif",
 ]  # fmt: skip
 
 

@@ -76,9 +76,7 @@ def test_a_folder_that_is_none_or_in_use_is_said(tmp_path) -> None:
 
 def test_without_the_extra_it_says_how_to_get_it(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert "uvicorn is not installed, which serving needs; pip install 'mzsr[serve]'" in refused(
-        "--data", str(tmp_path)
-    )
+    assert "uvicorn is not installed, which serving needs; pip install '.[serve]'" in refused("--data", str(tmp_path))
 
 
 def test_workers_put_large_results_into_the_data_folder(tmp_path, tiny_weights, monkeypatch) -> None:

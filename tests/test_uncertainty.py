@@ -27,7 +27,7 @@ D = Degradation(BLUR)
 
 @pytest.fixture
 def upscaler(doubting_weights: Path) -> Upscaler:
-    return Upscaler(doubting_weights, device="cpu")
+    return Upscaler(doubting_weights, device="cpu", precision="float32")
 
 
 def told(upscaler: Upscaler, lr: Tensor, **options: Any) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_what_s_means_is_what_trained_it_last_or_what_was_measured(
 
 
 def test_an_estimated_kernel_has_a_law_of_its_own(doubting_weights: Path, photo: Tensor) -> None:
-    upscaler = Upscaler(doubting_weights, device="cpu")
+    upscaler = Upscaler(doubting_weights, device="cpu", precision="float32")
     law, larger = (tuple((x, factor * x, 2 * (factor * x) ** 2) for x in (1e-3, 1e3)) for factor in (1.0, 3.0))
     card = upscaler.card.model_copy(update={"error_law": law})
     assert card.told_errors(estimated=True) == card.told_errors() == law

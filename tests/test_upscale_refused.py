@@ -51,6 +51,7 @@ def test_pictures_that_are_refused(tiny_upscaler: Upscaler, image: Input, messag
         ({"fit": "Inside"}, "fit is 'Inside'; it must be one of 'stretch', 'inside', 'outside'"),
         ({"subsample": "x"}, "subsample is 'x'; it must be one of None, 'direct', 'bicubic'"),
         ({"uncertainty": 1}, "uncertainty is 1; it must be one of False, True, 'auto'"),
+        ({"kernel": 5}, "kernel is 5; 'auto', text like gauss:2.0, a file, an array or a tensor is required"),
     ],
 )
 def test_slips_in_options(tiny_upscaler: Upscaler, photo: Tensor, options: dict[str, Any], message: str) -> None:

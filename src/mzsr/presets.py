@@ -14,7 +14,7 @@ _PHOTOGRAPHS = KernelLaw(
 """What happens to photographs: Gaussians above all, both grids, x2 above all."""
 
 _FLAGSHIP = NetworkConfig(blocks=4, signed=True)
-"""As `mzsr-deep` is, so that `--from mzsr-deep` goes on with it."""
+"""As the body of `mzsr` is, so that `--from mzsr` goes on with it."""
 
 _SMOKE = NetworkConfig(channels=8, stages=1, signed=True)
 """As small as it can be: for a look whether training works at all."""

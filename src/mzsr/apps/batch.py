@@ -234,8 +234,8 @@ def sha256_of(path: Path) -> str | None:
         return None
 
 
-def each(jobs: Iterable[Job], work: Callable[[Path, Path], None], complain: Callable[[str], None]) -> list[Path]:
-    """Do every job; one that fails is named and never stops the others.
+def each(jobs: Iterable[Job], work: Callable[[Path, Path], None], fail: Callable[[Path, str], None]) -> list[Path]:
+    """Do every job; one that fails is named, with the reason, and never stops the others.
 
     Returns:
         The sources that failed.
@@ -246,7 +246,7 @@ def each(jobs: Iterable[Job], work: Callable[[Path, Path], None], complain: Call
             work(source, target)
         except Exception as error:
             failed.append(source)
-            complain(reason(source, error))
+            fail(source, reason(source, error))
     return failed
 
 

@@ -18,10 +18,10 @@ import typer
 
 from mzsr.apps.batch import Records, each, reason
 from mzsr.apps.bench import bench
-from mzsr.apps.jobs import claim, is_several, pair
+from mzsr.apps.jobs import claim, is_several, pair, pictures
 from mzsr.apps.serve import serve
 from mzsr.apps.training import train
-from mzsr.apps.usage import echo, millions, noise_level, usage
+from mzsr.apps.usage import complain, echo, millions, noise_level, usage
 from mzsr.errors import InputError
 from mzsr.version import __version__
 
@@ -39,8 +39,11 @@ Kernel = Annotated[
     str, typer.Option(metavar="KERNEL", help=f"auto, {KERNELS}; on the grid of the result, at the next whole scale.")
 ]
 Subsample = Annotated[
-    Literal["direct", "bicubic"] | None,
-    typer.Option(help="direct: every s-th pixel, the paper's grid. Left out: as the kernel suggests."),
+    Literal["direct", "centre", "bicubic"] | None,
+    typer.Option(
+        help="centre: the grid of photographs; direct: every s-th pixel, the paper's, where results lie up and left. "
+        "Left out: bicubic for that kernel, direct for others, centre for auto."
+    ),
 ]
 MaxPixels = Annotated[
     float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, whose results would fill the memory.")
@@ -93,6 +96,10 @@ def upscale(
     x8: Annotated[
         bool | None, typer.Option("--x8/--no-x8", help="Mean of eight positions: 8 times the time, a little better.")
     ] = None,
+    back_projection: Annotated[
+        bool,
+        typer.Option("--back-projection/--no-back-projection", help="Whether the paper's models end in a data step."),
+    ] = True,
     model: Annotated[str, typer.Option("-n", "--model", help="A name of `mzsr models`, or a file.")] = "mzsr",
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a report about one picture.")] = None,
     uncertainty: Annotated[
@@ -127,8 +134,10 @@ def upscale(
     what is done is not done again, however the last run ended: give the same command once more.
     """
 
-    def complain(words: str) -> None:
-        typer.echo(f"mzsr: {words}", err=True)
+    def fail(source: Path, words: str) -> None:
+        complain(words)
+        if as_json:
+            echo(json.dumps({"input": str(source), "error": words}))
 
     with usage():
         from mzsr.apps import cluster as ray
@@ -158,7 +167,7 @@ def upscale(
 
         def refuse(source: Path, error: InputError) -> None:
             refused.append(source)
-            complain(reason(source, error))
+            fail(source, reason(source, error))
 
         jobs = pair(
             inputs, output, ending, overwrite, report, uncertainty=uncertainty, recursive=recursive, suffix=suffix,
@@ -171,6 +180,7 @@ def upscale(
         options: dict[str, Any] = {
             "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
             "jpeg": jpeg, "enlarged": enlarged, "mode": mode, "steps": steps, "x8": x8, "seed": seed,
+            "back_projection": back_projection,
         }  # fmt: skip
 
     def say(source: Path, done: Done) -> None:
@@ -192,11 +202,14 @@ def upscale(
             command = shlex.join(["mzsr", *sys.argv[1:]])
             write_report(report, present.report_data(source, done.result, command, __version__))
 
-    def answered(source: Path, done: Done | None) -> None:
-        if done is None or not done.skipped:
+    def answered(source: Path, done: Done) -> None:
+        if not done.skipped:
             bar.stage(source)("enhance", 1.0)
-        if done is not None:
-            say(source, done)
+        say(source, done)
+
+    def missed(source: Path, words: str) -> None:
+        bar.stage(source)("enhance", 1.0)
+        fail(source, words)
 
     name = jobs[0][0] if len(jobs) == 1 else f"{len(jobs)} pictures"
     count = len(jobs) + len(refused)
@@ -214,9 +227,9 @@ def upscale(
         with swept, present.progress(name, len(jobs)) as tell:
             bar = present.ListProgress(len(jobs), tell)
             if cluster is None:
-                failed = each(jobs, work, complain)
+                failed = each(jobs, work, fail)
             else:
-                failed = ray.run(order, jobs, inputs, threads or 1, answered, complain)
+                failed = ray.run(order, jobs, inputs, threads or 1, answered, missed, complain)
     failed = [*refused, *failed]
     if count > 1:
         complain(present.summary(count, bar.skipped, failed))
@@ -226,7 +239,10 @@ def upscale(
 
 @app.command()
 def estimate(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", readable=False, help="A picture.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", readable=False, help="Pictures, or folders of pictures.")
+    ],
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders within folders too.")] = False,
     scale: Annotated[int, typer.Option("-s", "--scale", help="Factor by which it is to be enlarged, 1 to 8.")] = 2,
     subsample: Subsample = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the kernel, .mat or .npy.")] = None,
@@ -244,8 +260,23 @@ def estimate(
     from mzsr.inference.enlargement import enlargement
     from mzsr.inference.estimate import estimate as estimate_degradation
 
+    refused: list[Path] = []
+
+    def fail(source: Path, words: str) -> None:
+        complain(words)
+        if as_json:
+            echo(json.dumps({"input": str(source), "error": words}))
+
+    def refuse(source: Path, error: InputError) -> None:
+        refused.append(source)
+        fail(source, reason(source, error))
+
     with usage():
-        taken = {os.path.realpath(source)}
+        several = is_several(inputs)
+        if several and (save is not None or plot is not None):
+            raise InputError("--save and --plot are of one picture; run it once for each")
+        sources = [source for path in inputs for source, _ in pictures(path, recursive, None, refuse)]
+        taken = {os.path.realpath(source) for source in sources}
         for path in filter(None, (save, plot)):
             claim(path, taken, overwrite)
         if plot is not None:
@@ -255,7 +286,8 @@ def estimate(
         if not 1 <= scale <= MAX_SCALE:
             raise InputError(f"--scale is {scale}; it must lie between 1 and {MAX_SCALE}")
         limit = millions("--max-pixels", max_pixels)
-    with usage(1):
+
+    def look(source: Path) -> None:
         picture = visible(files.read(source, max_pixels=limit))
         grid = "corner" if subsample == "direct" else "centre"
         told = estimate_degradation(picture.pixels, scale, grid=grid, jpeg=compression(picture))
@@ -264,10 +296,19 @@ def estimate(
             kernel_files.save(save, told.degradation.kernel)
         if plot is not None:
             files.write(plot, present.kernel_plot(told.degradation.kernel))
-    if as_json:
-        typer.echo(json.dumps(present.estimate_record(told, source, scale, size)))
-    else:
-        typer.echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size, subsample)))
+        if as_json:
+            echo(json.dumps(present.estimate_record(told, source, scale, size)))
+        else:
+            echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size, subsample)))
+
+    if not several:
+        with usage(1):
+            look(sources[0])
+        return
+    failed = [*refused, *each(((source, source) for source in sources), lambda source, _: look(source), fail)]
+    if failed:
+        complain(present.summary(len(sources) + len(refused), 0, failed))
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -292,13 +333,14 @@ def degrade(
     from mzsr.imaging import files, kernel_files
     from mzsr.imaging.jpeg import tables
     from mzsr.imaging.picture import visible
+    from mzsr.inference.intake import usual_sampling
 
     with usage():
         if kernel == "auto":
             raise InputError("--kernel is auto; degrading needs one: bicubic, gauss:VAR or a file")
-        sampling = subsample or ("bicubic" if kernel == "bicubic" else "direct")
         packed = None if jpeg is None else degradation.Jpeg(tables(jpeg))
-        d = degradation.Degradation(kernel_files.parse(kernel), scale, sampling, noise_level(noise), packed)
+        sampling = subsample or usual_sampling(kernel)
+        d = degradation.sampled(kernel_files.parse(kernel), scale, sampling, noise_level(noise), packed)
         files.check_writable(output)
         claim(output, {os.path.realpath(source)}, overwrite)
         limit = millions("--max-pixels", max_pixels)

@@ -51,7 +51,7 @@ def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
         import ray
         from ray._private import worker
     except ImportError as error:
-        raise InputError(f"--cluster needs Ray, which is missing ({error}); pip install 'mzsr[cluster]'") from error
+        raise InputError(f"--cluster needs Ray, which is missing ({error}); pip install '.[cluster]'") from error
     # Ray prints what happens to its processes, also on standard output, where records are; we say what matters
     worker.print_to_stdstream = lambda *_, **__: None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -83,7 +83,8 @@ def run(
     jobs: Sequence[Job],
     inputs: Sequence[Path],
     threads: int,
-    say: Callable[[Path, Done | None], None],
+    say: Callable[[Path, Done], None],
+    fail: Callable[[Path, str], None],
     complain: Callable[[str], None],
 ) -> list[Path]:
     """Do every job of a list on the cluster that is joined.
@@ -93,8 +94,9 @@ def run(
         jobs: pictures, and where their results go.
         inputs: the pictures and folders that the list was made of.
         threads: of a worker.
-        say: is told of every picture when it is done, or given None when it has failed.
-        complain: is told in one line why it has failed, and what is wrong with nodes.
+        say: is told of every picture that is done.
+        fail: is told of every one that is not, and in one line why.
+        complain: is told in one line what is wrong with nodes.
 
     Returns:
         The sources that failed.
@@ -114,10 +116,9 @@ def run(
     foreman, failed = Foreman["Hand"](jobs), list[Path]()
     crew = Crew(order, threads, Place(home, folders, mark), complain)
 
-    def fail(source: Path, why: str) -> None:
+    def give_up(source: Path, why: str) -> None:
         failed.append(source)
-        say(source, None)
-        complain(why)
+        fail(source, why)
 
     try:
         while True:
@@ -135,13 +136,13 @@ def run(
                     if isinstance(answer, Done):
                         say(job[0], answer)
                     else:
-                        fail(job[0], answer.reason)
+                        give_up(job[0], answer.reason)
                 else:
                     given_up = foreman.lose(hand, guilty=not isinstance(answer, Unfit))
                     crew.lose(hand, answer)
                     if given_up is not None:
                         what = f"{TRIES} workers have died over it, of memory perhaps"
-                        fail(given_up[0], f"{given_up[0]}: {what}; try it alone, or with more --threads to a worker")
+                        give_up(given_up[0], f"{given_up[0]}: {what}; try it alone, or with more --threads to a worker")
     finally:
         crew.dismiss()
         mark.unlink(missing_ok=True)

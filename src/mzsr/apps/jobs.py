@@ -49,7 +49,7 @@ def pair(
     several = is_several(inputs)
     # Beside the inputs, results of an earlier run would be inputs of this one
     refuse = refuse if several and output is not None and refuse is not None else _raise
-    found = [each for path in inputs for each in _pictures(path, recursive, output, refuse)]
+    found = [each for path in inputs for each in pictures(path, recursive, output, refuse)]
     sources = [source for source, _ in found]
     out = output if several else None
     for option, path in (("--report", report), ("--uncertainty", uncertainty)):
@@ -166,7 +166,7 @@ def _raise(path: Path, error: InputError) -> None:
     raise error
 
 
-def _pictures(
+def pictures(
     path: Path, recursive: bool, output: Path | None, refuse: Callable[[Path, InputError], None]
 ) -> list[tuple[Path, Path]]:
     """Return (picture, its folder within `path`): a file as it is given, of a folder the pictures by their names.

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from mzsr.apps import error_map
 from mzsr.apps.report import ReportData, middle
 from mzsr.card import Card
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Jpeg, Subsample
+from mzsr.imaging.degrade import Jpeg, Sampling
 from mzsr.imaging.metadata import profile_for
 from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.inference.compression import jpeg_record, quality_of
@@ -21,6 +22,8 @@ from mzsr.inference.enlargement import ADVICE, brought_back, detail, detail_word
 from mzsr.inference.estimate import Estimate
 from mzsr.inference.result import Result, enlarge
 from mzsr.shapes import Images, Kernel
+
+PATIENCE = 20.0  # seconds from which work is long enough to be told of
 
 
 def one_line(source: str | Path, target: str | Path, result: Result) -> str:
@@ -91,7 +94,7 @@ def _noise_of(result: Result) -> str:
 
 
 def estimate_lines(
-    told: Estimate, scale: int, size: Sequence[int], subsample: Subsample | None = None
+    told: Estimate, scale: int, size: Sequence[int], subsample: Sampling | None = None
 ) -> list[str]:  # fmt: skip
     """Say in plain words what a picture of a (height, width) went through."""
     major, minor = (math.sqrt(variance) for variance in told.variances)
@@ -285,13 +288,17 @@ class ListProgress:
 
 @contextmanager
 def progress(name: str | Path, total: int = 100) -> Iterator[Callable[[str, float], None]]:
-    """Show a bar with the time left on a terminal; elsewhere a line for every tenth of long work."""
+    """Show a bar with the time left on a terminal; elsewhere a line for every tenth of long work.
+
+    Long is what has more than a hundred parts, and what takes longer than PATIENCE.
+    """
     if not sys.stderr.isatty():
-        told = -1
+        told, start = -1, time.monotonic()
 
         def plain(stage: str, done: float) -> None:
             nonlocal told
-            if total > 100 and int(10 * done) > told:
+            told = told if 10 * done >= told else -1  # the stages of one picture begin at 0, each
+            if int(10 * done) > told and (total > 100 or time.monotonic() - start > PATIENCE):
                 told = int(10 * done)
                 typer.echo(f"{name}: {100 * done:.0f} %, {stage}", err=True)
 

@@ -55,7 +55,7 @@ def serve(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Serve a web page and an HTTP API that enlarge pictures: pip install 'mzsr[serve]'.
+    """Serve a web page and an HTTP API that enlarge pictures: pip install '.[serve]'.
 
     One worker process for two cores, two threads each: two threads make one picture nearly twice as fast, more gain
     less than a second picture at the same time. Stopped with Ctrl-C or SIGTERM, it loses no finished job.
@@ -123,7 +123,7 @@ def _require_extra() -> None:
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise InputError(f"{error.name} is not installed, which serving needs; pip install 'mzsr[serve]'") from None
+        raise InputError(f"{error.name} is not installed, which serving needs; pip install '.[serve]'") from None
 
 
 def _token(file: Path | None) -> str | None:

@@ -24,6 +24,11 @@ def usage(code: int = 2) -> Iterator[None]:
         raise typer.Exit(code) from None
 
 
+def complain(words: str) -> None:
+    """Say on standard error what is wrong."""
+    typer.echo(f"mzsr: {words}", err=True)
+
+
 def echo(line: str) -> None:
     """Print a line; where nobody reads any more (`mzsr … | head`), say no more, and go on with the work."""
     try:

@@ -150,7 +150,7 @@ def _network(file: Path) -> Any:
     try:
         import spandrel  # pyright: ignore[reportMissingImports]
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision for CUDA beside PyTorch for CPUs
-        raise InputError(f"networks of others need spandrel ({error}); pip install 'mzsr[compare]'") from error
+        raise InputError(f"networks of others need spandrel ({error}); pip install '.[compare]'") from error
     try:
         tensors = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
         found = spandrel.ModelLoader("cpu").load_from_state_dict(spandrel.canonicalize_state_dict(tensors))

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar  # Any: the classes of matplotlib, which is imported late
 
 from mzsr.benchmark.rows import Row, mean
-from mzsr.benchmark.timings import Timing
+from mzsr.benchmark.timings import STAGES, Timing
 from mzsr.errors import InputError
 
 COLUMNS = 3
@@ -106,19 +106,24 @@ def gains(rows: list[Row], label: str, baseline_label: str) -> str:
 
 
 def cost(timings: Sequence[Timing]) -> str:
-    """Plot seconds and memory over the side of the output, a line for each network.
+    """Plot seconds and memory over the side of the output, a line for each network, and stages of the first one.
 
     Returns SVG, or '' where nothing was timed.
     """
-    styles = _styles(timing.network for timing in timings)
+    first = [timing for timing in timings if timing.network == timings[0].network]
     panels = []
-    for title, up, read in (
-        ("Seconds", "seconds, all stages", lambda timing: timing.total),
-        ("Memory", "MiB above the network's own", lambda timing: timing.peak_memory_mb),
-    ):
-        lines = _by((t.network for t in timings), ((t.size, read(t)) for t in timings))
-        lines = {network: [point for point in points if point[1]] for network, points in lines.items()}
-        legend = [(_short(network), styles[network]) for network, points in lines.items() if points]
+    for title, up, points in (
+        ("Seconds", "seconds, all stages", [(t.network, t.size, t.total) for t in timings]),
+        ("Memory", "MiB above the network's own", [(t.network, t.size, t.peak_memory_mb) for t in timings]),
+        (
+            f"Stages of {_short(timings[0].network)}" if timings else "", "seconds",
+            [(stage, t.size, getattr(t, stage)) for stage in STAGES for t in first],
+        ),
+    ):  # fmt: skip
+        styles = _styles(name for name, *_ in points)
+        lines = _by((name for name, *_ in points), ((size, value) for _, size, value in points))
+        lines = {name: [point for point in line if point[1]] for name, line in lines.items()}
+        legend = [(_short(name), styles[name]) for name, line in lines.items() if line]
         if legend:
             panels.append(
                 _Panel("", title, up, "side of the output, pixels", legend, partial(_draw_cost, lines, styles))
@@ -249,7 +254,7 @@ def _svg(panels: list[_Panel], note: str = "") -> str:
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
     except ImportError as error:
-        raise InputError(f"plots need matplotlib, which is missing ({error}); pip install 'mzsr[bench]'") from error
+        raise InputError(f"plots need matplotlib, which is missing ({error}); pip install '.[bench]'") from error
     sets = _by((panel.set for panel in panels), panels).values()
     lines = [group[at : at + COLUMNS] for group in sets for at in range(0, len(group), COLUMNS)]
     notes = textwrap.wrap(note, PANEL * max(map(len, lines)) // 7)

@@ -23,9 +23,11 @@ from mzsr.imaging.borders import fold_symmetric, pad_symmetric
 from mzsr.imaging.jpeg import Subsampling, compress, compression_error
 from mzsr.imaging.resize import resize, stretched_cubic
 from mzsr.imaging.strides import correlate, spread
-from mzsr.shapes import Images, Kernels
+from mzsr.shapes import Images, Kernel, Kernels
 
 Subsample = Literal["direct", "bicubic"]
+Sampling = Literal["direct", "centre", "bicubic"]
+"""How people say it. `centre` is direct subsampling of a kernel that is moved to where a photograph has its pixels."""
 MAX_SCALE = 8
 
 
@@ -94,6 +96,29 @@ class Degradation:
         """Return the same degradation with its tensors on another device."""
         noise = self.noise.to(device) if isinstance(self.noise, Tensor) else self.noise
         return replace(self, kernel=self.kernel.to(device), noise=noise, jpeg=self.jpeg and self.jpeg.to(device))
+
+
+def sampled(
+    kernel: Kernel, scale: int, sampling: Sampling, noise: int | float = 0.0, jpeg: Jpeg | None = None
+) -> Degradation:
+    """Return the degradation by a kernel that is given, on the grid that is asked for.
+
+    Args:
+        kernel: (n, n); `centre` moves its centroid to ((s - 1) / 2, (s - 1) / 2), wherever it was.
+        scale: s.
+        sampling: `direct` keeps every s-th pixel, as the MZSR paper does; low-resolution pixels then sit on the first
+            of the s x s that they stand for, and a result lies (s - 1) / 2 pixels up and left of the picture. `centre`
+            keeps them in the middle, as in photographs; so does `bicubic`.
+        noise: standard deviation in [0, 1] units.
+        jpeg: the compression at the end.
+
+    >>> phase(sampled(kernels.gaussian((2.0, 2.0)), 2, "centre"))
+    (0.5, 0.5)
+    """
+    middle = (scale - 1) / 2
+    if sampling == "centre":
+        return Degradation(kernels.centre(kernel, (middle, middle)), scale, "direct", noise, jpeg, (middle, middle))
+    return Degradation(kernel, scale, sampling, noise, jpeg)
 
 
 def effective_kernel(d: Degradation) -> Kernels:

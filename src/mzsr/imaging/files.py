@@ -207,7 +207,7 @@ def formats_of(data: bytes) -> list[str]:
         from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
-            "it is a HEIC picture, and pillow-heif is not installed; pip install 'mzsr[heif]', or convert it to JPEG"
+            "it is a HEIC picture, and pillow-heif is not installed; pip install '.[heif]', or convert it to JPEG"
         ) from error
     register_heif_opener(thumbnails=False)
     return ["HEIF"]

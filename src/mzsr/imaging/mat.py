@@ -14,7 +14,7 @@ import numpy as np
 
 from mzsr.errors import InputError
 
-MAX_BYTES = 1 << 26  # of a variable once it is unpacked: 2896 x 2896 doubles, far beyond any kernel
+MAX_BYTES = 1 << 26  # of all variables once they are unpacked: 2896 x 2896 doubles, far beyond any kernel
 _COMPRESSED, _MATRIX, _UINT32, _INT32 = 15, 14, 6, 5
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _NUMERIC = range(6, 16)  # classes double, single, int8 … uint64; below lie cells, structs, objects, text, sparse
@@ -36,11 +36,13 @@ def read_matrices(data: bytes) -> dict[str, np.ndarray]:
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if order is None:
         raise InputError("it is no MATLAB file of version 5 to 7; save it again with -v7")
-    found = {}
+    found, room = {}, MAX_BYTES
     try:
         for kind, body in _elements(data[128:], order):
             if kind == _COMPRESSED:
-                kind, body = next(_elements(_unpack(body), order))
+                unpacked = _unpack(body, room)
+                room -= len(unpacked)
+                kind, body = next(_elements(unpacked, order))
             if kind == _MATRIX and (named := _matrix(body, order)):
                 found[named[0]] = named[1]
     except (ValueError, LookupError, StopIteration, struct.error, zlib.error) as error:
@@ -67,10 +69,10 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
         at = following
 
 
-def _unpack(data: bytes) -> bytes:
-    unpacked = zlib.decompressobj().decompress(data, MAX_BYTES)
-    if len(unpacked) == MAX_BYTES:
-        raise ValueError(f"a variable of more than {MAX_BYTES} bytes")
+def _unpack(data: bytes, most: int) -> bytes:
+    unpacked = zlib.decompressobj().decompress(data, most)
+    if len(unpacked) == most:
+        raise ValueError(f"variables of more than {MAX_BYTES} bytes")
     return unpacked
 
 

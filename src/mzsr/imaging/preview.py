@@ -108,6 +108,6 @@ def _deep_tiff(path: Path) -> pyvips.Image | None:
     if not (data := bytes_of(path)).startswith((b"II*\0", b"MM\0*")):
         return None
     try:
-        return pyvips.Image.tiffload_buffer(data)  # only its header is read here
+        return pyvips.Image.tiffload_buffer(data).autorot()  # only its header is read here
     except pyvips.Error:
         return None

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from scipy.ndimage import maximum_filter1d
 
-from mzsr.imaging.degrade import MAX_SCALE, Subsample
+from mzsr.imaging.degrade import MAX_SCALE, Sampling
 from mzsr.imaging.picture import Picture
 from mzsr.imaging.resize import resize
 from mzsr.learning import spectrum
@@ -93,7 +93,7 @@ def scale_from_detail(factor: float | int, before: float) -> int:
     return max(1, math.ceil(factor * before - 0.05))
 
 
-def brought_back(factor: float | int, before: float, subsample: Subsample | None) -> bool:
+def brought_back(factor: float | int, before: float, subsample: Sampling | None) -> bool:
     """Return whether a picture is brought back to its detail before it is enlarged, where its kernel is not given."""
     return before > 1 and subsample != "direct" and scale_from_detail(factor, before) <= MAX_SCALE
 

@@ -12,6 +12,7 @@ Knows nothing of files. Takes a low-resolution picture, gives `upscale` a Degrad
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -277,7 +278,12 @@ def _width(kernel: Kernel) -> float:
     return math.sqrt(max(float(kernels.covariance(kernel.double()).trace()) / 2, 0.02))
 
 
-def _check(lr: Images, scale: int, grid: str) -> None:
+def _check(lr: Any, scale: int, grid: str) -> None:
+    if not isinstance(lr, Tensor) or lr.ndim != 4 or lr.shape[1] not in (1, 3):
+        found = tuple(lr.shape) if isinstance(lr, Tensor) else type(lr).__name__
+        raise InputError(
+            f"picture is {found}; a tensor (1, 1 or 3, height, width) is required — `mzsr estimate` reads files"
+        )
     if lr.shape[0] != 1:
         raise InputError(f"{lr.shape[0]} pictures were given; estimate one at a time, for their kernels may differ")
     if grid not in ("centre", "corner"):
@@ -286,6 +292,8 @@ def _check(lr: Images, scale: int, grid: str) -> None:
         raise InputError(f"scale is {scale}; a degradation needs a whole number from 1 to {MAX_SCALE}")
     if not bool(torch.isfinite(lr).all()):
         raise InputError("picture has values that are NaN or infinite; every value must be finite")
+    if float(lr.max()) > 2:  # noise may go a little beyond 1
+        raise InputError(f"picture has values up to {float(lr.max()):g}; they must lie in [0, 1] — divide by 255")
 
 
 def _unknown(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, Subsample
+from mzsr.imaging.degrade import Degradation, Jpeg, Sampling, sampled
 from mzsr.imaging.picture import Picture, from_array, from_pil, visible
 from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import brought_back, enlargement, scale_from_detail, shrunk
@@ -79,7 +79,7 @@ def read(image: Input, max_pixels: int) -> Picture:
 
 
 def take_in(
-    picture: Picture, factor: float, *, kernel: KernelInput, subsample: Subsample | None,
+    picture: Picture, factor: float, *, kernel: KernelInput, subsample: Sampling | None,
     noise: float | int | Literal["auto"], jpeg: Literal["auto", "off"], enlarged: Literal["auto", "off"],
     device: torch.device,
 ) -> Intake:  # fmt: skip
@@ -116,7 +116,7 @@ def whole_scale(factor: float) -> int:
 
 
 def _degradation(
-    lr: Images, scale: int, kernel: KernelInput, subsample: Subsample | None, noise: float | int | Literal["auto"],
+    lr: Images, scale: int, kernel: KernelInput, subsample: Sampling | None, noise: float | int | Literal["auto"],
     jpeg: Jpeg | None,
 ) -> tuple[Degradation, Estimate | None]:  # fmt: skip
     """Return what the picture went through, and the estimate if the kernel is from it."""
@@ -127,14 +127,25 @@ def _degradation(
     if named(kernel, "auto") and told:
         return replace(told.degradation, noise=level), told
     taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(_taps(kernel))
-    sampling = subsample or ("bicubic" if named(kernel, "bicubic") else "direct")
+    sampling = subsample or usual_sampling(kernel)
     rows = min(lr.shape[2:]) * scale
     if taps.shape[0] > rows:
         raise InputError(
             f"kernel is {taps.shape[0]}x{taps.shape[0]}, larger than the enlarged picture, whose shorter side is "
             f"{rows}; give a smaller kernel or a larger picture"
         )
-    return Degradation(taps, scale, sampling, level, jpeg), None
+    return sampled(taps, scale, sampling, level, jpeg), None
+
+
+def check_kernel(kernel: object) -> None:
+    """Raise InputError for what can be no kernel, whatever the picture."""
+    if not isinstance(kernel, str | Path | np.ndarray | Tensor):
+        raise InputError(f"kernel is {kernel!r}; 'auto', text like gauss:2.0, a file, an array or a tensor is required")
+
+
+def usual_sampling(kernel: KernelInput) -> Sampling:
+    """Return how a picture is taken to have been made smaller by a kernel that is given, where nothing is said."""
+    return "bicubic" if named(kernel, "bicubic") else "direct"
 
 
 def _taps(kernel: np.ndarray | Tensor) -> Tensor:

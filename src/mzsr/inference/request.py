@@ -4,13 +4,13 @@ from numbers import Integral, Real
 from typing import Literal, get_args
 
 from mzsr.errors import InputError
-from mzsr.imaging.degrade import MAX_SCALE, Subsample
+from mzsr.imaging.degrade import MAX_SCALE, Sampling
 from mzsr.inference.adapt import check_steps
 
 Fit = Literal["stretch", "inside", "outside"]
 WORDS: dict[str, tuple[object, ...]] = {
     "fit": get_args(Fit), "jpeg": ("auto", "off"), "enlarged": ("auto", "off"),
-    "subsample": (None, *get_args(Subsample)), "uncertainty": (False, True, "auto"),
+    "subsample": (None, *get_args(Sampling)), "uncertainty": (False, True, "auto"),
 }  # fmt: skip
 """What options may be that are words."""
 NUMBERS: dict[str, tuple[type, str, object]] = {

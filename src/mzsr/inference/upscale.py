@@ -20,7 +20,7 @@ from mzsr.errors import InputError
 from mzsr.imaging import files
 from mzsr.imaging.alpha import settled
 from mzsr.imaging.data_step import consistent
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Subsample, phase
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Sampling, phase
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.inference import intake
 from mzsr.inference.adapt import Adapted, adapt, has_son
@@ -39,6 +39,10 @@ MAX_TILE = 4096
 # Error of a JPEG from which the weights for such pictures are better, 0.4 dB at quality 80; below it, at quality 95,
 # they lose up to 0.2 dB (nine pictures of BSD100 and Set5, g2.0 d and bicubic)
 PACKED = 2.5 / 255
+OFF_GRID = (
+    "the kernel is taken to be on the paper's grid, where the result lies {:g} pixels up and left of the picture; a "
+    "photograph is on --subsample centre, and --subsample direct says that this is meant"
+)
 Progress = Callable[[str, float], None]
 
 
@@ -119,7 +123,7 @@ class Upscaler:
         size: tuple[int | None, int | None] | None = None,
         fit: Fit = "stretch",
         kernel: KernelInput = "auto",
-        subsample: Subsample | None = None,
+        subsample: Sampling | None = None,
         noise: float | int | Literal["auto"] = "auto",
         jpeg: Literal["auto", "off"] = "auto",
         enlarged: Literal["auto", "off"] = "auto",
@@ -127,6 +131,7 @@ class Upscaler:
         steps: int | None = None,
         x8: bool | None = None,
         uncertainty: bool | Literal["auto"] = False,
+        back_projection: bool = True,
         seed: int = 0,
         max_pixels: int = files.MAX_PIXELS,
         largest: int | None = None,
@@ -143,8 +148,9 @@ class Upscaler:
             fit: where both are given: `stretch` to them, or keep the proportions and take the largest size `inside`
                 that box, or the smallest `outside` it.
             kernel: `auto` estimates it from the picture; else a tensor or an array, or what `kernel_files.parse` reads.
-            subsample: `direct` (every s-th pixel, the paper's grid) or `bicubic`. Left out: bicubic for the kernel
-                `bicubic`, direct for other kernels, and with `auto` a centre-aligned grid, as photographs have.
+            subsample: `direct` (every s-th pixel, the paper's grid, on which a result lies (s - 1) / 2 pixels up and
+                left of the picture), `centre` (the grid of photographs, to which a kernel is moved) or `bicubic`. Left
+                out: bicubic for the kernel `bicubic`, direct for other kernels, and centre with `auto`.
             noise: standard deviation in [0, 1] units, or `auto`.
             jpeg: `auto`: a JPEG file is known by its tables, one that was saved as something else by its traces, and
                 its artefacts are taken for what they are; `off`: they are taken for detail.
@@ -154,6 +160,7 @@ class Upscaler:
             steps: gradient steps of adaptation; 0 takes none.
             x8: enlarge in the eight positions of a square and take the mean; eight times the time, a little better.
             uncertainty: tell how far each pixel is likely to be off; `auto`: if the model knows. A little slower.
+            back_projection: end in a data step with the paper's models, which have none; the flagship always does.
             seed: of the noise of the son.
             max_pixels: of a file; larger ones are refused before they are decoded.
             largest: side of a result, for instance of the format that it is for; larger ones are refused before work.
@@ -166,6 +173,7 @@ class Upscaler:
             scale=scale, steps=steps, noise=noise, fit=fit, jpeg=jpeg, enlarged=enlarged, subsample=subsample,
             uncertainty=uncertainty,
         )  # fmt: skip
+        intake.check_kernel(kernel)
         steps, x8 = with_mode(mode, steps, x8)
         check_options(scale, size, steps)
         seconds: dict[str, float] = {}
@@ -193,24 +201,31 @@ class Upscaler:
         with _timed(seconds, "adapt", progress):
             adapted = expert.adapt(taken.rgb, d, steps, seed)
         with _timed(seconds, "enhance", progress):
-            both = expert._enlarge(adapted.theta, taken, x8, law, lambda done: progress("enhance", done))
+            both = expert._enlarge(
+                adapted.theta, taken, x8, back_projection, law, lambda done: progress("enhance", done)
+            )
             error = None if law is None else resized(both[:, 3:], target).clamp_(min=0).cpu()
             hr = both[:, :3].clamp_(0, 1)
             agreement = reprojection_psnr(hr, taken.rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
             alpha = expert._enlarge_alpha(adapted.theta, taken, target)
+        facts = expert._facts((height, width), target, factor, taken, steps, seed)
+        middle = (d.scale - 1) / 2
+        if subsample is None and taken.estimate is None and (off := middle - min(phase(d))) > 0.25:
+            facts["warnings"].append(OFF_GRID.format(off))
         return Result(
             replace(taken.picture, pixels=hr, alpha=alpha), taken.picture.pixels, d.to("cpu"), taken.estimate,
             adapted.losses, adapted.kept, agreement, seconds,
-            expert._facts((height, width), target, factor, taken, steps, seed), image,
+            facts, image,
             None if error is None else error[0, 0].numpy(),
             None if error is None or law is None else expected_psnr(error, law),
         )  # fmt: skip
 
     def _enlarge(
-        self, theta: Params, taken: Intake, x8: bool, law: ErrorLaw | None, tell: Callable[[float], None]
-    ) -> Layers:
+        self, theta: Params, taken: Intake, x8: bool, back_projection: bool, law: ErrorLaw | None,
+        tell: Callable[[float], None],
+    ) -> Layers:  # fmt: skip
         """Return the picture at its whole scale, and below it, with a law, how far each pixel is likely to be off."""
         lr, d = taken.rgb, taken.degradation
         turns = symmetries(d, told=self.card.network.told) if x8 else SYMMETRIES[:1]
@@ -224,7 +239,7 @@ class Upscaler:
             )  # fmt: skip
 
         both = ensemble(larger, lr, d, over=turns) if x8 else larger(lr, d)
-        if self.card.network.name == "paper":  # which knows the kernel from its son alone
+        if back_projection and self.card.network.name == "paper":  # which knows the kernel from its son alone
             both[:, :3] = consistent(both[:, :3], lr, d)
         return both
 
@@ -251,9 +266,7 @@ class Upscaler:
         if d.scale not in self.card.scales:
             seen = ", ".join(f"x{scale}" for scale in self.card.scales)
             warnings.append(f"the network was trained at {seen}, not at x{d.scale}")
-        subsample = d.subsample
-        if told is not None:  # an estimated kernel holds all that happened, and tells the grid alone
-            subsample = "bicubic" if phase(d)[0] > 0.25 else "direct"
+        subsample = "bicubic" if d.subsample == "bicubic" or phase(d)[0] > 0.25 else "direct"
         if self.card.subsample not in (None, subsample):
             warnings.append(f"the network knows {self.card.subsample} subsampling only, this is {subsample}")
         if not steps and not self.card.network.told and "zero_weight" in self.card.recipe:
@@ -275,8 +288,11 @@ class Upscaler:
         }
 
 
-def upscale(image: Input, *, model: str | Path = "mzsr", device: str = "auto", **options: Any) -> Result:
-    """Super-resolve one picture; see `Upscaler` for the options.
+def upscale(
+    image: Input, *, model: str | Path = "mzsr", device: str = "auto", tile: int | None = None,
+    precision: str = "auto", **options: Any,
+) -> Result:  # fmt: skip
+    """Super-resolve one picture; see `Upscaler` and its call for the options.
 
     Examples:
         >>> import numpy as np
@@ -284,7 +300,7 @@ def upscale(image: Input, *, model: str | Path = "mzsr", device: str = "auto", *
         >>> result.image.shape
         (32, 32)
     """
-    return Upscaler(model, device=device)(image, **options)
+    return Upscaler(model, device=device, tile=tile, precision=precision)(image, **options)
 
 
 def _peak_memory(device: torch.device) -> int | None:

@@ -31,7 +31,7 @@ class Journal:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise InputError('TensorBoard is not installed; pip install "mzsr[train]", or leave it out') from error
+                raise InputError('TensorBoard is not installed; pip install ".[train]", or leave it out') from error
             self.events = folder / "tensorboard"
             with _room(self.events):
                 self.board = SummaryWriter(str(self.events), purge_step=step + 1)

@@ -54,7 +54,8 @@ class JobForm(BaseModel):
     kernel: Annotated[str, Field(description="auto, bicubic, gauss:VAR or gauss:VAR,VAR,ANGLE.")] = "auto"
     kernel_file: Annotated[UploadFile | None, Field(description="A .mat or .npy file instead.")] = None
     subsample: Annotated[
-        Literal["direct", "bicubic"] | None, Field(description="Left out: as the kernel suggests.")
+        Literal["direct", "centre", "bicubic"] | None,
+        Field(description="Left out: bicubic for that kernel, direct for others, centre, as in photographs, for auto."),
     ] = None
     noise: Annotated[str, Field(description="auto, or a standard deviation like 5/255 or 0.02.")] = "auto"
     jpeg: Annotated[Literal["auto", "off"], Field(description="off: take what JPEG did for detail.")] = "auto"

@@ -13,6 +13,7 @@ from mzsr.apps.usage import noise_level
 from mzsr.card import Card
 from mzsr.errors import InputError
 from mzsr.imaging import kernel_files
+from mzsr.imaging.degrade import Sampling
 from mzsr.imaging.files import largest_side
 from mzsr.inference.intake import whole_scale
 from mzsr.inference.request import MODES, check_mode, check_options, target_size
@@ -47,7 +48,7 @@ class Options:
     x8: bool = False
     kernel: str = "auto"
     kernel_file: str | None = None
-    subsample: Literal["direct", "bicubic"] | None = None
+    subsample: Sampling | None = None
     noise: str = "auto"
     jpeg: Literal["auto", "off"] = "auto"
     enlarged: Literal["auto", "off"] = "auto"

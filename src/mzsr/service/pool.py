@@ -189,7 +189,8 @@ class Pool:
             self._note(id, CancelledError() if future.cancelled() else future.exception())
         finally:  # the worker is free even if the disk is full and nobody can note how its job ended
             with self._lock:
-                del self._running[id]
+                if self._running.get(id) is future:  # else it was put back, and another worker has it already
+                    del self._running[id]
                 self._idle.append(slot)
                 self._all_idle.notify_all()
         self.fill()

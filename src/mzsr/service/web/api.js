@@ -48,23 +48,33 @@ export const post = (path, body) => ask(path, {
 /** Send a form; `tell` hears the share that has left, which `fetch` cannot say. Returns the job. */
 export function submit(form, tell, signal) {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
     const request = new XMLHttpRequest();
+    let sent = false;
     request.open("POST", "/api/jobs");
+    request.upload.addEventListener("load", () => { sent = true; });
     request.upload.addEventListener("progress", (event) => event.lengthComputable && tell(event.loaded / event.total));
     request.addEventListener("load", () => {
       const { status, responseText } = request;
-      if (status === 201) resolve(JSON.parse(responseText));
-      else reject(refusal(status, responseText, request.getResponseHeader("Retry-After")));
+      if (status === 201) {
+        const job = JSON.parse(responseText);
+        if (signal.aborted) post(job.links.cancel).catch(() => {}); // cancelled while the server looked at it
+        resolve(job);
+      } else reject(refusal(status, responseText, request.getResponseHeader("Retry-After")));
     });
     request.addEventListener("error", () => reject(new Refusal(0, SILENT)));
     request.addEventListener("abort", () => reject(signal.reason));
-    signal.addEventListener("abort", () => request.abort());
+    // Once it is sent the server makes a job of it, whether somebody listens or not: its name is needed to cancel it
+    signal.addEventListener("abort", () => (sent ? reject(signal.reason) : request.abort()));
     request.send(form);
   });
 }
 
-/** Tell of every change of a job until it is finished, whatever becomes of the connection. Returns the finished job. */
-export async function follow(job, tell, silence, signal) {
+/**
+ * Tell of every change of a job until it is finished, whatever becomes of the connection; `admitted` asks who it is
+ * where the session has ended. Returns the finished job.
+ */
+export async function follow(job, tell, silence, signal, admitted) {
   for (let wait = 1; !FINAL.has(job.state); wait = Math.min(2 * wait, 10)) {
     tell(job);
     job = await events(job, (changed) => { wait = 1; tell(changed); }, signal);
@@ -73,7 +83,7 @@ export async function follow(job, tell, silence, signal) {
     await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
     signal.throwIfAborted();
     try {
-      job = await json(job.links.self, { signal });
+      job = await admitted(() => json(job.links.self, { signal }));
     } catch (error) {
       if (error.status !== 0 && error.status < 500) throw error;
     }
@@ -84,6 +94,7 @@ export async function follow(job, tell, silence, signal) {
 /** Listen until the job is finished or the stream breaks; returns what was heard last. */
 function events(job, tell, signal) {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
     const stream = new EventSource(job.links.events);
     const end = (settle, value) => { stream.close(); settle(value); };
     stream.addEventListener("job", (event) => {

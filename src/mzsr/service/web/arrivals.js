@@ -6,26 +6,30 @@ const file = byId("file");
 
 /** Hand every picture that comes to `take`, while `welcome()` says that one may come. */
 export function begin(take, welcome) {
-  file.addEventListener("change", () => file.files[0] && take(file.files[0]));
+  file.addEventListener("change", () => file.files[0] && welcome() && take(file.files[0]));
   document.addEventListener("paste", (event) => {
     const [pasted] = event.clipboardData.files;
     if (pasted && welcome()) take(pasted);
   });
-  const carries = (event) => event.dataTransfer?.types.includes("Files") && welcome();
+  const carries = (event) => event.dataTransfer?.types.includes("Files");
   let over = 0; // elements that the file is over: to leave a child is not to leave the window
   for (const [kind, change] of [["dragenter", 1], ["dragleave", -1]]) {
     window.addEventListener(kind, (event) => {
-      if (carries(event)) document.body.classList.toggle("dragging", (over += change) > 0);
+      if (carries(event)) document.body.classList.toggle("dragging", (over += change) > 0 && welcome());
     });
   }
-  window.addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+  window.addEventListener("dragover", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault(); // else the browser would open the file in place of the page, and end what is at work
+    event.dataTransfer.dropEffect = welcome() ? "copy" : "none";
+  });
   window.addEventListener("drop", (event) => {
     over = 0;
     document.body.classList.remove("dragging");
     if (!carries(event)) return;
     event.preventDefault();
     const [dropped] = event.dataTransfer.files;
-    if (dropped) take(dropped);
+    if (dropped && welcome()) take(dropped);
   });
 }
 

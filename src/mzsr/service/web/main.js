@@ -18,6 +18,7 @@ let options = null; // what this server can do
 let source = null; // { file } or { example } or { link }, with a name
 let running = null; // the AbortController of the job that the page follows
 let shown = null; // the job on the page
+let opening = 0; // counts what is opened or chosen: an answer that comes late opens nothing
 
 function become(state) {
   main.dataset.state = state;
@@ -52,6 +53,7 @@ const kinds = () => options.suffixes.filter((suffix) => !ALIASES.includes(suffix
 
 function take(taken, address, about, size) {
   clear();
+  opening += 1;
   if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
   [source, shown] = [taken, null];
   history.replaceState(null, "", location.pathname);
@@ -95,7 +97,7 @@ async function start() {
   byId("cancel").focus({ preventScroll: true });
   try {
     const form = settings.fields();
-    await attach(form);
+    await attach(form, mine.signal);
     const job = await admitted(() => api.submit(form, (share) => running === mine && progress.sending(share), mine.signal));
     if (running === mine) {
       shown = job;
@@ -111,15 +113,15 @@ async function start() {
 }
 
 // The picture itself; one that was opened again lies on the server alone.
-async function attach(form) {
+async function attach(form, signal) {
   if (source.example) return form.set("example", source.example);
-  const blob = source.file ?? await (await admitted(() => api.ask(source.link))).blob();
+  const blob = source.file ?? await (await admitted(() => api.ask(source.link, { signal }))).blob();
   form.set("file", blob, source.name);
 }
 
 async function finish(job, mine) {
   const here = () => running === mine;
-  const done = await api.follow(job, (changed) => here() && tell(changed), () => here() && progress.silent(), mine.signal);
+  const done = await api.follow(job, (changed) => here() && tell(changed), () => here() && progress.silent(), mine.signal, admitted);
   if (!here()) return done.state === "done" && visit.add(done);
   if (done.state === "done") return reveal(done);
   if (done.state === "cancelled") return become("chosen");
@@ -136,7 +138,10 @@ function stop(error) {
   become(source ? "chosen" : "empty");
   if (source) byId("start").focus({ preventScroll: true });
   if (error.name === "AbortError") return;
-  if (!(error instanceof api.Refusal)) throw error;
+  if (!(error instanceof api.Refusal)) {
+    refuse("Something went wrong on this page. Load it again; what is done is under This visit.");
+    throw error;
+  }
   const again = source && (error.status === 0 || error.wait !== null) ? start : null;
   refuse(error.message, { action: again, wait: error.wait });
 }
@@ -144,13 +149,14 @@ function stop(error) {
 async function cancel() {
   const job = shown;
   running?.abort(new DOMException("cancelled", "AbortError"));
-  if (job) await api.post(job.links.cancel).catch(() => {}); // finished meanwhile: nothing is left to cancel
+  if (job) await admitted(() => api.post(job.links.cancel)).catch(() => {}); // finished meanwhile: nothing is left to cancel
 }
 
 // Done
 
 async function reveal(job) {
   shown = job;
+  if (source?.link) source.link = job.links.input; // that of an earlier job may be deleted before this one
   const [height, width] = job.record.output_size;
   const seconds = (new Date(job.finished) - new Date(job.started)) / 1000;
   become("done");
@@ -164,13 +170,19 @@ async function reveal(job) {
   visit.add(job);
   byId("outcome-title").focus({ preventScroll: true });
   main.scrollIntoView({ block: "start" });
-  await viewer.show(job);
+  try {
+    await viewer.show(job);
+  } catch { // a phone that cannot hold so large a picture, or a line that broke
+    if (shown === job) refuse("The comparison cannot be shown here. The result can be downloaded.");
+  }
 }
 
 async function open(id) {
   let mine = null;
+  const wanted = opening += 1;
   try {
     const job = await admitted(() => api.json(`/api/jobs/${encodeURIComponent(id)}`));
+    if (wanted !== opening) return;
     mine = running = new AbortController();
     take({ link: job.links.input, name: job.name }, job.links.thumbnail ?? "", bytes(job.input.bytes), job.input);
     history.replaceState(null, "", `#${job.id}`);
@@ -179,13 +191,16 @@ async function open(id) {
     shown = job;
     await finish(job, mine);
   } catch (error) {
-    if (mine && running !== mine) return;
-    if (error.status === 404) {
+    if (mine ? running !== mine : wanted !== opening) return;
+    const gone = error.status === 404 || error.status === 422;
+    if (gone) {
       visit.forget(id);
       error.message = "That picture is no longer here: it was deleted, or its time had passed.";
-      if (running && !mine) return refuse(error.message); // what is at work goes on
-      source = null;
     }
+    if (!mine && error instanceof api.Refusal) { // what is on the page, or at work, stays
+      return refuse(error.message, gone ? {} : { action: () => open(id), wait: error.wait });
+    }
+    if (gone) source = null;
     stop(error);
   } finally {
     if (mine && running === mine) running = null;
@@ -212,7 +227,7 @@ function empty() {
 
 // What people do
 
-arrivals.begin(choose, () => !running);
+arrivals.begin(choose, () => !running || main.dataset.state === "done"); // done, and its pictures are on their way
 for (const id of ["choose", "discard", "another"]) byId(id).addEventListener("click", arrivals.ask);
 byId("cancel").addEventListener("click", cancel);
 byId("settings").addEventListener("submit", (event) => { event.preventDefault(); start(); });

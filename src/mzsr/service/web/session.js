@@ -8,11 +8,13 @@ const words = byId("login-words");
 
 /** Do what is wanted; if the server asks who that is, ask the person, and do it then. */
 export async function admitted(wanted) {
-  for (;;) {
+  for (let signed = false; ; signed = true) {
     try {
       return await wanted();
     } catch (error) {
-      if (error.status !== 401 || !(await login())) throw error;
+      if (error.status !== 401) throw error;
+      if (signed) throw new api.Refusal(401, "The browser did not keep the session. Allow cookies for this page, and try again.");
+      if (!(await login())) throw error;
     }
   }
 }

@@ -19,6 +19,7 @@ export function fields() {
   const blur = chosen("kernel");
   if (blur === "file") data.set("kernel_file", byId("kernel-file").files[0]);
   else data.set("kernel", blur === "drawn" ? kernel.spec(scale()) : blur);
+  if (blur === "file" || blur === "drawn") data.set("subsample", "centre"); // as photographs are
   data.set("noise", chosen("grain") === "auto" ? "auto" : `${byId("noise").value}/255`);
   for (const name of ["jpeg", "enlarged"]) data.set(name, byId(name).checked ? "auto" : "off");
   for (const name of ["format", "model"]) if (byId(name).value) data.set(name, byId(name).value);
@@ -55,9 +56,12 @@ function refresh() {
   byId("noise-value").textContent = Number(byId("noise").value).toFixed(1);
   const factor = scale();
   const known = size && factor >= 1;
-  const [width, height] = known ? size.map((side) => Math.round(side * factor)) : [];
+  const [width, height] = known ? size.map((side) => whole(side * factor)) : [];
   byId("becomes").textContent = known ? `${size[0]} × ${size[1]} pixels become ${width} × ${height}.` : "";
 }
+
+// A half to the even side, as the server does it.
+const whole = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value));
 
 /** The word on the button: the first time, or once more. */
 export function name(button) {

@@ -39,7 +39,11 @@ export async function show(job) {
   magnify(false);
   slider.value = 50;
   fit();
+  byId("view-share").hidden = true;
   await Promise.all([after.decode(), before.decode()]);
+  const share = after.naturalWidth / width; // what a browser is sent of a very large result
+  byId("view-share").hidden = share >= 1;
+  byId("view-share").textContent = `Both are shown here at ${Math.round(100 * share)} % of the size of the result. The download has every pixel.`;
   render();
 }
 
