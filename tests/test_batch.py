@@ -415,13 +415,15 @@ def test_all_that_bytes_depend_on_is_in_the_fingerprint(
 ) -> None:
     """Above all weights and version: after an update nothing of before counts as done."""
     usual = {"kernel": "auto", "fit": "stretch", "subsample": None, "noise": "auto", "jpeg": "auto",
-             "enlarged": "auto", "mode": "balanced", "steps": None, "x8": None, "seed": 0, "scale": 2}  # fmt: skip
+             "enlarged": "auto", "mode": "balanced", "steps": None, "x8": None, "seed": 0, "scale": 2,
+             "back_projection": True}  # fmt: skip
     order = Order("tiny", "cpu", None, usual, False, 10**6, 95)
     tiny, doubting = (Upscaler(path, device="cpu") for path in (tiny_weights, doubting_weights))
     before = order.fingerprint(tiny)
     assert order.fingerprint(doubting) != before
     others = {"fit": "inside", "subsample": "direct", "noise": 0.1, "jpeg": "off", "enlarged": "off", "x8": True,
-              "steps": 2, "seed": 1, "scale": 3, "kernel": "bicubic", "mode": "best"}  # fmt: skip
+              "steps": 2, "seed": 1, "scale": 3, "kernel": "bicubic", "mode": "best",
+              "back_projection": False}  # fmt: skip
     for name, value in others.items():
         assert replace(order, options=usual | {name: value}).fingerprint(tiny) != before, name
     assert replace(order, quality=50).fingerprint(tiny) != before

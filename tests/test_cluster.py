@@ -328,11 +328,9 @@ def test_nodes_that_do_not_see_the_pictures(nodes: Nodes, album: Path, tiny_weig
     order = Order(
         str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, records=Records(album / "out", "")
     )
-    said: list[str] = []
+    said, jobs = list[str](), [(album / "a.png", album / "out/a.png")]
     with cluster.connected(nodes.address, "cpu"), pytest.raises(InputError, match="no node of the cluster can do the"):
-        cluster.run(
-            order, [(album / "a.png", album / "out/a.png")], [album / "gone/a.png"], 1, lambda *_: None, said.append
-        )
+        cluster.run(order, jobs, [album / "gone/a.png"], 1, lambda *_: None, lambda *_: None, said.append)
     assert len(said) == 1
     assert "gone cannot be used there (No such file or directory); all nodes must see the same" in said[0]
     assert said[0].endswith("the node is left out")

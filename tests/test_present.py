@@ -185,7 +185,7 @@ def test_blur_of_a_kernel_that_is_no_blur() -> None:
 
 @pytest.mark.parametrize(("total", "lines"), [(100, 0), (1000, 11)])
 def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], total: int, lines: int) -> None:
-    """A line for every tenth of long work, none for a picture."""
+    """A line for every tenth of long work, none where it is done at once."""
     with present.progress(Path("run"), total) as progress:
         for step in range(total + 1):
             progress(f"loss {step}", step / total)
@@ -194,3 +194,16 @@ def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], total: 
     told = written.err.splitlines()
     assert len(told) == lines
     assert told[-1:] == ["run: 100 %, loss 1000"][:lines]
+
+
+def test_progress_of_one_picture_that_takes_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its stages begins at 0 again."""
+    monkeypatch.setattr(present, "PATIENCE", -1.0)
+    with present.progress("a.png", 1) as progress:
+        for stage, share in (("read", 0.0), ("read", 1.0), ("enhance", 0.0), ("enhance", 0.05), ("enhance", 0.5)):
+            progress(stage, share)
+    assert capsys.readouterr().err.splitlines() == [
+        "a.png: 0 %, read", "a.png: 100 %, read", "a.png: 0 %, enhance", "a.png: 50 %, enhance",
+    ]  # fmt: skip

@@ -24,6 +24,7 @@ def test_nothing_said_is_what_the_command_line_does() -> None:
     assert options.keywords(Path()) == {
         "scale": None, "size": None, "fit": "stretch", "kernel": "auto", "subsample": None, "noise": "auto",
         "jpeg": "auto", "enlarged": "auto", "mode": "balanced", "steps": 1, "x8": False, "seed": 0,
+        "back_projection": True,
     }  # fmt: skip
 
 

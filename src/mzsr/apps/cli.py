@@ -174,8 +174,7 @@ def upscale(
             refuse=refuse,
         )  # fmt: skip
         upscaler = Upscaler(model, device=device if cluster is None else "cpu", tile=tile, precision=precision)
-        into = output is not None and is_several(inputs)  # with records, which tell as much whatever is asked this time
-        asked = True if uncertainty is not None else "auto" if report is not None or as_json or into else False
+        asked = True if uncertainty is not None else "auto" if report is not None or as_json else False
         error_law(upscaler.card, asked)
         options: dict[str, Any] = {
             "scale": scale, "size": size, "fit": fit, "kernel": taps, "subsample": subsample, "noise": level,
@@ -218,7 +217,7 @@ def upscale(
         if cluster is not None and precision == "auto":  # the same on all nodes, or bytes would depend on who did them
             precision = "bfloat16" if where == "cuda" else str(upscaler.network.precision).removeprefix("torch.")
         order = Order(model, where, tile, options, asked, limit, quality, precision)
-        if output is not None and into:
+        if output is not None and is_several(inputs):
             order = replace(order, records=(records := Records(output, order.fingerprint(upscaler), overwrite)))
             jobs, suspects = records.left_for_last(jobs)
             for source in suspects:
@@ -273,6 +272,8 @@ def estimate(
 
     with usage():
         several = is_several(inputs)
+        if recursive and not any(map(os.path.isdir, inputs)):
+            raise InputError("--recursive is given, but no folder among the inputs; name a folder, or leave it out")
         if several and (save is not None or plot is not None):
             raise InputError("--save and --plot are of one picture; run it once for each")
         sources = [source for path in inputs for source, _ in pictures(path, recursive, None, refuse)]
@@ -301,13 +302,10 @@ def estimate(
         else:
             echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size, subsample)))
 
-    if not several:
-        with usage(1):
-            look(sources[0])
-        return
     failed = [*refused, *each(((source, source) for source in sources), lambda source, _: look(source), fail)]
-    if failed:
+    if failed and several:
         complain(present.summary(len(sources) + len(refused), 0, failed))
+    if failed:
         raise typer.Exit(1)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from mzsr.errors import InputError
 
-LONGEST = 3.6e7  # seconds; a year, which every clock and lock can wait
+LONGEST = 3.6e7  # seconds; 10,000 hours, which every clock and lock can wait
 
 
 @contextmanager

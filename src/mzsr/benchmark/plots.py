@@ -121,9 +121,9 @@ def cost(timings: Sequence[Timing]) -> str:
         ),
     ):  # fmt: skip
         styles = _styles(name for name, *_ in points)
-        lines = _by((name for name, *_ in points), ((size, value) for _, size, value in points))
-        lines = {name: [point for point in line if point[1]] for name, line in lines.items()}
-        legend = [(_short(name), styles[name]) for name, line in lines.items() if line]
+        known = [(name, size, float(value)) for name, size, value in points if value]
+        lines = _by((name for name, *_ in known), ((size, value) for _, size, value in known))
+        legend = [(_short(name), styles[name]) for name in lines]
         if legend:
             panels.append(
                 _Panel("", title, up, "side of the output, pixels", legend, partial(_draw_cost, lines, styles))
@@ -137,11 +137,8 @@ def _draw_cost(lines: dict[str, list[tuple[int, float]]], styles: dict[str, Styl
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for network, points in lines.items():
-        if points:
-            (line,) = axes.plot(*zip(*points, strict=True), **styles[network])
-            line.set_gid(
-                _short(f"mark:{network}: " + ", ".join(f"{value:.3g} at {side}" for side, value in points), 200)
-            )
+        (line,) = axes.plot(*zip(*points, strict=True), **styles[network])
+        line.set_gid(_short(f"mark:{network}: " + ", ".join(f"{value:.3g} at {side}" for side, value in points), 200))
 
 
 def _draw_steps(title: str, curves: dict[str, dict[int, float]], styles: dict[str, Style], ticks: list[int], axes: Any):

@@ -7,6 +7,7 @@ EXIF is patched in place and never rebuilt, so that a camera's private notes kee
 import math
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
@@ -218,8 +219,12 @@ def metadata_of_tiff(data: bytes) -> Metadata:
     except _UNREADABLE:
         return Metadata(format="TIFF")
     across, down, unit = (found[tag] for tag in _RESOLUTION)
-    inches = {2: 1.0, 3: 2.54}.get(unit if isinstance(unit, int) else 2)  # TIFF 6.0: 2 is inches, and the default
-    dpi = None if inches is None or not (across and down) else (float(across) * inches, float(down) * inches)
+    inches = {2: 1.0, 3: 2.54}.get(
+        unit if isinstance(unit, int) else 2, math.nan
+    )  # TIFF 6.0: 2, the default, is inches
+    dpi = None
+    with suppress(*_UNREADABLE):
+        dpi = float(across) * inches, float(down) * inches  # pyright: ignore[reportArgumentType]
     return _upright(
         Metadata(
             format="TIFF", icc=_block(found[_ICC]), exif=exif, xmp=_block(found[_XMP]), iptc=_block(found[IPTC_TAG]),

@@ -155,6 +155,7 @@ def ensemble(
             for top in range(0, total.shape[-2], BAND):
                 bottom = min(top + BAND, total.shape[-2])
                 total[..., top:bottom, :] += symmetry.rows_back(result, top, bottom)
+            del result  # before the next one is made
         return total.div_(len(over))
     turned = [symmetry.turn_back(result) for symmetry, result in results]
     # torch's own median takes the lower of the two in the middle

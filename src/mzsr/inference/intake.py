@@ -59,6 +59,8 @@ def read(image: Input, max_pixels: int) -> Picture:
         fresh = bool(getattr(image, "tile", ())) and not getattr(image, "decoderconfig", ())
         try:
             picture = from_pil(image)
+        except InputError:
+            raise
         except files.DAMAGE as error:
             why = " ".join(str(error).split())
             raise InputError(f"the picture cannot be decoded ({why}); a whole one is required") from error

@@ -10,7 +10,7 @@ from mzsr.inference.adapt import check_steps
 Fit = Literal["stretch", "inside", "outside"]
 WORDS: dict[str, tuple[object, ...]] = {
     "fit": get_args(Fit), "jpeg": ("auto", "off"), "enlarged": ("auto", "off"),
-    "subsample": (None, *get_args(Sampling)), "uncertainty": (False, True, "auto"),
+    "subsample": (None, *get_args(Sampling)), "uncertainty": (False, True, "auto"), "back_projection": (True, False),
 }  # fmt: skip
 """What options may be that are words."""
 NUMBERS: dict[str, tuple[type, str, object]] = {
@@ -46,7 +46,11 @@ def check_kinds(**options: object) -> None:
     >>> check_kinds(fit="stretch", noise=0.1)
     """
     for name, value in options.items():
-        if name in NUMBERS:
+        if name == "size":
+            kinds = [type(side) for side in value] if isinstance(value, tuple | list) else []
+            if value is not None and (len(kinds) != 2 or not all(issubclass(kind, Integral | None) for kind in kinds)):
+                raise InputError(f"size is {value!r}; (height, width) in whole pixels is required, one may be None")
+        elif name in NUMBERS:
             kind, words, other = NUMBERS[name]
             if value != other and not isinstance(value, kind):
                 raise InputError(f"{name} is {value!r}; {words} is required")
@@ -58,9 +62,6 @@ def check_kinds(**options: object) -> None:
 def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None) -> None:
     """Raise InputError for what is wrong whatever the picture, so that it can be said once and before any work."""
     if size is not None:
-        kinds = [type(n) for n in size] if isinstance(size, tuple | list) else []
-        if len(kinds) != 2 or not all(issubclass(kind, Integral | None) for kind in kinds):
-            raise InputError(f"size is {size!r}; (height, width) in whole pixels is required, one of which may be None")
         given = "x".join("?" if side is None else str(side) for side in size)
         if scale is not None:
             raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
@@ -97,7 +98,9 @@ def target_size(
     pairs = list(zip(size, sides, strict=True))
     rows, columns = (round(side * factor) if asked is None else int(asked) for asked, side in pairs)
     whole = round(factor)
-    if all(abs(made - whole * side) <= whole / 2 for made, side in zip((rows, columns), sides, strict=True)):
+    if factor > whole and all(
+        abs(made - whole * side) <= whole / 2 for made, side in zip((rows, columns), sides, strict=True)
+    ):
         factor = float(whole)  # half a pixel, which is left as sides are whole numbers, is no reason for another scale
     if least < 1 or factor > MAX_SCALE:
         times, where = (least, " on one side") if least < 1 <= factor else (factor, "")

@@ -170,8 +170,8 @@ class Upscaler:
             InputError: anything that cannot be done, in one line.
         """
         check_kinds(
-            scale=scale, steps=steps, noise=noise, fit=fit, jpeg=jpeg, enlarged=enlarged, subsample=subsample,
-            uncertainty=uncertainty,
+            scale=scale, size=size, steps=steps, noise=noise, fit=fit, jpeg=jpeg, enlarged=enlarged,
+            subsample=subsample, uncertainty=uncertainty, back_projection=back_projection,
         )  # fmt: skip
         intake.check_kernel(kernel)
         steps, x8 = with_mode(mode, steps, x8)
@@ -266,9 +266,9 @@ class Upscaler:
         if d.scale not in self.card.scales:
             seen = ", ".join(f"x{scale}" for scale in self.card.scales)
             warnings.append(f"the network was trained at {seen}, not at x{d.scale}")
-        subsample = "bicubic" if d.subsample == "bicubic" or phase(d)[0] > 0.25 else "direct"
-        if self.card.subsample not in (None, subsample):
-            warnings.append(f"the network knows {self.card.subsample} subsampling only, this is {subsample}")
+        grid = d.subsample if d.subsample == "bicubic" or phase(d)[0] < 0.25 else "centre"
+        if self.card.subsample is not None and (self.card.subsample == "direct") != (grid == "direct"):
+            warnings.append(f"the network knows {self.card.subsample} subsampling only, this is {grid}")
         if not steps and not self.card.network.told and "zero_weight" in self.card.recipe:
             warnings.append("the network was meta-trained to find out the blur in steps, and took none")
         if told is not None and told.fallback:

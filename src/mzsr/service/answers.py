@@ -101,6 +101,7 @@ class ModelAnswer(BaseModel):
     name: str
     summary: str
     uncertainty: bool = Field(description="Whether it tells how far each pixel is likely to be off.")
+    subsample: str | None = Field(description="The only subsampling, and with it grid, that it knows; null: any.")
 
 
 class OptionsAnswer(BaseModel):

@@ -115,7 +115,8 @@ def _about(server: Server) -> APIRouter:
             },
             scale=Scale(min=1, max=MAX_SCALE, default=2),
             models=[
-                ModelAnswer(name=name, summary=card.summary, uncertainty=card.told_errors() is not None)
+                ModelAnswer(name=name, summary=card.summary, uncertainty=card.told_errors() is not None,
+                            subsample=card.subsample)
                 for name, (_, card) in server.models.items()
             ],
             auth=settings.token is not None,

@@ -62,6 +62,9 @@ class JobForm(BaseModel):
     enlarged: Annotated[
         Literal["auto", "off"], Field(description="off: do not go back to the detail of a picture enlarged before.")
     ] = "auto"
+    back_projection: Annotated[
+        bool, Field(description="false: the paper's models without the data step at their end.")
+    ] = True
     model: Annotated[str | None, Field(description="A name of GET /api/options.")] = None
     format: Annotated[Format | None, Field(description="Of the result; left out: as the picture.")] = None
     quality: Annotated[int, Field(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95

@@ -52,6 +52,7 @@ class Options:
     noise: str = "auto"
     jpeg: Literal["auto", "off"] = "auto"
     enlarged: Literal["auto", "off"] = "auto"
+    back_projection: bool = True
     model: str = "mzsr"
     format: Format | None = None
     quality: int = 95
@@ -113,6 +114,7 @@ class Options:
             "scale": self.scale, "size": self.size, "fit": self.fit, "kernel": kernel, "subsample": self.subsample,
             "noise": "auto" if self.noise == "auto" else noise_level(self.noise), "jpeg": self.jpeg,
             "enlarged": self.enlarged, "mode": self.mode, "steps": self.steps, "x8": self.x8, "seed": self.seed,
+            "back_projection": self.back_projection,
         }  # fmt: skip
 
     def command(self, name: str) -> str:
@@ -130,6 +132,7 @@ class Options:
                 words += ["--kernel", self.kernel_file]
             elif value != getattr(usual, key):
                 words += [f"--{key}", f"{value:g}" if isinstance(value, float) else str(value)]
+        words += ["--no-back-projection"] * (not self.back_projection)
         words += ["--mode", self.mode] * (self.mode != "balanced")
         words += ["--x8" if self.x8 else "--no-x8"] * (self.x8 != usual.x8)
         return shlex.join(words)

@@ -19,8 +19,15 @@ export async function admitted(wanted) {
   }
 }
 
+let asking = null; // one dialog for all who wait
+
 /** Returns whether the server took a token. */
 function login() {
+  asking ??= ask().finally(() => { asking = null; });
+  return asking;
+}
+
+function ask() {
   words.hidden = true;
   byId("token").value = "";
   dialog.returnValue = "";

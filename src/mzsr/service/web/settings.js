@@ -19,7 +19,8 @@ export function fields() {
   const blur = chosen("kernel");
   if (blur === "file") data.set("kernel_file", byId("kernel-file").files[0]);
   else data.set("kernel", blur === "drawn" ? kernel.spec(scale()) : blur);
-  if (blur === "file" || blur === "drawn") data.set("subsample", "centre"); // as photographs are
+  const bound = byId("model").selectedOptions[0].dataset.subsample; // to the one grid that its model knows
+  if ((blur === "file" || blur === "drawn") && !bound) data.set("subsample", "centre"); // as photographs are
   data.set("noise", chosen("grain") === "auto" ? "auto" : `${byId("noise").value}/255`);
   for (const name of ["jpeg", "enlarged"]) data.set(name, byId(name).checked ? "auto" : "off");
   for (const name of ["format", "model"]) if (byId(name).value) data.set(name, byId(name).value);
@@ -36,7 +37,9 @@ export function suit(width, height) {
 /** Offer what this server can do. */
 export function offer(options) {
   for (const format of options.formats) byId("format").add(new Option(format.toUpperCase(), format));
-  for (const model of options.models) byId("model").add(new Option(model.name, model.name));
+  const models = byId("model");
+  for (const model of options.models) models.add(new Option(model.name, model.name));
+  [options.models[0], ...options.models].forEach((model, place) => { models.options[place].dataset.subsample = model?.subsample ?? ""; });
   byId("times").min = options.scale.min;
   byId("times").max = options.scale.max;
 }
