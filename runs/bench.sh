@@ -4,7 +4,7 @@
 #
 # command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
 # machine: 2 cores of an AMD EPYC (bfloat16), some of an Intel Xeon (float32), as docs/measured.md says, torch 2.13
-# hours:   2
+# hours:   3
 # score:   docs/measured.md
 set -euo pipefail
 data=${1:?give the folder that holds the sets}
@@ -57,7 +57,7 @@ compare 4
 if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
     python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out docs/results
 fi
-bench speed speed --limit 90s
+bench speed speed --sizes 64,128,256,512,1024,2048 --limit 60s
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv
     for loss in l1 udl; do python runs/publish.py "edsr-s-x2-$loss" --scores docs/results/edsr-x2.csv; done
