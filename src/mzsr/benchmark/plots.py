@@ -136,6 +136,8 @@ def _draw_cost(lines: dict[str, list[tuple[int, float]]], styles: dict[str, Styl
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    # Matplotlib's own would be TeX, which an SVG with text shows as it is written
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else "")
     for network, points in lines.items():
         (line,) = axes.plot(*zip(*points, strict=True), **styles[network])
         line.set_gid(_short(f"mark:{network}: " + ", ".join(f"{value:.3g} at {side}" for side, value in points), 200))
