@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ import typer
 
 from mzsr.apps.batch import Records, each, reason
 from mzsr.apps.bench import bench
-from mzsr.apps.jobs import claim, is_several, pair, pictures
+from mzsr.apps.jobs import check_recursive, claim, is_several, pair, pictures
 from mzsr.apps.serve import serve
 from mzsr.apps.training import train
 from mzsr.apps.usage import complain, echo, millions, noise_level, usage
@@ -50,6 +50,26 @@ MaxPixels = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per picture on standard output.")]
+
+
+@dataclass(frozen=True)
+class _Failures:
+    """Pictures that fail: each is named with its reason on standard error, and with --json as a record."""
+
+    as_json: bool
+    refused: list[Path] = field(default_factory=list)
+    """Those that failed before any work began."""
+
+    def tell(self, source: Path, words: str) -> None:
+        """Name one."""
+        complain(words)
+        if self.as_json:
+            echo(json.dumps({"input": str(source), "error": words}))
+
+    def refuse(self, source: Path, error: InputError) -> None:
+        """Name one that will not be begun, and keep it in mind."""
+        self.refused.append(source)
+        self.tell(source, reason(source, error))
 
 
 @app.callback(invoke_without_command=True)
@@ -133,12 +153,6 @@ def upscale(
     The blur and the noise of each picture are estimated, the network adapts to it, and enlarges it. Into a folder (-o),
     what is done is not done again, however the last run ended: give the same command once more.
     """
-
-    def fail(source: Path, words: str) -> None:
-        complain(words)
-        if as_json:
-            echo(json.dumps({"input": str(source), "error": words}))
-
     with usage():
         from mzsr.apps import cluster as ray
         from mzsr.apps import present
@@ -163,15 +177,10 @@ def upscale(
             raise InputError("--cluster is for many pictures; give a folder of them, and -o FOLDER for the results")
         if threads is not None and cluster is None:
             raise InputError("--threads is of --cluster; on this machine alone set OMP_NUM_THREADS")
-        refused: list[Path] = []
-
-        def refuse(source: Path, error: InputError) -> None:
-            refused.append(source)
-            fail(source, reason(source, error))
-
+        failures = _Failures(as_json)
         jobs = pair(
             inputs, output, ending, overwrite, report, uncertainty=uncertainty, recursive=recursive, suffix=suffix,
-            refuse=refuse,
+            refuse=failures.refuse,
         )  # fmt: skip
         upscaler = Upscaler(model, device=device if cluster is None else "cpu", tile=tile, precision=precision)
         asked = True if uncertainty is not None else "auto" if report is not None or as_json else False
@@ -208,10 +217,10 @@ def upscale(
 
     def missed(source: Path, words: str) -> None:
         bar.stage(source)("enhance", 1.0)
-        fail(source, words)
+        failures.tell(source, words)
 
     name = jobs[0][0] if len(jobs) == 1 else f"{len(jobs)} pictures"
-    count = len(jobs) + len(refused)
+    count = len(jobs) + len(failures.refused)
     computing = nullcontext(upscaler.device.type) if cluster is None else ray.connected(cluster, device)
     with usage(), computing as where:
         if cluster is not None and precision == "auto":  # the same on all nodes, or bytes would depend on who did them
@@ -226,10 +235,10 @@ def upscale(
         with swept, present.progress(name, len(jobs)) as tell:
             bar = present.ListProgress(len(jobs), tell)
             if cluster is None:
-                failed = each(jobs, work, fail)
+                failed = each(jobs, work, failures.tell)
             else:
                 failed = ray.run(order, jobs, inputs, threads or 1, answered, missed, complain)
-    failed = [*refused, *failed]
+    failed = [*failures.refused, *failed]
     if count > 1:
         complain(present.summary(count, bar.skipped, failed))
     if failed:
@@ -259,24 +268,13 @@ def estimate(
     from mzsr.inference.enlargement import enlargement
     from mzsr.inference.estimate import estimate as estimate_degradation
 
-    refused: list[Path] = []
-
-    def fail(source: Path, words: str) -> None:
-        complain(words)
-        if as_json:
-            echo(json.dumps({"input": str(source), "error": words}))
-
-    def refuse(source: Path, error: InputError) -> None:
-        refused.append(source)
-        fail(source, reason(source, error))
-
+    failures = _Failures(as_json)
     with usage():
         several = is_several(inputs)
-        if recursive and not any(map(os.path.isdir, inputs)):
-            raise InputError("--recursive is given, but no folder among the inputs; name a folder, or leave it out")
+        check_recursive(recursive, [path for path in inputs if os.path.isdir(path)])
         if several and (save is not None or plot is not None):
             raise InputError("--save and --plot are of one picture; run it once for each")
-        sources = [source for path in inputs for source, _ in pictures(path, recursive, None, refuse)]
+        sources = [source for path in inputs for source, _ in pictures(path, recursive, None, failures.refuse)]
         taken = {os.path.realpath(source) for source in sources}
         for path in filter(None, (save, plot)):
             claim(path, taken, overwrite)
@@ -302,9 +300,10 @@ def estimate(
         else:
             echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size, subsample)))
 
-    failed = [*refused, *each(((source, source) for source in sources), lambda source, _: look(source), fail)]
+    looked = each(((source, source) for source in sources), lambda source, _: look(source), failures.tell)
+    failed = [*failures.refused, *looked]
     if failed and several:
-        complain(present.summary(len(sources) + len(refused), 0, failed))
+        complain(present.summary(len(sources) + len(failures.refused), 0, failed))
     if failed:
         raise typer.Exit(1)
 

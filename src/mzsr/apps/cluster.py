@@ -23,7 +23,7 @@ from mzsr.apps.foreman import TRIES, Foreman
 from mzsr.apps.work import Done, Order
 from mzsr.apps.worker import Failed, Place, Unfit, Worker
 from mzsr.errors import InputError
-from mzsr.learning.devices import cores
+from mzsr.learning.devices import check_device, cores
 
 STARTS = 3  # workers that may die at a node before they have begun
 ROLL_CALL = 1.0  # seconds between two looks at the nodes
@@ -43,8 +43,7 @@ def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
     Raises:
         InputError: Ray is not installed, there is no cluster, or it has no such device.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device is '{device}'; it must be auto, cpu or cuda")
+    check_device(device)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nobody is told
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of what it will do one day
     try:

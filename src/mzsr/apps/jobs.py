@@ -150,9 +150,14 @@ def _reserve(path: Path, taken: set[str]) -> None:
     taken.add(real)
 
 
-def _check_folders(folders: list[Path], output: Path | None, recursive: bool) -> None:
+def check_recursive(recursive: bool, folders: list[Path]) -> None:
+    """Raise InputError where folders are to be looked into and there are none."""
     if recursive and not folders:
         raise InputError("--recursive is given, but no folder among the inputs; name a folder, or leave it out")
+
+
+def _check_folders(folders: list[Path], output: Path | None, recursive: bool) -> None:
+    check_recursive(recursive, folders)
     if recursive and output is None:
         raise InputError("--recursive needs a folder for the results; add -o FOLDER")
     for folder in folders:

@@ -99,11 +99,11 @@ def of_pixels(images: Images) -> Jpeg | None:
     >>> of_pixels(torch.full((1, 3, 64, 64), 0.5)) is None
     True
     """
-    luma = _plane(images[:1], LUMA if images.shape[1] == 3 else (1.0,)) - 128
+    luma = _luma(images)
     if min(luma.shape) < 3 * BLOCK:
         return None
     top, left = _block_corner(luma)
-    blocks = slice(-top % BLOCK, None), slice(-left % BLOCK, None)
+    blocks = _from_first_block((top, left))
     coefficients = _coefficients(luma[blocks])
     scores = torch.stack([_on_lattice(coefficients, tables(quality)[0, 0]) for quality in range(LOWEST, HIGHEST + 1)])
     highest = float(scores.max())
@@ -127,10 +127,10 @@ def earlier(images: Images, last: Jpeg, *, turned: bool = False) -> Jpeg | None:
         and 40 and 50 before 75 are found, three of 75 before 85, none of 30 before 50. Single ones at 19 qualities and
         by eight foreign tables reach 0.34 at most, smooth ones full of grain 0.6, and those 0.1 beyond the first step.
     """
-    luma = _plane(images[:1], LUMA if images.shape[1] == 3 else (1.0,)) - 128
+    luma = _luma(images)
     if min(luma.shape) < 3 * BLOCK:
         return None
-    blocks = slice(-last.offset[0] % BLOCK, None), slice(-last.offset[1] % BLOCK, None)
+    blocks = _from_first_block(last.offset)
     coefficients, steps = _coefficients(luma[blocks]), float(last.tables[0, 0].mean())
     scores: dict[int, float] = {}
     for quality in range(LOWEST, HIGHEST + 1):
@@ -187,6 +187,16 @@ def _chroma(images: Images, pair: Float[Tensor, "1 2 8 8"], blocks: tuple[slice,
         return "4:2:0"
     colours = torch.cat([_coefficients(_plane(images[:1], weights)[blocks]) for weights in CHROMA])
     return "4:4:4" if float(_on_lattice(colours, pair[0, 1])) >= SEEN else "4:2:0"
+
+
+def _luma(images: Images) -> Float[Tensor, "rows columns"]:
+    """Return luma as JPEG transforms it, 8-bit steps around 0."""
+    return _plane(images[:1], LUMA if images.shape[1] == 3 else (1.0,)) - 128
+
+
+def _from_first_block(offset: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns from the first whole block on, of whose first one so many are missing."""
+    return slice(-offset[0] % BLOCK, None), slice(-offset[1] % BLOCK, None)
 
 
 def _plane(images: Images, weights: Sequence[float]) -> Float[Tensor, "rows columns"]:

@@ -16,13 +16,18 @@ PRECISIONS = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16
 def pick_device(name: str) -> torch.device:
     """Return the device of a name, `auto` being the accelerator where there is one; InputError if it is not there."""
     torch.backends.cudnn.allow_tf32 = False  # PyTorch's own choice is 10 bits of mantissa where float32 is asked for
-    if name == "auto":
+    if check_device(name) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise InputError(f"device is '{name}'; it must be auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device is cuda, and PyTorch finds none here; take auto or cpu")
     return torch.device(name)
+
+
+def check_device(name: str) -> str:
+    """Return a name that a device may have, whether it is there or not; InputError for another."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device is '{name}'; it must be auto, cpu or cuda")
+    return name
 
 
 def train_fast(device: torch.device) -> None:
