@@ -270,7 +270,7 @@ def test_flagship_sees_no_further_than_its_reach(
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("scale", [2, 3])
 def test_bfloat16_agrees_with_float32(photo: Tensor, name: str, scale: int) -> None:
-    """Below a tenth of an 8-bit step (59 dB) where the residual is of the size that training finds; float32 outside."""
+    """Below a tenth of an 8-bit step (68 dB) where the residual is of the size that training finds; float32 outside."""
     network = tiny(name, tail=0.02, scale=scale)
     lr, d = photo[:, :, :21, :23], Degradation(NARROW, scale)
     exact = network(lr, d)
@@ -279,7 +279,7 @@ def test_bfloat16_agrees_with_float32(photo: Tensor, name: str, scale: int) -> N
     assert rounded.dtype == torch.float32
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert not torch.equal(rounded, exact), "bfloat16 was not used"
-    assert psnr(rounded, exact) > 55
+    assert psnr(rounded, exact) > 70
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -377,7 +377,7 @@ def test_bfloat16_agrees_with_float32(photo: Tensor) -> None:
     for precision in (torch.float32, torch.bfloat16):
         shipped.network.precision = precision
         pictures.append(shipped(smooth, scale=2, kernel="gauss:1.0", noise=0.0, steps=0).picture.pixels)
-    assert psnr(*pictures) > 50
+    assert psnr(*pictures) > 68  # 0.1 grey levels
 
 
 def test_tiles_change_nothing(weights: Path, tiny_upscaler: Upscaler, photo: Tensor) -> None:
@@ -389,7 +389,7 @@ def test_tiles_change_nothing(weights: Path, tiny_upscaler: Upscaler, photo: Ten
 
 
 def test_tiles_in_the_precision_that_is_asked_for(photo: Tensor) -> None:
-    """In float32 a quarter of a grey level at most; in bfloat16 single values differ by a few, the mean by little."""
+    """In float32 a quarter of a grey level at most; in bfloat16 single values differ by one, the mean by little."""
     wide = photo[:, :, :48, :48].repeat(1, 1, 2, 3)
     found = {}
     for precision in ("float32", "bfloat16"):
@@ -400,8 +400,8 @@ def test_tiles_in_the_precision_that_is_asked_for(photo: Tensor) -> None:
         assert (whole.facts["precision"], tiled.facts["precision"]) == (precision, precision)
         found[precision] = (255 * (whole.picture.pixels - tiled.picture.pixels)).abs()
     assert found["float32"].max() <= 0.25
-    assert found["bfloat16"].max() < 8
-    assert found["bfloat16"].mean() < 0.25
+    assert found["bfloat16"].max() < 1.5
+    assert found["bfloat16"].mean() < 0.06
     with pytest.raises(InputError, match="precision is 'float16'; it must be one of auto, float32, bfloat16"):
         Upscaler("mzsr", precision="float16")
 

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate, pad
 
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, adjoint, effective_kernel, linear, upsample
-from mzsr.learning.contract import CUBIC_REACH, Features, Network, Variance
+from mzsr.learning.contract import CUBIC_REACH, ExactConv2d, Features, Network, Variance
 from mzsr.shapes import Images
 
 MEAN_COLOUR = (0.4488, 0.4371, 0.4040)  # of DIV2K, red, green and blue: what EDSR takes away and adds again
@@ -38,7 +38,7 @@ class Edsr(Network):
         self.trunk = _Trunk(blocks, channels)
         steps = [2, 2] if scale == 4 else [scale]
         larger = [part for s in steps for part in (_conv(channels, channels * s**2), nn.PixelShuffle(s))]
-        self.tail = nn.Sequential(*larger, _conv(channels, 3))
+        self.tail = nn.Sequential(*larger, _pixels(channels, 3))
         if log_var:
             self.variance = Variance(channels)
 
@@ -75,7 +75,7 @@ class _Trunk(nn.Module):
 
     def __init__(self, blocks: int, channels: int) -> None:
         super().__init__()
-        self.head = _conv(3, channels)
+        self.head = _pixels(3, channels)
         self.blocks = nn.ModuleList(
             [nn.Sequential(_conv(channels, channels), nn.ReLU(), _conv(channels, channels)) for _ in range(blocks)]
         )
@@ -179,7 +179,7 @@ class Denoiser(nn.Module):
                 for _ in range(self.GRIDS - 1)
             ]
         )
-        self.last = _conv(channels, 3)
+        self.last = _pixels(channels, 3)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
@@ -198,10 +198,15 @@ class Denoiser(nn.Module):
 
 
 def _block(inputs: int, channels: int, halves: bool = False) -> nn.Sequential:
-    first = nn.Conv2d(inputs, channels, 3, stride=2 if halves else 1, padding=1)
+    kind = ExactConv2d if inputs == 3 else nn.Conv2d
+    first = kind(inputs, channels, 3, stride=2 if halves else 1, padding=1)
     rest = [part for _ in range(Denoiser.DEPTH - 1) for part in (_conv(channels, channels), nn.ReLU())]
     return nn.Sequential(first, nn.ReLU(), *rest)
 
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def _pixels(inputs: int, outputs: int) -> nn.Conv2d:
+    return ExactConv2d(inputs, outputs, 3, padding=1)

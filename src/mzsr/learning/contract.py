@@ -2,9 +2,9 @@
 
 `network(lr, degradation)` takes (B, 3, h, w) in [0, 1] and returns (B, 3, s h, s w), not clamped; with a head,
 `network.with_log_var(lr, degradation)` returns s = ln σ beside it, in logarithms of 8-bit grey levels. `reach(d)` says
-how many low-resolution pixels around a pixel its convolutions can see. `precision` is what the convolutions run in;
-parameters, heads and everything around the convolutions stay in float32. `layout` is that of what they are given in
-memory; no result depends on it.
+how many low-resolution pixels around a pixel its convolutions can see. `precision` is what the hidden ones run in;
+parameters, heads, what reads or makes pixels (`ExactConv2d`) and everything around convolutions stay in float32.
+`layout` is that of what they are given in memory; no result depends on it.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -95,6 +95,19 @@ class Network(nn.Module):
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """Return the context in which convolutions run in `precision`."""
         return nullcontext() if self.precision == torch.float32 else torch.autocast(device.type, self.precision)
+
+
+class ExactConv2d(nn.Conv2d):
+    """A convolution that stays in the precision of its weights, whatever `Network.autocast` says.
+
+    It is for the layers that read pixels or make them: the 8 binary digits of bfloat16 are half a grey level off, at
+    best, while the hidden layers between lose nothing to speak of.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (B, C, rows, columns) of any precision."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
 
 
 class Variance(nn.Sequential):

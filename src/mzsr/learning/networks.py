@@ -18,7 +18,7 @@ from mzsr.imaging.data_step import GAIN, TRUST, data_step, data_steps
 from mzsr.imaging.degrade import Degradation, error_map, phase, upsample
 from mzsr.imaging.resize import resize
 from mzsr.learning.backbones import Dpdnn, Edsr
-from mzsr.learning.contract import CUBIC_REACH, Features, Network, Variance
+from mzsr.learning.contract import CUBIC_REACH, ExactConv2d, Features, Network, Variance
 from mzsr.shapes import Images
 
 MIDDLE = 0.45
@@ -44,7 +44,8 @@ class Paper(Network):
         widths = [3] + [channels] * (layers - 1) + [3]
         body: list[nn.Module] = []
         for before, after in pairwise(widths):
-            body += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+            kind = ExactConv2d if 3 in (before, after) else nn.Conv2d
+            body += [kind(before, after, 3, padding=1), nn.ReLU()]
         self.body = _Chain(*body[:-1])
         self.layers = layers
         if log_var:
@@ -208,9 +209,9 @@ class Stage(nn.Module):
         self.depth = 2 + 2 * blocks  # convolutions, each of which reaches 2 high-resolution pixels far
         self.trust = Trust()
         self.log_sharper = nn.Parameter(torch.tensor(math.log(1 / 20)))
-        self.head = nn.Conv2d(25, channels, 3, padding=1)
+        self.head = ExactConv2d(25, channels, 3, padding=1)
         self.blocks = nn.ModuleList([Block(channels, signed=signed, idle=signed or i > 0) for i in range(blocks)])
-        self.tail = nn.Conv2d(channels, 12, 3, padding=1)
+        self.tail = ExactConv2d(channels, 12, 3, padding=1)
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
 
@@ -254,10 +255,13 @@ class Block(nn.Module):
     def forward(self, hidden: Features) -> Features:
         """Add the block's correction."""
         # In place where nobody looks again: fresh memory costs the system as much as arithmetic
+        alone = not torch.is_grad_enabled()
         if self.signed:
-            folded = leaky_relu(self.first(hidden), FOLD, inplace=not torch.is_grad_enabled())
-            return self.second(folded).add_(hidden)
-        return self.second(relu(self.first(relu(hidden)), inplace=True)).add_(hidden)
+            correction = self.second(leaky_relu(self.first(hidden), FOLD, inplace=alone))
+        else:
+            correction = self.second(relu(self.first(relu(hidden)), inplace=True))
+        # The sum is of the precision of `hidden`, float32, whatever that of the convolutions is
+        return hidden.add_(correction) if alone else hidden + correction
 
 
 def build(config: NetworkConfig) -> Network:
