@@ -33,7 +33,7 @@ from mzsr.atomic import write_atomically
 from mzsr.benchmark import cells, methods
 from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.benchmark.rows import read_table, write_table
-from mzsr.card import ErrorLaw
+from mzsr.card import Card, ErrorLaw
 from mzsr.inference.tiles import enhance
 from mzsr.inference.uncertainty import CENTRAL, error_law, expected_psnr, psnr
 from mzsr.inference.upscale import Upscaler
@@ -243,7 +243,7 @@ def main() -> None:
         )
     if arguments.fit:
         laws = {"error_law": fitted(pictures["known"]), "error_law_estimated": fitted(pictures["estimated"])}
-        card = upscaler.card.model_copy(update=laws)
+        card = Card.parse(upscaler.card.model_dump() | laws, "the card with these laws")  # or nothing could read it
         path = find_weights(arguments.model).with_suffix(".json")
         write_atomically(path, lambda part: part.write_text(card.model_dump_json(indent=2) + "\n", "utf-8"))
         print("\n".join(f"{path}: {name} {law}" for name, law in laws.items()))

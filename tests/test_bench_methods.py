@@ -139,7 +139,7 @@ def test_back_projection_is_damped_as_noise_grows(case: Case) -> None:
     ("spec", "told"),
     [
         ("bicubik", "did you mean 'bicubic'"),
-        ("mzsr:blnd", "has the option 'blnd'; did you mean 'blind'"),
+        ("mzsr:blnd", "the option of method mzsr:blnd is 'blnd'; did you mean 'blind'"),
         ("mzsr:blind:wrong", "options that do not go together"),
         ("bicubic:x8", "options that do not go together"),
         ("mzsr:blind:blind", "options that do not go together"),

@@ -29,7 +29,9 @@ def stepped(changes: dict[str, float], before: float = 30.0) -> list[Row]:
 
 
 def gain_of(rows: list[Row]) -> tables.Gain:
-    return tables.gain([r for r in rows if r.steps == 0], [r for r in rows if r.steps == 1])
+    found = tables.gain([r for r in rows if r.steps == 0], [r for r in rows if r.steps == 1])
+    assert found is not None
+    return found
 
 
 def test_quality_has_a_column_for_every_cell_and_the_published_rows() -> None:

@@ -32,7 +32,7 @@ def picture(bits: int, **metadata: object) -> Picture:
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
 def test_iptc_survives(tmp_path: Path, name: str, bits: int, iptc: bytes) -> None:
-    assert write(tmp_path / name, picture(bits, iptc=iptc)) == []
+    assert write(tmp_path / name, picture(8 if name == "a.jpg" else bits, iptc=iptc)) == []
     assert read(tmp_path / name).metadata.iptc == iptc
     if name != "a.png":  # where libvips has no word for it
         seen: Any = pyvips.Image.new_from_file(str(tmp_path / name)).get("iptc-data")

@@ -52,6 +52,29 @@ def test_a_blur_is_no_enlargement(variance: float) -> None:
     assert enlargement((255 * blurred).round() / 255) == 1.0
 
 
+@pytest.mark.parametrize("period", [3.9, 4.0, 4.2, 6.0])
+def test_a_fabric_is_no_enlargement(period: float) -> None:
+    """Its differences repeat, and a blur leaves nothing beyond; but it is in the picture itself."""
+    blur = Degradation(kernels.gaussian((0.5, 0.5), size=9), 1)
+    rows, columns = (2 * math.pi * torch.arange(float(side)) / period for side in (300, 400))
+    threads = 1 + 0.15 * torch.cos(rows + 1)[:, None] + 0.15 * torch.cos(columns + 0.4)
+    woven = degrade(degrade(images(field(300, 400)), blur) * threads, blur)
+    assert enlargement((255 * woven).round().clamp(0, 255) / 255) == 1.0
+
+
+def test_a_mosaic_is_no_enlargement() -> None:
+    """A camera whose colours were filled in by their neighbours': red and blue lie on every other row and column."""
+    blur = Degradation(kernels.gaussian((1.0, 1.0), size=9), 1)
+    scene = degrade(images(field(300, 400)), blur)[0, 0]
+    rows, columns = torch.arange(300)[:, None] % 2, torch.arange(400) % 2
+    sites = torch.stack([(rows == 0) & (columns == 0), (rows + columns) == 1, (rows == 1) & (columns == 1)]).float()
+    cross = torch.tensor([[0, 0.25, 0], [0.25, 1, 0.25], [0, 0.25, 0]])
+    square = torch.tensor([[0.25, 0.5, 0.25], [0.5, 1, 0.5], [0.25, 0.5, 0.25]])
+    taps = torch.stack([square, cross, square])[:, None]
+    filled = torch.nn.functional.conv2d(scene * sites[None], taps, padding=1, groups=3)
+    assert enlargement((255 * filled).round().clamp(0, 255) / 255) == 1.0
+
+
 def test_stripes_and_margins_are_no_enlargement() -> None:
     column = torch.arange(300.0)
     stripes = 0.5 + 0.3 * torch.cos(2 * math.pi * column / 3) * torch.cos(2 * math.pi * column[:, None] / 3)
@@ -117,11 +140,14 @@ def test_a_small_picture_that_was_enlarged_is_not_refused(tiny_weights: Path) ->
     for before, factor, method in ((32, 4, Image.Resampling.NEAREST), (60, 4, Image.Resampling.BICUBIC)):
         picture = np.asarray(larger(field(before, before), factor, method).convert("RGB"))
         result = upscaler(picture, scale=2, steps=3)
+        assert any("too small to learn from" in warning for warning in result.facts["warnings"])
         assert result.facts["detail_size"] == [before, before]
         assert np.asarray(result.image).shape == (2 * factor * before, 2 * factor * before, 3)
         assert result.facts["steps"] == 0
+    small = np.zeros((20, 20), np.uint8)
     with pytest.raises(InputError, match="its son at x3"):  # here it is the user's own wish
-        upscaler(np.zeros((20, 20), np.uint8), scale=3, steps=1)
+        upscaler(small, scale=3, steps=1)
+    assert upscaler(small, scale=3, mode="best", x8=False).facts["steps"] == 0
 
 
 def test_what_alpha_hides_is_not_seen_where_the_picture_is_shrunk_first(tiny_weights: Path) -> None:

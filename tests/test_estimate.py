@@ -98,7 +98,7 @@ def judged(monkeypatch: pytest.MonkeyPatch):
         def fitted(groups, scale, family, quiet, rounding, near=None) -> Fit:
             cost = {"gaussian": 300.0, "bicubic": 300.0 - ahead}.get(family, 1e4)
             variance = blur if family == "bicubic" else 2.0
-            return Fit(cost, (variance, variance), 0.0, 1e-6, 0.01, np.zeros(0), 1000)
+            return Fit(cost, (variance, variance), 0.0, 1e-6, 0.01, np.zeros(0))
 
         taps = kernel_of(network, 2, "centre")
         said = estimates._Learned(network, taps, (2.0, 2.0), 0.0, 0.0, 1.0)

@@ -153,8 +153,13 @@ def test_cmyk_through_its_profile(tmp_path: Path, bits: int) -> None:
 
 
 def test_cmyk_without_profile(tmp_path: Path) -> None:
+    """It is taken for usual print at either depth: red ink is no light of a screen."""
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
-    np.testing.assert_allclose(to_array(read(tmp_path / "a.jpg"))[0, 0].astype(int), (255, 0, 0), atol=3)
+    deep = pyvips.Image.new_from_array(np.full((8, 8, 4), (0, 65535, 65535, 0), np.uint16), interpretation="cmyk")
+    deep.tiffsave(str(tmp_path / "a.tif"))
+    shallow = to_array(read(tmp_path / "a.jpg"))[0, 0].astype(int)
+    np.testing.assert_allclose(shallow, (231, 0, 17), atol=3)
+    np.testing.assert_allclose(to_array(read(tmp_path / "a.tif"))[0, 0] / 257, shallow, atol=3)
 
 
 def test_cmyk_with_a_broken_profile(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_mode_says_what_steps_and_x8_are_unless_they_are_said() -> None:
     ("values", "words"),
     [
         ({"scale": 9.0}, "scale is 9; it must lie between 1 and 8"),
-        ({"scale": 2.0, "width": 50}, "both scale 2 and height x width ?x50 are given"),
+        ({"scale": 2.0, "width": 50}, "both a scale, 2, and a size, width 50, are given"),
         ({"width": 0}, "both count pixels"),
         ({"steps": 999}, "steps is 999; it must lie between 0 and"),
         ({"mode": "magic"}, "mode is 'magic'; it must be one of fast, balanced, best"),

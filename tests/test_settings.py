@@ -191,6 +191,7 @@ def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     whole = schema
 
     def walk(schema: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        schema = schema.get("anyOf", [schema])[-1]  # a loss may be its name alone, too
         assert schema["additionalProperties"] is False
         for name, found in schema["properties"].items():
             yield prefix + name, found
@@ -242,6 +243,13 @@ def test_the_schema_says_what_parse_does(config: type[TrainConfig]) -> None:
             with pytest.raises(InputError, match=rf"^it: {re.escape(path)}[.:]"):
                 config.parse(nested, "it")
     assert bounded > 25
+
+
+def test_the_schema_allows_a_loss_by_its_name_alone() -> None:
+    """As nearly every file of runs/ has it."""
+    name, whole = json.loads(json_schema(PretrainConfig))["$defs"]["LossConfig"]["anyOf"]
+    assert name["enum"] == whole["properties"]["name"]["enum"]
+    assert PretrainConfig.parse({"loss": name["enum"][1]}).loss.name == name["enum"][1]
 
 
 @pytest.mark.parametrize(("config", "presets"), [(PretrainConfig, PRETRAIN), (MetaConfig, META)])

@@ -243,7 +243,7 @@ def test_a_csv_of_something_else_is_refused(tmp_path: Path) -> None:
     ("wrong", "near"), [("rrdb", "rrdbnet"), ("edsr", "edsr-s"), ("mzsr-x2-dir", "mzsr-x2-direct")]
 )
 def test_an_unknown_network_is_told_the_nearest(wrong: str, near: str) -> None:
-    with pytest.raises(InputError, match=f"network is '{wrong}'; .* did you mean '{near}'?"):
+    with pytest.raises(InputError, match=f"network is '{wrong}'; did you mean '{near}'"):
         check_network(wrong)
     with pytest.raises(InputError, match=r"x\.safetensors does not exist"):
         check_network("x.safetensors")

@@ -5,9 +5,10 @@ trained with it, and reads back from there unchanged.
 """
 
 import difflib
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema
 
 from mzsr.errors import InputError
 
@@ -156,6 +157,12 @@ class LossConfig(Config):
     )
     normalise: bool = Field(default=False, description="divide the weights by their mean, so that they keep the rate")
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe both forms, for editors that check YAML."""
+        whole = handler.resolve_ref_schema(handler(core_schema))
+        return {"anyOf": [{"enum": list(get_args(LossName))}, whole]}
+
     @model_validator(mode="before")
     @classmethod
     def _name_alone(cls, values: Any) -> Any:
@@ -213,9 +220,10 @@ class TrainConfig(Config):
         "meta-training the step sizes alone",
     )
     save_every: int = Field(default=500, ge=1, description="iterations between checkpoints")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the convolutions")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the hidden convolutions")
     licences: dict[str, str] = Field(
-        default={}, description="data folder name → licence, for the card, where none is found beside the images"
+        default={},
+        description="data folder name → licence, for the card; it goes before one found beside the images",
     )
 
     @model_validator(mode="after")

@@ -1,5 +1,7 @@
 """Named starting points of the two stages of training. Imports no torch."""
 
+from typing import Any
+
 from mzsr.config import KernelLaw, LossConfig, MetaConfig, NetworkConfig, PretrainConfig
 
 _UNIFORM = KernelLaw(
@@ -21,6 +23,9 @@ _SMOKE = NetworkConfig(channels=8, stages=1, signed=True)
 
 _BICUBIC_X2 = KernelLaw(name="bicubic", scales={2: 1.0})
 
+_AS_PUBLISHED: dict[str, Any] = {"warmup": 0, "clip": 1e6, "ema": 0.0}
+"""What MZSR has not: a warm-up, a bound on gradients, a moving average."""
+
 _EDSR_S = PretrainConfig(
     network=NetworkConfig(name="edsr-s", scale=2), law=_BICUBIC_X2, iterations=100_000, batch=64, patch=192,
     learning_rate=1e-4, schedule="halving", halve_every=40_000, clip=1e6,
@@ -38,6 +43,7 @@ PRETRAIN: dict[str, PretrainConfig] = {
         batch=32,
         learning_rate=4e-4,
         schedule="halving",
+        **_AS_PUBLISHED,
     ),
     "smoke": PretrainConfig(
         network=_SMOKE,
@@ -74,7 +80,7 @@ META: dict[str, MetaConfig] = {
         batch=8,
         patch=64,
         schedule="constant",
-        warmup=0,
+        **_AS_PUBLISHED,
         steps=5,
         learn_alpha=False,
         weighting="annealed",

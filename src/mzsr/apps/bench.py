@@ -12,7 +12,7 @@ from mzsr.apps.requests import (
     complain,
     listed,
     make_folder,
-    nearest,
+    one_of,
     read_cells,
     read_condition,
     read_methods,
@@ -152,7 +152,7 @@ def blind(
         from mzsr.learning.devices import cores
 
         known = {"clean": (0.0, None), "noise": (5 / 255, None), "jpeg": (0.0, 80)}
-        cells = read_cells(kernels, scale, [known[nearest(name, known, "condition")] for name in listed(conditions)])
+        cells = read_cells(kernels, scale, [known[one_of(known, name, "condition")] for name in listed(conditions)])
         both = [spec for name in listed(methods) for spec in (name, blind_twin(name))]
         compared, unknown = read_methods(",".join(["bicubic", *both]), steps)
         sources, problems = read_sources(data, every)
@@ -264,7 +264,7 @@ def _measure(plan: Plan) -> "Measured":
         from mzsr.benchmark.measure import measure
         from mzsr.imaging.metrics import PROTOCOLS
 
-        nearest(plan.protocol, PROTOCOLS, "protocol")
+        one_of(PROTOCOLS, plan.protocol, "protocol")
         unique([method.spec for method in plan.methods], "method")
         make_folder(plan.out)
         for method in plan.methods:

@@ -38,13 +38,8 @@ KERNELS = "bicubic, gauss:VAR, gauss:VAR,VAR,RADIANS, FILE.mat or FILE.npy"
 Kernel = Annotated[
     str, typer.Option(metavar="KERNEL", help=f"auto, {KERNELS}; on the grid of the result, at the next whole scale.")
 ]
-Subsample = Annotated[
-    Literal["direct", "centre", "bicubic"] | None,
-    typer.Option(
-        help="centre: the grid of photographs; direct: every s-th pixel, the paper's, where results lie up and left. "
-        "Left out: bicubic for that kernel, direct for others, centre for auto."
-    ),
-]
+Sampling = Literal["direct", "centre", "bicubic"]
+GRIDS = "centre: the grid of photographs; direct: every s-th pixel, the paper's, where results lie up and left."
 MaxPixels = Annotated[
     float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, whose results would fill the memory.")
 ]
@@ -82,7 +77,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def upscale(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", readable=False, help="Pictures, or folders of pictures.")
+        list[Path], typer.Argument(metavar="INPUT", readable=False, help="Pictures, or folders of pictures.")
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File, or folder for several. Default: NAME_x2.SUFFIX beside.")
@@ -98,7 +93,10 @@ def upscale(
         typer.Option(help="Where width and height are not in proportion: stretch to both, or fill or cover that box."),
     ] = "stretch",
     kernel: Kernel = "auto",
-    subsample: Subsample = None,
+    subsample: Annotated[
+        Sampling | None,
+        typer.Option(help=f"{GRIDS} Left out: bicubic for that kernel, direct for others, centre for auto."),
+    ] = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="auto, or like 5/255 or 0.02.")] = "auto",
     jpeg: Annotated[
         Literal["auto", "off"],
@@ -248,11 +246,11 @@ def upscale(
 @app.command()
 def estimate(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", readable=False, help="Pictures, or folders of pictures.")
+        list[Path], typer.Argument(metavar="INPUT", readable=False, help="Pictures, or folders of pictures.")
     ],
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders within folders too.")] = False,
     scale: Annotated[int, typer.Option("-s", "--scale", help="Factor by which it is to be enlarged, 1 to 8.")] = 2,
-    subsample: Subsample = None,
+    subsample: Annotated[Sampling, typer.Option(help=f"What the picture lies on; {GRIDS}")] = "centre",
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the kernel, .mat or .npy.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the kernel.")] = None,
     max_pixels: MaxPixels = 100.0,
@@ -314,7 +312,10 @@ def degrade(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="LR", help="The low-resolution picture.")],
     scale: Annotated[int, typer.Option("-s", "--scale", help="1 to 8.")] = 2,
     kernel: Annotated[str, typer.Option(metavar="KERNEL", help=f"{KERNELS}.")] = "bicubic",
-    subsample: Subsample = None,
+    subsample: Annotated[
+        Sampling | None,
+        typer.Option(help="direct: every s-th pixel; centre: the grid of photographs. Left out: bicubic, else direct."),
+    ] = None,
     noise: Annotated[str, typer.Option(metavar="STD", help="Like 5/255 or 0.02.")] = "0",
     jpeg: Annotated[
         int | None, typer.Option(metavar="QUALITY", help="Compress at last, 1 to 100, chroma halved.")

@@ -1,6 +1,5 @@
 """What people ask of `mzsr bench`, in words → sets, cells and methods; and what could not be done, in words."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mzsr.apps.usage import noise_level
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from mzsr.benchmark.cells import Cell, Source
@@ -165,10 +164,9 @@ def _named(text: str, option: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def nearest(name: str, known: Iterable[str], kind: str) -> str:
+def one_of(known: Iterable[str], name: str, what: str) -> str:
     """Return a name if it is known; refuse it with the nearest one if not."""
     names = list(known)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-        raise InputError(f"{kind} is '{name}'; did you mean '{near}'? known: {', '.join(names)}")
+        raise unknown(what, name, names)
     return name

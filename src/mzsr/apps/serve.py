@@ -1,6 +1,7 @@
 """`mzsr serve`: the page and the HTTP API, from one command."""
 
 import os
+import re
 import socket
 import tempfile
 from contextlib import ExitStack
@@ -133,11 +134,12 @@ def _token(file: Path | None) -> str | None:
         try:
             token, where = file.read_text("utf-8").strip(), str(file)
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--token-file {file} cannot be read ({error}); a line of text is required") from error
-    if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or " " in token):
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"--token-file {file} cannot be read ({why}); a line of text is required") from error
+    if token is not None and not (len(token) >= SHORTEST_TOKEN and re.fullmatch("[!-~]+", token)):
         raise InputError(
-            f"the token in {where} has {len(token)} characters; at least {SHORTEST_TOKEN} of ASCII without spaces are "
-            "required — openssl rand -hex 24 makes a good one"
+            f"the token in {where} has {len(token)} characters; one line of at least {SHORTEST_TOKEN} of ASCII without "
+            "spaces is required — openssl rand -hex 24 makes a good one"
         )
     return token
 

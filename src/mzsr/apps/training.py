@@ -115,7 +115,7 @@ def _run(
     start_from: str | None, resume: bool, limit: float, tensorboard: bool,
 ) -> None:  # fmt: skip
     """Train, alone or as one of the processes of torchrun, of which the first alone speaks."""
-    from mzsr.learning.devices import pick_device, train_fast
+    from mzsr.learning.devices import out_of_memory, pick_device, train_fast
     from mzsr.learning.loop import train as run
     from mzsr.learning.parallel import join
 
@@ -126,12 +126,20 @@ def _run(
             typer.echo(f"{out} holds a run, which goes on where it was; --from {start_from} is not read", err=True)
         train_fast(world.device)
         with _progress(out, settings.iterations, silent=world.rank > 0) as progress:
-            outcome = run(
-                lambda photographs: objective(settings, photographs, world.device), settings, data, out, world,
-                start_from=start_from, resume=resume, time_limit=limit, tensorboard=tensorboard,
-                told=lambda photographs: None if world.rank else _say(photographs),
-                progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
-            )  # fmt: skip
+            try:
+                outcome = run(
+                    lambda photographs: objective(settings, photographs, world.device), settings, data, out, world,
+                    start_from=start_from, resume=resume, time_limit=limit, tensorboard=tensorboard,
+                    told=lambda photographs: None if world.rank else _say(photographs),
+                    progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
+                )  # fmt: skip
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                raise InputError(
+                    f"memory ran out with batches of {settings.batch} patches of {settings.patch} pixels; take "
+                    "smaller ones, and more tasks instead"
+                ) from error
     if world.rank == 0:
         if outcome.silent >= SILENT_SHARE:
             words = f"{outcome.silent:.0%} of the filters answer to nothing any more, and so learn no more"

@@ -3,7 +3,6 @@
 Pictures and kernels come from folders that the user names; (truth, low resolution, degradation) go to `methods`.
 """
 
-import difflib
 import hashlib
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 
 from mzsr.benchmark.rows import cell_name
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 from mzsr.imaging import files, kernel_files, kernels, random_kernels
 from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, informed, phase
 from mzsr.imaging.jpeg import tables
@@ -153,10 +152,7 @@ def check(cell: Cell) -> None:
         if ":" in cell.kernel or os.path.exists(cell.kernel):
             kernel_files.parse(cell.kernel)  # says itself what is wrong
             return
-        near = difflib.get_close_matches(cell.kernel, [*NAMED, *RANDOM], n=1, cutoff=0.4)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        known = f"{', '.join([*NAMED, *RANDOM])}, gauss:VAR, a kernel file or a folder of them"
-        raise InputError(f"kernel is '{cell.kernel}'; {hint}it must be one of {known}")
+        raise unknown("kernel", cell.kernel, [*NAMED, *RANDOM], ", gauss:VAR, a kernel file or a folder of them")
 
 
 def has_kernel(cell: Cell, source: Source) -> bool:

@@ -28,6 +28,7 @@ from mzsr.version import __version__
 
 AnyMethod = Method | Results | Foreign
 RECORDS = "records.jsonl"
+ARITHMETIC = "2"  # raised where the same weights give other numbers: 2, pixels and sums stay in float32 beside bfloat16
 FAILURES = (InputError, OSError, RuntimeError, MemoryError)  # of one picture, which may not stop the others
 
 
@@ -145,7 +146,7 @@ def run(unit: Unit) -> Iterator[Row]:
 
 
 def key(unit: Unit) -> str:
-    """Return what a record must agree in: all that a row depends on, but for the code.
+    """Return what a record must agree in: all that a row depends on, of the code its version and ARITHMETIC.
 
     Raises:
         InputError: the kernel of the picture, or a result for it, cannot be read.
@@ -155,7 +156,7 @@ def key(unit: Unit) -> str:
     identity = method.identity(source, cell)
     steps = ",".join(str(steps) for steps in method.outputs())
     picture = (source.set, source.path.name, source.sha256, str(source.index))  # the index is the seed of its noise
-    return " | ".join((*picture, str(cell), cell.subsample, kernel, identity, steps, protocol, __version__))
+    return " | ".join((*picture, str(cell), cell.subsample, kernel, identity, steps, protocol, __version__, ARITHMETIC))
 
 
 def _outcomes(units: list[Unit], workers: int) -> Iterator[tuple[Unit, list[Row], InputError | None]]:

@@ -18,7 +18,6 @@ A method is written `NAME`, or `NAME:OPTION:OPTION`:
 Networks and results of other programs are in `foreign`. Cases come from `cells`, results go to `measure`.
 """
 
-import difflib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,7 @@ import torch
 
 from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.card import Card
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project, consistent
 from mzsr.imaging.degrade import Degradation, upsample
@@ -178,14 +177,10 @@ def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = ZSSR_I
     method = Method(spec, tuple(sorted(set(steps))), iterations)
     known = [*CLASSICAL, *shipped_models()]
     if method.name not in known and not method.name.endswith(".safetensors"):
-        near = difflib.get_close_matches(method.name, known, n=1, cutoff=0.0)[0]
-        raise InputError(f"method is '{method.name}'; did you mean '{near}'? known: {', '.join(known)}, a .safetensors")
+        raise unknown("method", method.name, known, ", or a .safetensors file")
     for option in method.options:
         if option not in OPTIONS:
-            near = difflib.get_close_matches(option, OPTIONS, n=1, cutoff=0.0)[0]
-            raise InputError(
-                f"method {spec} has the option '{option}'; did you mean '{near}'? known: {', '.join(OPTIONS)}"
-            )
+            raise unknown(f"the option of method {spec}", option, OPTIONS)
     twice = len(set(method.options)) < len(method.options) or len({"blind", "wrong", "clean"} & set(method.options)) > 1
     if twice or ({"x8", "bp"} & set(method.options) and not method.adapts):
         raise InputError(f"method {spec} has options that do not go together; see mzsr bench quality --help")

@@ -4,7 +4,6 @@ References get every advantage that ours have (precision, memory layout, tiles) 
 `speed` runs all of them in turn and asks the `Meter` what every stage took.
 """
 
-import difflib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mzsr.benchmark.methods import ZSSR_ITERATIONS
 from mzsr.benchmark.references import REFERENCES, SCALE
-from mzsr.errors import InputError
+from mzsr.errors import unknown
 from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation
 from mzsr.imaging.picture import Picture
@@ -39,11 +38,7 @@ def check_network(network: str) -> None:
     if network.endswith(".safetensors"):
         read_card(find_weights(network).with_suffix(".json"))
     elif network not in known:
-        near = difflib.get_close_matches(network, known, n=1, cutoff=0.0)[0]
-        raise InputError(
-            f"network is '{network}'; it must be one of {', '.join(known)}, or a .safetensors file — "
-            f"did you mean '{near}'?"
-        )
+        raise unknown("network", network, known, ", or a .safetensors file")
 
 
 def counter() -> FlopCounterMode:

@@ -91,12 +91,14 @@ class Gain(NamedTuple):
     images: int
 
 
-def gain(before: Iterable[Row], after: Iterable[Row]) -> Gain:
-    """Compare every picture with itself at 0 steps."""
+def gain(before: Iterable[Row], after: Iterable[Row]) -> Gain | None:
+    """Compare every picture with itself at 0 steps; None where there is none that has both."""
     start = {row.image: row.psnr for row in before}
     end = {row.image: row.psnr for row in after}
     # Rows have four decimals; without rounding, a loss of exactly 0.1 dB would now count and now not
     changes = {i: round(end[i] - start[i], 4) for i in start if i in end and start[i] < math.inf}
+    if not changes:
+        return None
     worst = min(changes, key=lambda image: changes[image])
     harmed = sum(change < -HARM for change in changes.values())
     kept = statistics.fmean(end[image] for image in changes)
@@ -113,8 +115,7 @@ def adaptation(rows: Sequence[Row]) -> str:
         for steps in dict.fromkeys(row.steps for row in mine):
             after = [row for row in mine if row.steps == steps]
             told = ["", "", ""]
-            if steps and any(row.psnr < math.inf for row in before):
-                found = gain(before, after)
+            if steps and (found := gain(before, after)) is not None:
                 told = [f"{found.gain:+.3f}", f"{found.worst:+.3f} ({found.worst_image})",
                         f"{found.harmed} of {found.images}"]  # fmt: skip
             lines.append(_line([name, cell, after[0].label, f"{mean(after)[0]:.2f}", *told]))

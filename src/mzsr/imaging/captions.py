@@ -27,8 +27,17 @@ def iptc_of(image: Image.Image) -> bytes | None:
     if tags is not None:
         # Bytes as they lie in the file: Adobe says that they are LONGs, and of those pillow takes the first
         return tags._tagdata.get(IPTC_TAG) or None
-    text = getattr(image, "text", {}).get(f"{_PROFILE}iptc")
-    return _from_profile(text) if text else None
+    block = raw_profile(image, "iptc")
+    return next((inside for code, inside in _resources(block) if code == _RESOURCE), None) if block else None
+
+
+def raw_profile(image: Image.Image, kind: str) -> bytes | None:
+    """Return a block that a PNG holds as hexadecimal digits in a text, as ImageMagick writes it; None without one."""
+    text = getattr(image, "text", {}).get(f"{_PROFILE}{kind}")
+    try:
+        return binascii.unhexlify("".join(text.split()[2:])) or None if text else None
+    except (binascii.Error, ValueError):
+        return None
 
 
 def texts_of(image: Image.Image) -> tuple[tuple[str, str], ...]:
@@ -67,14 +76,6 @@ def readable(text: str) -> str:
 
 def _resource(iptc: bytes) -> bytes:
     return struct.pack(">4sHHI", b"8BIM", _RESOURCE, 0, len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
-
-
-def _from_profile(text: str) -> bytes | None:
-    try:
-        data = binascii.unhexlify("".join(text.split()[2:]))
-    except (binascii.Error, ValueError):
-        return None
-    return next((block for code, block in _resources(data) if code == _RESOURCE), None)
 
 
 def _resources(data: bytes) -> Iterator[tuple[int, bytes]]:

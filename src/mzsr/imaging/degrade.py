@@ -10,6 +10,7 @@ Source: MZSR, equation 1. Kernels come from `kernels`; degraded pictures go to t
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -79,8 +80,7 @@ class Degradation:
 
     def __post_init__(self) -> None:
         """Check everything that does not depend on a picture."""
-        if not (isinstance(self.scale, int) and 1 <= self.scale <= MAX_SCALE):
-            raise InputError(f"scale is {self.scale}; a degradation needs a whole number from 1 to {MAX_SCALE}")
+        object.__setattr__(self, "scale", check_scale(self.scale))
         if self.subsample not in ("direct", "bicubic"):
             raise InputError(f"subsampling is '{self.subsample}'; it must be 'direct' or 'bicubic'")
         if self.kernel.ndim not in (2, 3):
@@ -96,6 +96,13 @@ class Degradation:
         """Return the same degradation with its tensors on another device."""
         noise = self.noise.to(device) if isinstance(self.noise, Tensor) else self.noise
         return replace(self, kernel=self.kernel.to(device), noise=noise, jpeg=self.jpeg and self.jpeg.to(device))
+
+
+def check_scale(scale: object) -> int:
+    """Return a whole scale, or raise InputError."""
+    if not isinstance(scale, Integral) or not 1 <= (whole := int(scale)) <= MAX_SCALE:
+        raise InputError(f"scale is {scale}; a degradation needs a whole number from 1 to {MAX_SCALE}")
+    return whole
 
 
 def sampled(

@@ -17,7 +17,16 @@ from PIL.PngImagePlugin import PngInfo
 from pyvips.enums import ForeignKeep
 
 from mzsr.imaging.captions import COMMENT, photoshop_segment, png_profile, readable
-from mzsr.imaging.metadata import Metadata, profile_for, sized_exif, strange_tags, tiff_tags, without_orientation
+from mzsr.imaging.metadata import (
+    Metadata,
+    is_adobe_rgb,
+    profile_for,
+    sized_exif,
+    strange_tags,
+    tiff_tags,
+    without_appendix,
+    without_orientation,
+)
 from mzsr.imaging.picture import Picture, in_srgb, to_array, to_pil
 
 SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # pixels that a side may have
@@ -44,6 +53,7 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         Exception: One of FAILURES if the format cannot hold the picture.
     """
     height, width = picture.pixels.shape[-2:]
+    rounded = _less_than(picture, kind)
     if kind == "BMP" or (kind in ("WEBP", "AVIF") and picture.pixels.shape[1] == 1):
         picture = in_srgb(picture)  # the file will be taken for that
     if kind in ("JPEG", "BMP"):
@@ -56,6 +66,7 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         exif=sized_exif(picture.metadata, height, width),
     )
     kept, without = _fitted(kept, kind)
+    without = rounded + without
     picture = replace(picture, metadata=kept)
     if kind == "TIFF":
         if kept.exif and (strange := strange_tags(kept.exif)):
@@ -82,6 +93,19 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
     return out.getvalue(), without
 
 
+def _less_than(picture: Picture, kind: str) -> list[str]:
+    """Return in words what of the pixels themselves a format does not hold."""
+    without: list[str] = []
+    bits = {"JPEG": 8, "WEBP": 8, "BMP": 8, "AVIF": 12}.get(kind, 16)
+    if picture.bits > bits:
+        without.append(f"{kind} holds {bits} bits a channel; the picture's {picture.bits} are rounded to them")
+    if kind in ("JPEG", "BMP") and picture.alpha is not None and bool((picture.alpha < 1).any()):
+        without.append(f"{kind} holds no transparency; the picture is laid on white")
+    if picture.metadata.icc is not None and profile_for(picture.metadata, picture.pixels.shape[1]) is None:
+        without.append("the colour profile of the input is of another kind of picture (colours or grey), and left out")
+    return without
+
+
 def _fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
     """Return what a format holds of metadata, and in words what it does not."""
     most = {"BMP": 0, "JPEG": SEGMENT}.get(kind, math.inf)
@@ -93,6 +117,11 @@ def _fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
             held = f"{limit} bytes of" if limit else "no"
             without.append(f"{kind} holds {held} {name.upper()}, the {len(block)} of the input are left out")
             metadata = replace(metadata, **{name: None})
+    if metadata.xmp is not None and (alone := without_appendix(metadata.xmp)) != metadata.xmp:
+        without.append("the film or the light map that lay behind the picture in its file is left out")
+        metadata = replace(metadata, xmp=alone)
+    if kind in ("TIFF", "BMP") and metadata.icc is None and is_adobe_rgb(metadata):
+        without.append(f"its EXIF says that its colours are Adobe RGB, which {kind} does not hold; assign that profile")
     if b"HasExtendedXMP" in (metadata.xmp or b""):
         without.append("the XMP of the input goes on in more segments of its JPEG, which are left out")
     texts = metadata.texts or ()

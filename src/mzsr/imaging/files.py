@@ -41,6 +41,7 @@ DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, struct.error, zlib.error,
     pyvips.Error,
 )  # fmt: skip
+_SUBFILE, _BITS, _EXTRA_SAMPLES = 254, 258, 338  # tags of a TIFF
 _quiet_lock = threading.Lock()
 Image.init()  # registers every format; on its own, pillow does so only after the common ones have failed
 
@@ -170,7 +171,10 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         image = Image.open(io.BytesIO(data), formats=formats_of(data))
     except UnidentifiedImageError:
         # Pillow knows few kinds of 16-bit TIFF (none of grey with alpha), libvips nearly all.
-        if not data.startswith((b"II*\0", b"MM\0*")) or (array := _sixteen_bits(data, max_pixels)) is None:
+        if not data.startswith((b"II*\0", b"MM\0*")):
+            raise
+        require_one_frame(pyvips.Image.new_from_buffer(data, "").get_n_pages())
+        if (array := _sixteen_bits(data, max_pixels)) is None:
             raise
         return from_array(array, metadata=metadata_of_tiff(data))
     with image:
@@ -178,7 +182,7 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         require_one_frame(frames_of(image))
         named = None if image.info.get("icc_profile") else profile_of(code_points(data, image.info.get("nclx_profile")))
         array = None
-        if image.format in ("PNG", "TIFF", "AVIF"):
+        if image.format in ("PNG", "AVIF") or (image.format == "TIFF" and _is_deep(image)):
             array = _sixteen_bits(data, max_pixels, upright=image.format != "PNG")
         elif image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
             array = _deep_heic(data, image.info["bit_depth"])
@@ -227,8 +231,29 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def frames_of(image: Image.Image) -> int:
-    """Return how many pictures a file holds: a phone's JPEG may have previews and depth behind the one (MPO)."""
-    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    """Return how many pictures a file holds, two for more of a TIFF, whose smaller copies of itself do not count.
+
+    A phone's JPEG may have previews and depth behind the one (MPO).
+    """
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if image.format != "TIFF" or frames == 1:
+        return frames
+    whole = 0
+    for frame in range(frames):
+        image.seek(frame)
+        whole += not image.tag_v2.get(_SUBFILE, 0) & 1  # pyright: ignore[reportAttributeAccessIssue]
+        if whole > 1:
+            break
+    image.seek(0)
+    return whole
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Tell whether a TIFF has more than 8 bits a channel; InputError where they are neither 8 nor whole bytes."""
+    bits = max(image.tag_v2.get(_BITS, (1,)))  # pyright: ignore[reportAttributeAccessIssue]
+    if bits > 8 and bits % 8:
+        raise InputError(f"its samples have {bits} bits; 8 or 16 bits per channel are required — convert it")
+    return bits > 8
 
 
 def require_one_frame(frames: int) -> None:
@@ -260,7 +285,6 @@ def _sixteen_bits(data: bytes, max_pixels: int, *, upright: bool = True) -> np.n
     """Decode a 16-bit PNG or TIFF to RGB or grey; None if it has 8 bits, which pillow reads as well."""
     image = pyvips.Image.new_from_buffer(data, "", fail_on="truncated")  # lazy: only the header is read here
     _require_within(max_pixels, image.width, image.height)
-    require_one_frame(image.get_n_pages())
     if image.format == "uchar":
         return None
     if image.format != "ushort":
@@ -272,8 +296,24 @@ def _sixteen_bits(data: bytes, max_pixels: int, *, upright: bool = True) -> np.n
         )
     elif image.interpretation not in ("rgb16", "grey16"):
         image = image.colourspace("rgb16")
-    avif = str(image.get("vips-loader")).startswith("heifload")
-    return _spread(image.numpy(), int(str(image.get("bits-per-sample")))) if avif else image.numpy()
+    if str(image.get("vips-loader")).startswith("heifload"):
+        return _spread(image.numpy(), int(str(image.get("bits-per-sample"))))
+    colors = 1 if image.interpretation == "grey16" else 3
+    return image.numpy()[..., : colors + _has_alpha(data, image.bands - colors)] if image.bands > 1 else image.numpy()
+
+
+def _has_alpha(data: bytes, extra: int) -> bool:
+    """Tell whether the first of the channels beside the colours is alpha; in a TIFF it may be anything.
+
+    Source: TIFF 6.0, ExtraSamples: 1 and 2 are alpha; as pillow does, one that is not named is taken for it.
+    """
+    if extra < 1 or not data.startswith((b"II*\0", b"MM\0*")):
+        return extra > 0
+    tags = Image.Exif()
+    tags.load(data)
+    said = tags.get(_EXTRA_SAMPLES)
+    first = said[0] if isinstance(said, tuple) and said else said
+    return first in (1, 2) or (first is None and extra == 1)
 
 
 def _deep_heic(data: bytes, bits: int) -> np.ndarray:

@@ -204,6 +204,8 @@ def check(kernel: Float[Tensor, "*shape"], name: str = "kernel") -> Kernel:
 
 
 def _normalised(kernel: Float[Tensor, "rows columns"], name: str) -> Float[Tensor, "rows columns"]:
+    if kernel.is_complex():
+        raise InputError(f"{name} has values of {kernel.dtype}; real numbers are required")
     if not bool(torch.isfinite(kernel).all()):
         bad = int((~torch.isfinite(kernel)).sum())
         raise InputError(f"{name} has {bad} values that are NaN or infinite; every value must be finite")

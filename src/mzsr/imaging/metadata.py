@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
-from mzsr.imaging.captions import IPTC_TAG, iptc_of, texts_of
+from mzsr.imaging.captions import IPTC_TAG, iptc_of, raw_profile, texts_of
 
 _PREFIX = b"Exif\0\0"
 _ORIENTATION, _XMP, _ICC, _RESOLUTION = int(ExifTags.Base.Orientation), 700, 34675, (282, 283, 296)
@@ -22,6 +22,8 @@ _HEIGHTS = (int(ExifTags.Base.ImageLength), int(ExifTags.Base.ExifImageHeight))
 # The tags of a TIFF that describe the picture; the others describe how its pixels are stored.
 _DESCRIPTIVE = (
     ExifTags.Base.ImageDescription,
+    ExifTags.Base.DocumentName,
+    ExifTags.Base.PageName,
     ExifTags.Base.Make,
     ExifTags.Base.Model,
     ExifTags.Base.Software,
@@ -79,7 +81,7 @@ def metadata_of(image: Image.Image) -> Metadata:
     exif = info.get("exif")
     if not isinstance(exif, bytes):
         exif = _described(tags)  # TIFF has no block of its own: its tags lie among those of the pixels
-    xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
+    xmp = info.get("xmp", info.get("XML:com.adobe.xmp")) or raw_profile(image, "xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
     jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
@@ -179,6 +181,25 @@ def without_orientation(exif: bytes) -> bytes:
     except struct.error:
         return exif
     return bytes(data)
+
+
+def without_appendix(xmp: bytes) -> bytes:
+    """Return XMP that promises nothing behind the picture: a phone's film (motion photo), or map of brighter light.
+
+    Source: Android's Motion Photo format 1.0 and its older MicroVideo, and Ultra HDR format 1.1, XMP attributes.
+    """
+    film = re.sub(rb'(G?Camera:(?:MotionPhoto|MicroVideo)(?:="|>))1', rb"\g<1>0", xmp)
+    return re.sub(rb'\s+hdrgm:Version="[^"]*"|<hdrgm:Version>[^<]*</hdrgm:Version>', b"", film)
+
+
+def is_adobe_rgb(metadata: Metadata) -> bool:
+    """Tell whether EXIF says that colours are Adobe RGB, as cameras do that embed no profile (DCF: index R03)."""
+    tags = Image.Exif()
+    try:
+        tags.load(metadata.exif or b"")
+        return tags.get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
+    except _UNREADABLE:
+        return False
 
 
 def tiff_tags(metadata: Metadata) -> dict[int, object]:

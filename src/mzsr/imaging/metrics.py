@@ -5,7 +5,6 @@ Results and truths come in as sRGB floats in [0, 1] (from a network or from a fi
 the files that papers measure are); one float64 number per image goes out, to tests, benchmarks and reports.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 from mzsr.imaging.color import rgb_to_y
 from mzsr.imaging.degrade import Degradation, effective_kernel, linear
 from mzsr.shapes import Images
@@ -145,8 +144,7 @@ def reprojection_psnr(hr: Images, lr: Images, d: Degradation) -> float:
 
 def _rules(protocol: str) -> Protocol:
     if protocol not in PROTOCOLS:
-        near = difflib.get_close_matches(protocol, PROTOCOLS, n=1, cutoff=0.0)[0]
-        raise InputError(f"protocol is {protocol!r}; it must be one of {', '.join(PROTOCOLS)} — did you mean {near!r}?")
+        raise unknown("protocol", protocol, PROTOCOLS)
     return PROTOCOLS[protocol]
 
 

@@ -8,6 +8,7 @@ import io
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyvips
 import torch
 from jaxtyping import Float
 from PIL import Image, ImageCms
@@ -126,7 +127,8 @@ def to_array(picture: Picture, *, like: np.ndarray | None = None) -> np.ndarray:
 def from_pil(image: Image.Image) -> Picture:
     """Take in a pillow image of any common mode, turned upright.
 
-    Palettes become RGB, transparency of any kind becomes alpha, CMYK becomes sRGB (through its profile if it has one).
+    Palettes become RGB, transparency of any kind becomes alpha, CMYK becomes sRGB (through its profile, or one of usual
+    print where it has none).
 
     Raises:
         InputError: If the mode is not a picture of 8 bits, or 16-bit grey, or if a CMYK profile is damaged.
@@ -180,10 +182,8 @@ def in_srgb(picture: Picture) -> Picture:
 
 
 def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    if icc is None:
-        return image.convert("RGB")
     try:
-        return _through_profile(image, icc)
+        return _through_profile(image, icc or pyvips.Operation.call("profile_load", "cmyk"))
     except (ImageCms.PyCMSError, OSError) as error:
         raise InputError(
             f"its CMYK profile cannot be used ({error}); a valid one is required — save it as RGB"

@@ -111,7 +111,7 @@ def support(lr: Images, d: Degradation, crops: int, generator: torch.Generator |
     if not has_son(lr, d.scale):
         raise InputError(
             f"picture is {height}x{width}; its son at x{d.scale} would be {height // d.scale}x{width // d.scale}, "
-            f"at least {SMALLEST_SON}x{SMALLEST_SON} is required — take 0 steps"
+            f"at least {SMALLEST_SON}x{SMALLEST_SON} is required — take 0 steps (--mode fast)"
         )
     father = crop(textured_crops(lr, crops) if crops else lr, d.scale)
     grey = father[:, :1].expand_as(father)

@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg
+from mzsr.imaging.degrade import Degradation, Jpeg, check_scale
 from mzsr.inference import spectra
 from mzsr.inference.compression import LUMA
 from mzsr.inference.families import WORDS, Family, in_order, kernel_from, response_of
@@ -108,7 +108,8 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
     >>> estimate(torch.full((1, 3, 64, 64), 0.5), 2).note
     'no trustworthy estimate (the picture is flat); a mild blur of variance 0.48 pixels² is assumed'
     """
-    _check(lr, scale, grid)
+    _check(lr, grid)
+    scale = check_scale(scale)
     none = (0.0,) * lr.shape[1]
     if min(lr.shape[2:]) < spectrum.WINDOW:
         return _unknown(scale, grid, 0.0, none, 0.0, f"the picture is smaller than {spectrum.WINDOW} pixels", jpeg)
@@ -278,7 +279,7 @@ def _width(kernel: Kernel) -> float:
     return math.sqrt(max(float(kernels.covariance(kernel.double()).trace()) / 2, 0.02))
 
 
-def _check(lr: Any, scale: int, grid: str) -> None:
+def _check(lr: Any, grid: str) -> None:
     if not isinstance(lr, Tensor) or lr.ndim != 4 or lr.shape[1] not in (1, 3):
         found = tuple(lr.shape) if isinstance(lr, Tensor) else type(lr).__name__
         raise InputError(
@@ -288,8 +289,6 @@ def _check(lr: Any, scale: int, grid: str) -> None:
         raise InputError(f"{lr.shape[0]} pictures were given; estimate one at a time, for their kernels may differ")
     if grid not in ("centre", "corner"):
         raise InputError(f"grid is '{grid}'; it must be 'centre' or 'corner'")
-    if not 1 <= scale <= MAX_SCALE:
-        raise InputError(f"scale is {scale}; a degradation needs a whole number from 1 to {MAX_SCALE}")
     if not bool(torch.isfinite(lr).all()):
         raise InputError("picture has values that are NaN or infinite; every value must be finite")
     if float(lr.max()) > 2:  # noise may go a little beyond 1

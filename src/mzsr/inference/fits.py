@@ -39,7 +39,6 @@ class Fit:
         floor: power of the noise of luma, rounding included.
         unsure: standard deviation of the worse log-variance, less for a narrow blur, whose exact width hardly matters.
         rest: all other parameters, for a fit that starts from this one.
-        count: values that were fitted.
     """
 
     cost: float
@@ -48,7 +47,6 @@ class Fit:
     floor: float
     unsure: float
     rest: np.ndarray
-    count: int
 
 
 def fit(
@@ -165,4 +163,4 @@ class _Problem:
         deviations = np.sqrt(np.abs(np.diag(np.linalg.pinv(matrix))[:2]))
         unsure = float((deviations * variances / (variances + 0.125 * self.scale**2)).max())
         floor, theta = math.exp(x[3]), float(x[2]) % math.pi
-        return Fit(cost, tuple(variances.tolist()), theta, floor, unsure, x[SHARED:], self.data.size)
+        return Fit(cost, tuple(variances.tolist()), theta, floor, unsure, x[SHARED:])

@@ -10,12 +10,14 @@ from mzsr.inference.adapt import check_steps
 Fit = Literal["stretch", "inside", "outside"]
 WORDS: dict[str, tuple[object, ...]] = {
     "fit": get_args(Fit), "jpeg": ("auto", "off"), "enlarged": ("auto", "off"),
+    "x8": (None, False, True),
     "subsample": (None, *get_args(Sampling)), "uncertainty": (False, True, "auto"), "back_projection": (True, False),
 }  # fmt: skip
 """What options may be that are words."""
 NUMBERS: dict[str, tuple[type, str, object]] = {
     "scale": (Real, "a number", None),
     "steps": (Integral, "a whole number", None),
+    "seed": (Integral, "a whole number", 0),
     "noise": (Real, "'auto' or a standard deviation in [0, 1]", "auto"),
 }
 """What type the others are, in words, and what else they may be."""
@@ -62,13 +64,14 @@ def check_kinds(**options: object) -> None:
 def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None) -> None:
     """Raise InputError for what is wrong whatever the picture, so that it can be said once and before any work."""
     if size is not None:
-        given = "x".join("?" if side is None else str(side) for side in size)
+        sides = zip(("height", "width"), size, strict=True)
+        given = " and ".join(f"{name} {side}" for name, side in sides if side is not None) or "neither height nor width"
         if scale is not None:
-            raise InputError(f"both scale {scale:g} and height x width {given} are given; give one of them")
-        if size == (None, None) or min(side for side in size if side is not None) < 1:
-            raise InputError(f"height x width is {given}; both count pixels, and at least one must be given")
+            raise InputError(f"both a scale, {scale:g}, and a size, {given}, are given; give one of them")
+        if min((side for side in size if side is not None), default=0) < 1:
+            raise InputError(f"the size is {given}; both count pixels, and at least one must be given")
         if max(side for side in size if side is not None) > LONGEST:
-            raise InputError(f"height x width is {given}; no side of a picture is longer than {LONGEST} pixels")
+            raise InputError(f"the size is {given}; no side of a picture is longer than {LONGEST} pixels")
     if scale is not None and not 1 <= scale <= MAX_SCALE:  # NaN fails too
         raise InputError(f"scale is {scale:g}; it must lie between 1 and {MAX_SCALE} — 2 is a good choice")
     if steps is not None:

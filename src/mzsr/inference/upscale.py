@@ -40,9 +40,10 @@ MAX_TILE = 4096
 # they lose up to 0.2 dB (nine pictures of BSD100 and Set5, g2.0 d and bicubic)
 PACKED = 2.5 / 255
 OFF_GRID = (
-    "the kernel is taken to be on the paper's grid, where the result lies {:g} pixels up and left of the picture; a "
+    "the kernel is taken to be on the paper's grid, where the result lies {:.3g} pixels up and left of the picture; a "
     "photograph is on --subsample centre, and --subsample direct says that this is meant"
 )
+NO_SON = "the picture is too small to learn from; it was enlarged without a step of adaptation"
 Progress = Callable[[str, float], None]
 
 
@@ -171,9 +172,10 @@ class Upscaler:
         """
         check_kinds(
             scale=scale, size=size, steps=steps, noise=noise, fit=fit, jpeg=jpeg, enlarged=enlarged,
-            subsample=subsample, uncertainty=uncertainty, back_projection=back_projection,
+            subsample=subsample, uncertainty=uncertainty, back_projection=back_projection, x8=x8, seed=seed,
         )  # fmt: skip
         intake.check_kernel(kernel)
+        asked = steps is not None
         steps, x8 = with_mode(mode, steps, x8)
         check_options(scale, size, steps)
         seconds: dict[str, float] = {}
@@ -194,8 +196,8 @@ class Upscaler:
                 device=self.device,
             )  # fmt: skip
         d = taken.degradation
-        if taken.back and not has_son(taken.rgb, d.scale):
-            steps = 0  # what is left of the picture has no son; nobody asked for it to be so small
+        alone = steps > 0 and not has_son(taken.rgb, d.scale) and (taken.back or not asked)
+        steps = 0 if alone else steps  # nobody asked for a step, or for a picture that is so small
         expert = self.at(d.scale, d.jpeg)
         law = error_law(expert.card, uncertainty, estimated=taken.estimate is not None)
         with _timed(seconds, "adapt", progress):
@@ -211,9 +213,11 @@ class Upscaler:
             hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
             alpha = expert._enlarge_alpha(adapted.theta, taken, target)
         facts = expert._facts((height, width), target, factor, taken, steps, seed)
+        if alone:
+            facts["warnings"].append(NO_SON)
         middle = (d.scale - 1) / 2
         if subsample is None and taken.estimate is None and (off := middle - min(phase(d))) > 0.25:
-            facts["warnings"].append(OFF_GRID.format(off))
+            facts["warnings"].append(OFF_GRID.format(off * factor / d.scale))
         return Result(
             replace(taken.picture, pixels=hr, alpha=alpha), taken.picture.pixels, d.to("cpu"), taken.estimate,
             adapted.losses, adapted.kept, agreement, seconds,

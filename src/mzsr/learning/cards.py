@@ -90,15 +90,16 @@ def _command(arguments: Iterable[str]) -> str:
 
 def commit() -> str:
     """Return the commit of the source tree, with a + if it was changed; `unknown` outside a checkout."""
-    folder = Path(__file__).parent
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here.parent, capture_output=True, text=True, check=True).stdout
+
     try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-            cwd=folder, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        git("ls-files", "--error-unmatch", here.name)  # or it is installed inside of somebody's repository
+        return git("describe", "--always", "--dirty=+", "--exclude=*").strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return told.stdout.strip()
 
 
 def machine(world: World, pictures: int) -> str:

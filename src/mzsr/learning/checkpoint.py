@@ -60,6 +60,9 @@ def load_weights(model: str | Path) -> tuple[Network, Card]:
     with torch.device("meta"):  # shapes are all that is needed: no memory, and no random numbers
         network = build(card.network)
     _fill(network, path, card)
+    named = card.step_sizes if isinstance(card.step_sizes, dict) else {}
+    if strange := sorted(set(named) - {name for name, _ in network.named_parameters()}):
+        raise InputError(f"the card of {path} has a step size for {strange[0]}, which its network has not; retrain it")
     return network, card
 
 
@@ -102,10 +105,10 @@ def find_weights(model: str | Path) -> Path:
 def model_at(model: str, scale: int, jpeg: bool = False) -> str:
     """Return the model that does the work of another, one that knows what it is to be done on better.
 
-    It is the first that is shipped of `NAME-jpeg` for pictures that went through JPEG, `NAME-xS` at scale S, and the
-    model itself.
+    It is the first that is shipped of `NAME-jpeg` for pictures that went through JPEG, `NAME-xS` at scale S or the
+    nearest one below, and the model itself.
     """
-    experts = [f"{model}-jpeg"] * jpeg + [f"{model}-x{scale}"]
+    experts = [f"{model}-jpeg"] * jpeg + [f"{model}-x{known}" for known in range(scale, 1, -1)]
     return next((expert for expert in experts if expert in shipped_models()), model)
 
 

@@ -24,6 +24,7 @@ from mzsr.errors import InputError
 from mzsr.learning import state
 from mzsr.learning.cards import make_card
 from mzsr.learning.checkpoint import load_weights, save_weights
+from mzsr.learning.contract import HEAD
 from mzsr.learning.journal import Journal
 from mzsr.learning.objective import Objective
 from mzsr.learning.parallel import World
@@ -88,6 +89,8 @@ def train(
     """
     start = time.monotonic()
     state_file = out / "state.safetensors"
+    if (out / "weights.safetensors").exists() and not state_file.exists():
+        raise InputError(f"{out} holds weights without the state of their run; choose another folder, or delete them")
     if state_file.exists() and not resume:
         raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
     photographs = load_photographs(folders, config.patch)
@@ -173,12 +176,15 @@ def train(
 def silent(gradient: Params) -> float:
     """Return the share of the filters of convolutions whose gradient is zero.
 
-    A unit that a ReLU lets through nowhere has none, and without a gradient it stays so.
+    A unit that a ReLU lets through nowhere has none, and without a gradient it stays so. A head that the loss does not
+    ask has none either, and does not count.
 
     >>> silent({"weight": torch.tensor([0.0, 1.0, 2.0, 3.0]).reshape(4, 1, 1, 1), "bias": torch.zeros(4)})
     0.25
     """
-    filters = [tensor.flatten(1).abs().amax(1) == 0 for tensor in gradient.values() if tensor.ndim == 4]
+    unasked = all(not bool(tensor.any()) for name, tensor in gradient.items() if name.startswith(HEAD))
+    asked = [tensor for name, tensor in gradient.items() if not (unasked and name.startswith(HEAD))]
+    filters = [tensor.flatten(1).abs().amax(1) == 0 for tensor in asked if tensor.ndim == 4]
     return round(float(torch.cat(filters).float().mean()), 4) if filters else 0.0
 
 

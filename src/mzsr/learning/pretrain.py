@@ -63,7 +63,13 @@ class Pretraining(Objective):
         self.step1: Network | None = None
         self._as_given: Params = {}
         self._notes: dict[str, Scalar] = {}
-        self._head_alone = all(name.startswith(HEAD) for name in self.theta)
+        heads = [name.startswith(HEAD) for name in self.theta]
+        self._head_alone = all(heads)
+        if config.loss.learns_log_var and not any(heads):
+            raise InputError(
+                f"loss {config.loss.name} trains a log-variance, and train is {list(config.train)}, which leaves its "
+                f"head out; add {HEAD}*"
+            )
         if self._head_alone and not config.loss.learns_log_var:
             raise InputError(
                 f"train is {list(config.train)}, the log-variance head alone, which loss {config.loss.name} does not "
@@ -88,8 +94,9 @@ class Pretraining(Objective):
         earlier = super().begin_from(path)
         if self.config.loss.needs_step1:
             network, card = load_weights(path)
-            if self.config.loss.name == "udl" and network.variance is None:
-                raise InputError(f"{path} has no log-variance head; train step 1 with --loss esu")
+            if self.config.loss.name == "udl" and card.told_errors() is None:
+                has = "no log-variance head" if network.variance is None else "a head that was not trained last"
+                raise InputError(f"{path} has {has}; train step 1 with --loss esu")
             if strange := set(seen(self.config)) - set(card.scales):
                 raise InputError(
                     f"{path} was trained at {', '.join(f'x{s}' for s in card.scales)}, this run needs its "

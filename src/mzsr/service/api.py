@@ -32,7 +32,7 @@ from mzsr.service.settings import STREAMS, Settings
 from mzsr.service.store import FINAL, Job
 from mzsr.version import __version__
 
-BEAT = 0.1  # seconds between two looks at a job that somebody watches
+BEAT = 0.25  # seconds between two looks at a job that somebody watches
 COMMENT = 15.0  # seconds after which a silent stream says something, so that proxies keep it open
 REPORT_POLICY = f"sandbox allow-scripts; {policy(report.template())}; frame-ancestors 'none'"
 GONE = "there is no such job, or not any more; results are kept for a while only — send the picture again"

@@ -68,7 +68,7 @@ class Options:
         return self.format or SUFFIX_OF.get(found, "png")
 
     def result_name(self, name: str, found: str) -> str:
-        """Return the name of the result, as the command line would choose it.
+        """Return the name of the result: the command line's, but for the suffix, which is the usual one of its kind.
 
         >>> Options(scale=2).result_name("photo.jpeg", "JPEG")
         'photo_x2.jpg'
@@ -123,7 +123,7 @@ class Options:
         >>> Options(scale=3, kernel="gauss:1.5").command("a b.png")
         "mzsr upscale 'a b.png' --scale 3 --kernel gauss:1.5"
         """
-        words = ["mzsr", "upscale", name]
+        words = ["mzsr", "upscale", f"./{name}" if name.startswith("-") else name]
         usual = Options(mode=self.mode, steps=MODES[self.mode][0], x8=MODES[self.mode][1])
         for key in ("scale", "width", "height", "fit", "kernel", "subsample", "noise", "jpeg", "enlarged", "steps",
                     "model", "format", "quality", "seed"):  # fmt: skip

@@ -154,14 +154,15 @@ class Pool:
 
     def cancel(self, id: str) -> bool:
         """Cancel a job that waits or runs; False if it does neither."""
-        if not self.store.end(id, "cancelled", None, self.settings.keep, before=("queued", "running")):
-            return False
-        if (future := self._running.get(id)) is None:
-            self.ended(self.store.get(id))
-        else:
-            timer = threading.Timer(MERCY, future.cancel)
-            timer.daemon = True
-            timer.start()
+        with self._lock:  # or it could be between the queue and its worker
+            if not self.store.end(id, "cancelled", None, self.settings.keep, before=("queued", "running")):
+                return False
+            if (future := self._running.get(id)) is None:
+                self.ended(self.store.get(id))
+            else:
+                timer = threading.Timer(MERCY, future.cancel)
+                timer.daemon = True
+                timer.start()
         return True
 
     def keep_alive(self) -> None:
@@ -217,7 +218,6 @@ class Pool:
         except KeyError:  # removed while it ran: what the worker wrote meanwhile goes too
             self.store.remove(id)
             return
-        log.info("a job ended: %s%s", job.state, f", {job.error}" if job.error else "")
         self.ended(job)
 
     def _reason(self, error: BaseException, id: str) -> str:

@@ -37,6 +37,8 @@ def invalid(_: Request, error: Exception) -> JSONResponse:
     """Say in one line what is wrong with a form."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return problem(422, 'the body is no JSON; an object is required, like {"token": "…"}')
     where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
     given = "" if isinstance(first.get("input"), dict | list | None) else f" is '{str(first['input'])[:100]}'"
     words = f"{where}{given}: {first['msg'][:1].lower()}{first['msg'][1:]}"

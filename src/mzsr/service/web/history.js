@@ -37,7 +37,7 @@ function render() {
   section.hidden = entries.length === 0;
   list.replaceChildren(...entries.map(({ id, name, words, thumbnail }) => element("li", {},
     element("button", { type: "button", className: "card", onclick: () => open(id) },
-      element("img", { src: thumbnail, alt: "", loading: "lazy" }),
+      element("img", { src: thumbnail ?? "", alt: "", loading: "lazy" }),
       element("span", {}, element("strong", { textContent: name }), element("small", { textContent: words }))),
     element("button", { type: "button", className: "plain", textContent: "Delete", ariaLabel: `Delete ${name}`, onclick: () => remove(id) }))));
 }

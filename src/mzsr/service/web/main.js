@@ -92,12 +92,13 @@ async function start() {
   clear();
   const mine = running = new AbortController();
   const begun = performance.now();
+  shown = null; // what is shown is not this job yet
   become("working");
   progress.sending(0);
   byId("cancel").focus({ preventScroll: true });
   try {
     const form = settings.fields();
-    await attach(form, mine.signal);
+    await attach(form, source, mine.signal);
     const job = await admitted(() => api.submit(form, (share) => running === mine && progress.sending(share), mine.signal));
     if (running === mine) {
       shown = job;
@@ -113,10 +114,10 @@ async function start() {
 }
 
 // The picture itself; one that was opened again lies on the server alone.
-async function attach(form, signal) {
-  if (source.example) return form.set("example", source.example);
-  const blob = source.file ?? await (await admitted(() => api.ask(source.link, { signal }))).blob();
-  form.set("file", blob, source.name);
+async function attach(form, { example, file, link, name }, signal) {
+  if (example) return form.set("example", example);
+  const blob = file ?? await (await admitted(() => api.ask(link, { signal }))).blob();
+  form.set("file", blob, name);
 }
 
 async function finish(job, mine) {
