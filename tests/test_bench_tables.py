@@ -34,6 +34,13 @@ def gain_of(rows: list[Row]) -> tables.Gain:
     return found
 
 
+def test_pictures_that_are_exact_or_too_small_for_a_step_leave_no_gain() -> None:
+    """One is reproduced at 0 steps, the other has no son: none has both numbers."""
+    rows = [row("flat", math.inf, steps=0), row("flat", math.inf, steps=1), row("small", 30.0, steps=0)]
+    assert tables.gain(rows[::2], rows[1:2]) is None
+    assert "| inf |  |  |  |" in tables.adaptation(rows)
+
+
 def test_quality_has_a_column_for_every_cell_and_the_published_rows() -> None:
     rows = [row("a", 30.0), row("b", 31.0), row("a", 28.0, kernel="g2.0d"), row("b", 29.0, kernel="g2.0d")]
     lines = tables.quality(rows).splitlines()

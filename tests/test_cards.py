@@ -1,6 +1,7 @@
 """Tests of the card that a training run writes: the whole way to its weights, data with licences, machine, commit."""
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -188,4 +189,19 @@ def test_commit_of_what_is_no_checkout(tmp_path: Path, monkeypatch: pytest.Monke
     assert card().commit == "unknown"
     monkeypatch.undo()
     monkeypatch.setenv("PATH", "")
+    assert card().commit == "unknown"
+
+
+def test_commit_is_not_that_of_the_repository_around_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    installed = tmp_path / ".venv" / "mzsr"
+    installed.mkdir(parents=True)
+    (installed / "cards.py").touch()
+    (tmp_path / ".gitignore").write_text(".venv\n")
+    who = ["-c", "user.name=n", "-c", "user.email=e"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "theirs"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(cards, "__file__", str(installed / "cards.py"))
     assert card().commit == "unknown"

@@ -19,6 +19,7 @@ from mzsr.imaging.degrade import (
     Jpeg,
     Subsample,
     adjoint,
+    check_scale,
     crop,
     degrade,
     effective_kernel,
@@ -293,3 +294,7 @@ def test_pictures_that_do_not_fit() -> None:
         degrade(draw(1, 1, 3, 9), Degradation(kernels.delta(), 4))
     with pytest.raises(InputError, match="there are 3 kernels for 2 images; give one, or one for each"):
         linear(draw(2, 1, 4, 4), Degradation(random_kernel(3, 3, 3)))
+
+
+def test_numbers_of_numpy_are_scales() -> None:
+    assert type(check_scale(np.int64(2))) is int

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from samples import SRGB, XMP, exif, noise
 
 from mzsr.errors import InputError
@@ -166,3 +166,87 @@ def test_cmyk_with_a_broken_profile(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8)).save(tmp_path / "a.jpg", icc_profile=b"not a profile")
     with pytest.raises(InputError, match="CMYK profile"):
         read(tmp_path / "a.jpg")
+
+
+def tiff16(path: Path, array: np.ndarray, extra: int | None) -> None:
+    """Write a 16-bit TIFF whose channels beside the colours are of one kind; None names none."""
+    tags = {} if extra is None else {"extrasamples": [extra] * (array.shape[2] - 3)}
+    tifffile.imwrite(path, array, photometric="rgb", planarconfig="contig", **tags)
+
+
+@pytest.mark.parametrize(("extra", "channels"), [(0, 3), (1, 4), (2, 4)])
+def test_a_channel_beside_the_colours_is_alpha_only_where_it_is_said_to_be(
+    tmp_path: Path, extra: int, channels: int
+) -> None:
+    """A saved selection is no transparency, at 16 bits as at 8."""
+    array = noise(16, 20, 24, 4)
+    tiff16(tmp_path / "a.tif", array, extra)
+    found = to_array(read(tmp_path / "a.tif"))
+    assert found.shape[2] == channels
+    if extra != 1:  # colours that alpha was multiplied into are divided by it
+        np.testing.assert_array_equal(found, array[..., :channels])
+
+
+def test_further_channels_of_a_deep_tiff_are_dropped(tmp_path: Path) -> None:
+    array = noise(16, 20, 24, 5)
+    tiff16(tmp_path / "a.tif", array, 0)
+    np.testing.assert_array_equal(to_array(read(tmp_path / "a.tif")), array[..., :3])
+
+
+def test_a_tiff_with_smaller_copies_of_itself_is_one_picture(tmp_path: Path) -> None:
+    array = noise(8, 300, 340, 3)
+    pyvips.Image.new_from_array(array).tiffsave(str(tmp_path / "a.tif"), pyramid=True, tile=True)
+    np.testing.assert_array_equal(to_array(read(tmp_path / "a.tif")), array)
+    tifffile.imwrite(tmp_path / "b.tif", np.stack([array, array]), photometric="rgb")
+    with pytest.raises(InputError, match="it is animated or has pages"):
+        read(tmp_path / "b.tif")
+
+
+def test_a_space_that_is_not_read_is_named_and_not_called_damage(tmp_path: Path) -> None:
+    Image.new("LAB", (8, 8)).save(tmp_path / "lab.tif")
+    with pytest.raises(InputError, match="mode is LAB; grey, RGB, palette or CMYK is required"):
+        read(tmp_path / "lab.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "words"),
+    [
+        ("a.jpg", 16, ["JPEG holds 8 bits a channel", "JPEG holds no transparency"]),
+        ("a.bmp", 8, ["BMP holds no transparency"]),
+        ("a.webp", 16, ["WEBP holds 8 bits a channel"]),
+        ("a.avif", 16, ["AVIF holds 12 bits a channel"]),
+        ("a.png", 16, []),
+    ],
+)
+def test_what_a_format_does_not_hold_of_the_pixels_is_named(
+    tmp_path: Path, name: str, bits: int, words: list[str]
+) -> None:
+    told = write(tmp_path / name, from_array(noise(bits, 16, 16, 4)))
+    assert [any(said.startswith(word) for said in told) for word in words] == [True] * len(words)
+    assert len(told) == len(words)
+
+
+def test_xmp_promises_no_film_that_is_not_there(tmp_path: Path) -> None:
+    """A phone's motion photo, and a map of brighter light, lie behind the picture in its file."""
+    promises = b'<x:xmpmeta GCamera:MotionPhoto="1" Camera:MicroVideo="1" hdrgm:Version="1.0" dc:title="a hill"/>'
+    picture = replace(from_array(noise(8, 16, 16, 3)), metadata=Metadata(xmp=promises))
+    assert write(tmp_path / "a.jpg", picture) == ["the film or the light map that lay behind the picture is left out"]
+    kept = read(tmp_path / "a.jpg").metadata.xmp
+    assert kept == b'<x:xmpmeta GCamera:MotionPhoto="0" Camera:MicroVideo="0" dc:title="a hill"/>'
+
+
+def test_xmp_of_a_png_by_imagemagick_is_kept(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type xmp", f"\nxmp\n{len(XMP):8d}\n{XMP.hex()}\n")
+    Image.fromarray(noise(8, 16, 16, 3)).save(tmp_path / "a.png", pnginfo=info)
+    assert write(tmp_path / "b.jpg", read(tmp_path / "a.png")) == []
+    assert read(tmp_path / "b.jpg").metadata.xmp == XMP
+
+
+def test_names_of_pages_that_scanners_write_are_kept(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", noise(8, 16, 16, 3), photometric="rgb", extratags=[(269, 2, 0, "letters", True)]
+    )
+    write(tmp_path / "b.tif", read(tmp_path / "a.tif"))
+    with Image.open(tmp_path / "b.tif") as image:
+        assert image.tag_v2[269] == "letters"  # pyright: ignore[reportAttributeAccessIssue]

@@ -25,7 +25,7 @@ from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import loop
 from mzsr.learning.checkpoint import load_state, load_weights, save_state
-from mzsr.learning.loop import Outcome, learning_rate, train
+from mzsr.learning.loop import Outcome, learning_rate, silent, train
 from mzsr.learning.losses import LOSSES, l1
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.networks import build
@@ -628,11 +628,31 @@ def test_unusable_state_is_refused(folder: Path, tmp_path: Path, damage: Callabl
     assert state.read_bytes() == before
 
 
+def test_weights_without_their_state_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    """A state is written before its weights, so they are of a run that somebody has tidied up."""
+    go(configured(), folder, tmp_path)
+    (tmp_path / "state.safetensors").unlink()
+    before = (tmp_path / "weights.safetensors").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(InputError, match="holds weights without the state of their run; choose another folder"):
+            go(configured(), folder, tmp_path, resume=resume)
+    assert (tmp_path / "weights.safetensors").read_bytes() == before
+
+
+def test_a_head_that_nobody_asks_is_not_silent() -> None:
+    gradient = {"variance.0.weight": torch.zeros(4, 1, 1, 1), "body.weight": torch.ones(4, 1, 1, 1)}
+    assert silent(gradient) == 0.0
+    gradient["variance.2.weight"] = torch.ones(4, 1, 1, 1)
+    assert silent(gradient) == pytest.approx(1 / 3, abs=1e-4)
+
+
 def test_log_is_cut_where_the_state_is(wholes: dict[str, Run], folder: Path, tmp_path: Path, clock: Clock) -> None:
     """Lines of iterations that are done again go, and a line that a crash has cut short."""
     go(configured(), folder, tmp_path, time_limit=4, progress=clock.tick)
     with (tmp_path / "log.jsonl").open("a") as log:
         log.write('{"step": 5, "loss": 9, "norm": 9, "seconds": 9}\n{"step": 5, "lo')
+    with (tmp_path / "log.jsonl").open("ab") as log:
+        log.write(b"\xff\x00")
     go(configured(), folder, tmp_path, resume=True)
     assert_same(left_behind(tmp_path), wholes["pretrain"])
 

@@ -181,7 +181,8 @@ def test_a_network_that_has_grown_begins_as_what_it_was(
             if ".tail." in name:
                 tensor.normal_(std=0.1)
     card = Card(
-        name="t", summary="", network=first.config.network, scales=(2,), step_sizes=(0.01,), data=(), recipe={},
+        name="t", summary="", network=first.config.network, scales=(2,), step_sizes=(0.01,), data=(),
+        recipe={"loss": "esu"},
         command="", commit="", iterations=0, hours=0, machine="", sha256="",
     )  # fmt: skip
     save_weights(tmp_path / "t.safetensors", first.theta, card)
@@ -203,3 +204,9 @@ def test_a_network_that_has_grown_begins_as_what_it_was(
     save_weights(tmp_path / "g.safetensors", second.theta, card.model_copy(update={"network": grown.network}))
     with pytest.raises(InputError, match=r"is of network .*blocks=3.*this run trains .*blocks=1"):
         first.begin_from(tmp_path / "g.safetensors")
+
+
+def test_a_loss_of_the_log_variance_needs_its_head_among_what_is_trained(photographs: Photographs) -> None:
+    config = configured(loss="eu", network={"channels": 8, "stages": 1, "log_var": True}, train=["stages.*"])
+    with pytest.raises(InputError, match=r"train is \['stages.\*'\], which leaves its head out; add variance"):
+        Pretraining(config, photographs, CPU)

@@ -277,3 +277,18 @@ def test_the_client_in_the_documents_works(client, tmp_path, monkeypatch) -> Non
     exec(compile(code.replace(address, str(client.base_url).rstrip("/")), "serving.md", "exec"), {})
     with Image.open("larger.png") as larger:
         assert larger.size == (48, 32)
+
+
+def test_head_is_answered_as_get_is_without_a_body(client) -> None:
+    """As monitors ask."""
+    for path in ("/", "/health", "/api/options"):
+        asked, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == asked.headers["content-type"]
+    assert client.head("/api/jobs/none/events").status_code == 405
+
+
+def test_a_body_that_is_no_json_is_said_to_be_none(client) -> None:
+    answer = client.post("/api/session", content=b"nonsense", headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("the body is no JSON; an object is required")

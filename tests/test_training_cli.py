@@ -155,6 +155,10 @@ def test_two_steps_of_udl_and_a_larger_picture(here: Path) -> None:
     edsr = ["train", "pretrain", "--data", "data", *small]
     refused(run(*edsr, "--loss", "udl", "--out", "two"), "weighs by the log-variance of step 1; give --from", 2)
     _, _, first = trained(*edsr, "--loss", "esu", "--out", "one")
+    trained(*edsr, "--loss", "l1", "--set", "network.log_var=true", "--out", "none")
+    untrained = run(*edsr, "--loss", "udl", "--out", "two", "--from", "none/weights.safetensors")
+    assert "has a head that was not trained last; train step 1 with --loss esu" in untrained.stderr
+    assert untrained.exit_code == 1
     _, theta, card = trained(*edsr, "--loss", "udl", "--out", "two", "--from", "one/weights.safetensors")
     assert (first.network.log_var, card.network.log_var, card.network.scale) == (True, False, 2)
     assert sum(tensor.numel() for tensor in theta.values()) == 1_369_859
@@ -304,3 +308,13 @@ def test_times_as_people_write_them(text: str, expected: float) -> None:
 def test_times_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="write 90s, 9m or 2h"):
         seconds(text)
+
+
+def test_memory_that_runs_out_is_said_in_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("mzsr.learning.pretrain.Pretraining.gradient", full)
+    result = run(*PRETRAIN, "--out", "run")
+    assert result.exit_code == 1
+    assert "memory ran out with batches of 2 patches of 32 pixels; take smaller ones" in result.stderr.splitlines()[-1]

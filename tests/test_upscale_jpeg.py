@@ -105,4 +105,5 @@ def test_experts_are_chosen_by_what_is_shipped() -> None:
         name = model_at("mzsr", 4, jpeg)
         assert name in shipped_models()
         assert name == ("mzsr-jpeg" if jpeg and "mzsr-jpeg" in shipped_models() else "mzsr-x4")
+    assert [model_at("mzsr", scale) for scale in (1, 2, 3, 5, 8)] == ["mzsr", "mzsr", "mzsr", "mzsr-x4", "mzsr-x4"]
     assert model_at("mzsr-x2-direct", 2, True) == "mzsr-x2-direct"

@@ -54,6 +54,8 @@ def test_pictures_that_are_refused(tiny_upscaler: Upscaler, image: Input, messag
         ({"back_projection": "off"}, "back_projection is 'off'; it must be one of True, False"),
         ({"kernel": 5}, "kernel is 5; 'auto', text like gauss:2.0, a file, an array or a tensor is required"),
         ({"size": (40.0, 52.0)}, "size is .40.0, 52.0.; .height, width. in whole pixels is required"),
+        ({"seed": "x"}, "seed is 'x'; a whole number is required"),
+        ({"x8": "no"}, "x8 is 'no'; it must be one of None, False, True"),
         ({"size": 40}, "size is 40; .height, width. in whole pixels"),
         ({"size": (40, 52, 3)}, "size is .40, 52, 3.;"),
     ],

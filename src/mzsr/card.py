@@ -61,13 +61,6 @@ class Card(Config):
             raise ValueError("every column of an error law must be above 0 and rise from row to row")
         return law
 
-    @field_validator("step_sizes")
-    @classmethod
-    def _of_every_step(cls, sizes: tuple[float, ...] | dict[str, tuple[float, ...]]) -> Any:
-        if not sizes or (isinstance(sizes, dict) and not all(sizes.values())):
-            raise ValueError("at least one step size is required, of each tensor that is named")
-        return sizes
-
     def told_errors(self, *, estimated: bool = False) -> ErrorLaw | None:
         """Return the error law, for a kernel that is known or estimated; None without a head, or a trained one.
 

@@ -118,7 +118,7 @@ def _fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
             without.append(f"{kind} holds {held} {name.upper()}, the {len(block)} of the input are left out")
             metadata = replace(metadata, **{name: None})
     if metadata.xmp is not None and (alone := without_appendix(metadata.xmp)) != metadata.xmp:
-        without.append("the film or the light map that lay behind the picture in its file is left out")
+        without.append("the film or the light map that lay behind the picture is left out")
         metadata = replace(metadata, xmp=alone)
     if kind in ("TIFF", "BMP") and metadata.icc is None and is_adobe_rgb(metadata):
         without.append(f"its EXIF says that its colours are Adobe RGB, which {kind} does not hold; assign that profile")

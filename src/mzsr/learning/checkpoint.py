@@ -60,10 +60,17 @@ def load_weights(model: str | Path) -> tuple[Network, Card]:
     with torch.device("meta"):  # shapes are all that is needed: no memory, and no random numbers
         network = build(card.network)
     _fill(network, path, card)
-    named = card.step_sizes if isinstance(card.step_sizes, dict) else {}
+    _check_step_sizes(path, card, network)
+    return network, card
+
+
+def _check_step_sizes(path: Path, card: Card, network: Network) -> None:
+    sizes = card.step_sizes
+    named = sizes if isinstance(sizes, dict) else {}
     if strange := sorted(set(named) - {name for name, _ in network.named_parameters()}):
         raise InputError(f"the card of {path} has a step size for {strange[0]}, which its network has not; retrain it")
-    return network, card
+    if not sizes or not all(named.values()):
+        raise InputError(f"the card of {path} lacks step sizes; one for each tensor that it names is required")
 
 
 def load_estimator(path: Path | None = None) -> Estimator:
