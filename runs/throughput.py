@@ -7,13 +7,11 @@ share of the tasks and the mean of the gradients at last, and the plain loop has
 
 command: python runs/throughput.py --data ../shared/data/train/gb82
          torchrun --nproc-per-node 2 runs/throughput.py --data ../shared/data/train/gb82
-machine: AMD EPYC (bfloat16), torch 2.13
-hours:   0.02 (with --rounds 9)
-score:   two processes of one thread, the plain loop with two threads: paper 2.04 times, 77 % of the matrix-product
-         rate; flagship 1.81 times, 58 % (2 x 237 GFLOP/s); one thread against one: 2.05 and 1.66; in float32, on a
-         core of an Intel Xeon, 0.96 and 1.03. All before 2026-11-30, when the plain loop still was channels_last.
-         Since, two processes on two cores of a Xeon, float32 (--rounds 3): paper 1.10 times, flagship, now of folding
-         blocks, 1.31 times, 57 % of the matrix-product rate (2 x 162 GFLOP/s)
+machine: 2 cores of an Intel Xeon with AMX (bfloat16), torch 2.13
+hours:   0.1 (with --rounds 3)
+score:   two processes of one thread, the plain loop with two threads: paper 4.04 times, 31 % of the matrix-product rate
+         (2 x 1013 GFLOP/s); flagship 3.35 times, 23 %; one thread against one: 3.59 and 2.52. On a Xeon without AMX, in
+         float32: paper 1.10 times, flagship 1.31 times, 57 % of the matrix-product rate (2 x 162 GFLOP/s)
 """
 
 import argparse

@@ -54,7 +54,7 @@ def best_precision(device: torch.device) -> torch.dtype:
     """Return bfloat16 where the processor multiplies it faster than float32, else float32.
 
     On CPUs that means matrix tiles (AMX), or vector instructions (avx512_bf16) that do twice the work of float32, as
-    AMD's do since Zen 4: 64-channel convolutions run at 2.0 times the float32 rate there, the flagship at 1.65 times.
+    AMD's do since Zen 4: 64-channel convolutions run at 2.0 times the float32 rate there, with AMX at five times.
     Intel's without tiles do not: at 0.6 to 0.8 of the float32 rate on a Xeon whose tiles were hidden (LOG.md).
     """
     if device.type == "cuda":
