@@ -67,9 +67,9 @@ class Upscaler:
             model: the name of a shipped model, or a .safetensors file with its card beside it.
             device: `auto`, `cpu` or `cuda`.
             tile: side of a tile, low-resolution pixels; 0 for no tiles, None for as large as memory allows.
-            precision: of the convolutions: `float32`, in which tiles differ from the whole by less than a quarter of an
-                8-bit step; `bfloat16`, twice as fast where the processor has it, and off by a step or two in single
-                values; `auto`: bfloat16 where it pays.
+            precision: of the hidden convolutions: `float32`, in which tiles differ from the whole by less than a
+                quarter of an 8-bit step; `bfloat16`, two to five times as fast where the processor has it, off by one
+                step in single values; `auto`, the faster of the two.
 
         Raises:
             InputError: an unknown model or precision, a device that is not there, or a tile of an impossible size.
