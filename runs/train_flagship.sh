@@ -37,19 +37,20 @@ go_on flagship-signed-last flagship-signed-long 3000 0.0005 100 55
 average flagship-signed-long flagship-signed-last 0.6 mean-signed
 go_on flagship-signed-more mean-signed 3800 0.0005 100 56
 average mean-signed flagship-signed-more 0.5 mean-more
-train pretrain head --from "$out/mean-more/weights.safetensors"
+train pretrain flagship-signed-view --from "$out/mean-more/weights.safetensors"
+average mean-more flagship-signed-view 0.75 mean-view
+train pretrain head --from "$out/mean-view/weights.safetensors"
 publish head mzsr "flagship: three data-step/network stages of four folding blocks, large-scale training on random kernels"
-# The others: one block a stage
-train pretrain flagship
-train pretrain flagship-on --from "$out/flagship/weights.safetensors"
-train pretrain flagship-x4 --from "$out/flagship-on/weights.safetensors"
-train pretrain flagship-x4-on --from "$out/flagship-x4/weights.safetensors"
-train pretrain head-x4 --from "$out/flagship-x4-on/weights.safetensors"
+# Its experts
+for expert in x4 jpeg; do
+    train pretrain "flagship-signed-$expert" --from "$out/mean-more/weights.safetensors"
+    train pretrain "head-$expert" --from "$out/flagship-signed-$expert/weights.safetensors"
+done
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
-train pretrain flagship-jpeg --from "$out/flagship-on/weights.safetensors"
-train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
 publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
+# Meta-trained, with one block a stage
+train pretrain flagship
 train meta flagship-meta --from "$out/flagship/weights.safetensors"
 publish flagship-meta mzsr-meta \
     "flagship, meta-trained: a misjudged kernel costs less, steps gain a little; known kernels a little worse"
