@@ -4,12 +4,11 @@
 # again, and it goes on where it was. With more `iterations` in the files (and an accelerator) it makes better weights.
 #
 # command: bash runs/train_flagship.sh ../shared/data
-# machine: 2 cores of an Intel Xeon (no AMX, float32), torch 2.13; the smaller networks 1 core of it, or of an AMD EPYC (bfloat16)
-# hours:   mzsr 1.0, 0.6 (one core), 1.5, 0.6, 0.9 and 0.2 (head); the others, one core each, 1.2, 1.1, 0.6, 1.1 (x4), 1.1 (JPEG),
-#          0.3 for each head, and 0.5 of meta-transfer training
-# score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.84, g2.0 d 36.89, g_ani d 36.20, g1.3 b 37.15, bicubic 37.41,
-#          x4 g2.0 d 31.01 dB (mzsr-x4); BSD100/5, g2.0 d, JPEG 80 / 60: 28.54 / 27.89 (mzsr-jpeg); random kernels, x2, no /
-#          one / ten steps: 32.78 / 32.80 / 32.88 (mzsr-meta); docs/measured.md for all
+# machine: `mzsr` up to mean-more 2 cores of an Intel Xeon (no AMX, float32), then 1 core of one with AMX (bfloat16), as its
+#          experts; mzsr-meta 1 core of the first; torch 2.13
+# hours:   mzsr 1.0, 0.6 (one core), 1.5, 0.6, 0.9, 1.3 and 0.4 (head); x4 0.8 and 0.2 (head), JPEG 0.8 and 0.2; mzsr-meta 1.2
+#          and 0.5 of meta-transfer training
+# score:   Set5, known kernel, one step, mzsr: SCORES
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}

@@ -429,7 +429,7 @@ def test_what_is_refused_is_said_and_another_picture_may_come(page, photograph, 
             page.click("#start")
         page.until("!document.querySelector('#refusal').hidden")
         assert words in page.text("#refusal-words")
-        assert page.browser.find("#refusal").aria_role == "alert"
+        assert page.browser.find("#refusal-words").aria_role == "alert"
         page.shot(f"refused-{name.partition('.')[0]}")
         page.choose(photograph)
         page.until("document.querySelector('#refusal').hidden")
