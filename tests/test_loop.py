@@ -267,7 +267,7 @@ from mzsr.learning.parallel import World
 from mzsr.learning.pretrain import Pretraining
 
 # With how many lines to die: more than a checkpoint takes, fewer than the whole run
-KINDS = {"pretrain": (Pretraining, PretrainConfig, 1000), "meta": (MetaTraining, MetaConfig, 2000)}
+KINDS = {"pretrain": (Pretraining, PretrainConfig, 1500), "meta": (MetaTraining, MetaConfig, 3000)}
 FILES = [Path(loop.__file__).parent / f"{name}.py" for name in ("loop", "state", "journal", "checkpoint", "../atomic")]
 NAMES = {os.path.realpath(file) for file in FILES}
 folder, out, threads, configs = sys.argv[1:]

@@ -231,7 +231,7 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def frames_of(image: Image.Image) -> int:
-    """Return how many pictures a file holds, two for more of a TIFF, whose smaller copies of itself do not count.
+    """Return how many pictures a file holds; smaller copies of itself in a TIFF do not count.
 
     A phone's JPEG may have previews and depth behind the one (MPO).
     """
@@ -242,8 +242,6 @@ def frames_of(image: Image.Image) -> int:
     for frame in range(frames):
         image.seek(frame)
         whole += not image.tag_v2.get(_SUBFILE, 0) & 1  # pyright: ignore[reportAttributeAccessIssue]
-        if whole > 1:
-            break
     image.seek(0)
     return whole
 
