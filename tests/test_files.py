@@ -250,3 +250,11 @@ def test_names_of_pages_that_scanners_write_are_kept(tmp_path: Path) -> None:
     write(tmp_path / "b.tif", read(tmp_path / "a.tif"))
     with Image.open(tmp_path / "b.tif") as image:
         assert image.tag_v2[269] == "letters"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(("name", "kept"), [("a.png", False), ("a.jpg", False), ("a.webp", True)])
+def test_a_profile_of_colours_on_grey_is_named_where_it_is_left_out(tmp_path: Path, name: str, kept: bool) -> None:
+    """WebP has no grey: there the picture has three channels, which the profile is of."""
+    picture = replace(from_array(noise(8, 16, 16)), metadata=Metadata(icc=SRGB))
+    told = write(tmp_path / name, picture)
+    assert (told == [], read(tmp_path / name).metadata.icc == SRGB) == (kept, kept)

@@ -65,6 +65,8 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         icc=profile_for(picture.metadata, picture.pixels.shape[1]),
         exif=sized_exif(picture.metadata, height, width),
     )
+    if picture.metadata.icc is not None and kept.icc is None:
+        rounded.append("the colour profile of the input is of another kind of picture (colours or grey), and left out")
     kept, without = _fitted(kept, kind)
     without = rounded + without
     picture = replace(picture, metadata=kept)
@@ -101,8 +103,6 @@ def _less_than(picture: Picture, kind: str) -> list[str]:
         without.append(f"{kind} holds {bits} bits a channel; the picture's {picture.bits} are rounded to them")
     if kind in ("JPEG", "BMP") and picture.alpha is not None and bool((picture.alpha < 1).any()):
         without.append(f"{kind} holds no transparency; the picture is laid on white")
-    if picture.metadata.icc is not None and profile_for(picture.metadata, picture.pixels.shape[1]) is None:
-        without.append("the colour profile of the input is of another kind of picture (colours or grey), and left out")
     return without
 
 

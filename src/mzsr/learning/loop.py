@@ -182,9 +182,10 @@ def silent(gradient: Params) -> float:
     >>> silent({"weight": torch.tensor([0.0, 1.0, 2.0, 3.0]).reshape(4, 1, 1, 1), "bias": torch.zeros(4)})
     0.25
     """
-    unasked = all(not bool(tensor.any()) for name, tensor in gradient.items() if name.startswith(HEAD))
-    asked = [tensor for name, tensor in gradient.items() if not (unasked and name.startswith(HEAD))]
-    filters = [tensor.flatten(1).abs().amax(1) == 0 for tensor in asked if tensor.ndim == 4]
+    body = {name: tensor for name, tensor in gradient.items() if not name.startswith(HEAD)}
+    unasked = not any(bool(gradient[name].any()) for name in gradient.keys() - body.keys())
+    asked = body if unasked else gradient
+    filters = [tensor.flatten(1).abs().amax(1) == 0 for tensor in asked.values() if tensor.ndim == 4]
     return round(float(torch.cat(filters).float().mean()), 4) if filters else 0.0
 
 
