@@ -3,7 +3,7 @@
 # and it goes on where it was: what is measured already, by the same weights, is not measured again.
 #
 # command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
-# machine: 2 cores of an AMD EPYC (bfloat16), some of an Intel Xeon (float32), as docs/measured.md says, torch 2.13
+# machine: 2 cores of an Intel Xeon with AMX or of an AMD EPYC (bfloat16), some of a Xeon without (float32), as docs/measured.md says, torch 2.13
 # hours:   3
 # score:   docs/measured.md
 set -euo pipefail
