@@ -4,7 +4,8 @@ A JPEG file brings its quantisation tables and chroma, so that a son can be comp
 JPEG that was decoded and saved as something else has left its coefficients on a lattice: multiples of the steps of its
 tables, on blocks that begin where they began then. Cropping moves the blocks and is found; resizing destroys the
 lattice, and nothing is found. Saved once more at a better quality, it still shows the coarser lattice of before, which
-is what took most.
+is what took most. The tables are not symmetric, and a picture may have been turned on its side since, so lattices are
+looked for both ways.
 
 Knows nothing of blur and noise. Takes a picture, gives `estimate` a Jpeg.
 """
@@ -48,7 +49,7 @@ def compression(picture: Picture) -> Jpeg | None:
         found = of_pixels(picture.pixels)
     if found is None:
         return None
-    before = earlier(picture.pixels, found, turned=picture.metadata.orientation in TRANSPOSED)
+    before = earlier(picture.pixels, found)
     both = [with_error(jpeg, picture.pixels) for jpeg in (found, before) if jpeg is not None]
     return max(both, key=lambda jpeg: float(jpeg.error))
 
@@ -105,22 +106,27 @@ def of_pixels(images: Images) -> Jpeg | None:
     top, left = _block_corner(luma)
     blocks = _from_first_block((top, left))
     coefficients = _coefficients(luma[blocks])
-    scores = torch.stack([_on_lattice(coefficients, tables(quality)[0, 0]) for quality in range(LOWEST, HIGHEST + 1)])
+    ways = [
+        torch.stack([_on_lattice(coefficients, _tables(q, turned)[0, 0]) for q in range(LOWEST, HIGHEST + 1)])
+        for turned in (False, True)
+    ]
+    turned = bool(ways[1].max() > ways[0].max())
+    scores = ways[turned]
     highest = float(scores.max())
     if highest < SEEN:
         return None
     first = int((scores >= 0.97 * highest).nonzero()[0])
     quality = LOWEST + first + int(scores[first : first + 4].argmax())  # neighbours differ in a few steps alone
-    return Jpeg(tables(quality), _chroma(images, tables(quality), blocks), (top, left))
+    pair = _tables(quality, turned)
+    return Jpeg(pair, _chroma(images, pair, blocks), (top, left))
 
 
-def earlier(images: Images, last: Jpeg, *, turned: bool = False) -> Jpeg | None:
+def earlier(images: Images, last: Jpeg) -> Jpeg | None:
     """Look for the lattice of a coarser compression before the last one, on the same blocks.
 
     Args:
         images: (1, C, h, w) in [0, 1].
         last: the last one.
-        turned: whether rows of its blocks are columns of the file's, whose tables are not symmetric.
 
     Returns:
         That compression, or None. In 13 pictures all of 80 and 85 before 95, 75 before 92, 70 before 90, 60 before 85
@@ -132,15 +138,12 @@ def earlier(images: Images, last: Jpeg, *, turned: bool = False) -> Jpeg | None:
         return None
     blocks = _from_first_block(last.offset)
     coefficients, steps = _coefficients(luma[blocks]), float(last.tables[0, 0].mean())
-    scores: dict[int, float] = {}
-    for quality in range(LOWEST, HIGHEST + 1):
-        table = tables(quality)[0, 0]
-        if float(table.mean()) > COARSER * steps:
-            scores[quality] = float(_on_lattice(coefficients, table.mT if turned else table))
-    quality = max(scores, key=scores.__getitem__, default=0)
-    if not scores or scores[quality] < SEEN_BEFORE:
+    coarser = [q for q in range(LOWEST, HIGHEST + 1) if float(tables(q)[0, 0].mean()) > COARSER * steps]
+    pairs = [_tables(quality, turned) for turned in (False, True) for quality in coarser]
+    scores = [float(_on_lattice(coefficients, pair[0, 0])) for pair in pairs]
+    if max(scores, default=0.0) < SEEN_BEFORE:
         return None
-    pair = tables(quality).mT.contiguous() if turned else tables(quality)
+    pair = pairs[scores.index(max(scores))]
     # Grain crowds on the first steps of the last table, some of which are those of a coarser one, too
     if float(_on_lattice(coefficients, pair[0, 0], beyond=1.5)) < SEEN_BEFORE:
         return None
@@ -164,12 +167,15 @@ def with_error(jpeg: Jpeg, images: Images) -> Jpeg:
 
 
 def quality_of(jpeg: Jpeg) -> int:
-    """Return the quality of the standard whose luma table is nearest, which is that of most programs.
+    """Return the quality of the standard whose luma table, upright or on its side, is nearest.
 
-    >>> quality_of(Jpeg(tables(83)))
-    83
+    The standard's tables are those of most programs.
+
+    >>> quality_of(Jpeg(tables(83))), quality_of(Jpeg(tables(83).mT))
+    (83, 83)
     """
-    distances = [float((tables(quality)[0, 0] - jpeg.tables[0, 0].cpu()).abs().sum()) for quality in range(1, 101)]
+    table = jpeg.tables[0, 0].cpu()
+    distances = [min(float((tables(q)[0, 0] - way).abs().sum()) for way in (table, table.mT)) for q in range(1, 101)]
     return 1 + min(range(100), key=distances.__getitem__)
 
 
@@ -179,6 +185,11 @@ def jpeg_record(jpeg: Jpeg | None) -> dict[str, Any] | None:
         return None
     error = round(float(jpeg.error), 6)
     return {"quality": quality_of(jpeg), "chroma": jpeg.chroma, "offset": list(jpeg.offset), "error": error}
+
+
+def _tables(quality: int, turned: bool) -> Float[Tensor, "1 2 8 8"]:
+    """Return the standard's tables, those of a picture turned on its side where it was."""
+    return tables(quality).mT.contiguous() if turned else tables(quality)
 
 
 def _chroma(images: Images, pair: Float[Tensor, "1 2 8 8"], blocks: tuple[slice, slice]) -> Subsampling:
