@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from mzsr.benchmark.speed import matmul_rate
+from mzsr.benchmark.stages import counter
 from mzsr.config import MetaConfig
 from mzsr.learning.devices import best_precision, pick_device, train_fast
 from mzsr.learning.metatrain import MetaTraining
@@ -73,7 +73,7 @@ def compare(name: str, config: MetaConfig, ours_config: MetaConfig, data: Path, 
     """Time both in turns, and say what came of it."""
     plain = objective(config, data, world.device, plain=True)
     ours = objective(ours_config, data, world.device, plain=False)
-    with FlopCounterMode(display=False) as counter:
+    with counter() as counted:
         together(ours, world, config.tasks, 0)
     alone(plain, world, config.tasks, 0)
     times: dict[str, list[float]] = {"plain": [], "ours": []}
@@ -81,7 +81,7 @@ def compare(name: str, config: MetaConfig, ours_config: MetaConfig, data: Path, 
         times["plain"].append(seconds(partial(alone, plain, world, config.tasks, step), world))
         times["ours"].append(seconds(partial(together, ours, world, config.tasks, step), world))
     middle = {kind: statistics.median(spent) for kind, spent in times.items()}
-    reached = counter.get_total_flops() / middle["ours"]  # of one process
+    reached = counted.get_total_flops() / middle["ours"]  # of one process
     rate = matmul_rate(world.device, best_precision(world.device), side=2048 if world.device.type == "cpu" else None)
     return (
         f"{name}: plain {1 / middle['plain']:.2f}, ours {1 / middle['ours']:.2f} iterations/s, "

@@ -147,6 +147,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert read(tmp_path / "a.png").pixels.shape == (1, 1, 2, 2)
 
 
+@pytest.mark.parametrize("behind", ["blob", "a.jpg"])
+def test_the_format_is_that_of_the_name_of_a_link(tmp_path: Path, behind: str) -> None:
+    """As in a store that names its files by their hash."""
+    (tmp_path / "b.png").symlink_to(tmp_path / behind)
+    write(tmp_path / "b.png", from_array(noise(8, 2, 2)))
+    assert (tmp_path / behind).read_bytes().startswith(b"\x89PNG")
+
+
 def test_unwritable_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")

@@ -9,8 +9,8 @@ import pyvips
 from PIL import Image
 
 from mzsr.errors import InputError
-from mzsr.imaging.files import read
-from mzsr.imaging.preview import Header, NoPicture, header, write_thumbnail
+from mzsr.imaging.files import NoPicture, read
+from mzsr.imaging.preview import Header, header, write_thumbnail
 
 
 def ramp(height: int, width: int) -> np.ndarray:

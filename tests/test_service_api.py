@@ -1,6 +1,7 @@
 """The API as programs see it: the real app and the real work, on a tiny picture and an untrained network."""
 
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -13,6 +14,7 @@ from PIL import Image
 from servers import Asleep, events, finished, png, post, running
 
 from mzsr.inference.upscale import Upscaler
+from mzsr.service.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +212,20 @@ def test_a_full_queue_says_when_to_come_back(tmp_path, tiny_weights) -> None:
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
         assert refused.json()["detail"] == "2 pictures are waiting, which is the limit; try again in 5 s"
         assert client.get("/api/options").json()["limits"]["queue"] == 2
+
+
+def test_a_job_that_cannot_begin_yet_is_taken_all_the_same(tmp_path, tiny_weights, monkeypatch) -> None:
+    """It waits in the queue; told that it failed, a client would send it twice."""
+
+    def full(self: Store) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with running(tmp_path, tiny_weights, Asleep) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "claim", full)
+            posted = post(client)
+        assert posted.status_code == 201
+        assert client.get(posted.json()["links"]["self"]).json()["state"] in ("queued", "running")
 
 
 def test_a_server_that_comes_back_has_its_jobs(tmp_path, tiny_weights) -> None:

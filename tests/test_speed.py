@@ -25,6 +25,7 @@ from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation
 from mzsr.imaging.picture import Picture
 from mzsr.inference.estimate import estimate
+from mzsr.learning import devices
 from mzsr.learning.contract import Network
 from mzsr.learning.networks import build
 
@@ -283,10 +284,10 @@ def touch(mebibytes: int) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a peak cannot be forgotten")
 def test_peak_memory_is_that_since_it_was_forgotten() -> None:
     touch(100)
-    speed.forget_peak(CPU)
-    held = speed.peak_mb(CPU)
+    devices.forget_peak(CPU)
+    held = devices.peak_mb(CPU)
     touch(50)
-    peak = speed.peak_mb(CPU)
+    peak = devices.peak_mb(CPU)
     assert held is not None
     assert peak is not None
     assert peak - held == pytest.approx(50, abs=10)

@@ -8,7 +8,6 @@ are made into CSV, tables and plots.
 import math
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
@@ -27,7 +26,7 @@ from mzsr.benchmark.timings import Timing
 from mzsr.errors import InputError
 from mzsr.imaging import files
 from mzsr.imaging.picture import Picture
-from mzsr.learning.devices import best_precision, pick_device
+from mzsr.learning.devices import best_precision, forget_peak, free_mb, peak_mb, pick_device
 from mzsr.shapes import Images
 
 SMALLEST, LARGEST = 64, 8192  # below, a picture of half the side has no son to adapt on
@@ -82,7 +81,7 @@ def measure_all(
     threads = torch.get_num_threads() if threads is None else threads
     _check(networks, sizes, rounds, threads, limit)
     place = pick_device(device)
-    room = 0.8 * _free_mb(place)
+    room = 0.8 * free_mb(place)
     timings: list[Timing] = []
     skipped: list[str] = []
     costs: dict[str, Cost] = {}
@@ -283,38 +282,3 @@ def _serve(pipe: Connection, network: str, source: Path, steps: int, threads: in
         return
     except (InputError, RuntimeError) as error:  # RuntimeError: memory ran out
         pipe.send(InputError(str(error).partition("\n")[0]))
-
-
-def forget_peak(device: torch.device) -> None:
-    """Begin anew with the peak that `peak_mb` tells."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):  # Linux alone has it; elsewhere the peak is that of the whole process
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mb(device: torch.device) -> float | None:
-    """Return MiB: of the accelerator, or of this process; None where nobody counts.
-
-    Linux's ru_maxrss would begin with the peak of the process that started this one, so its VmHWM is read.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    if sys.platform == "linux":
-        return _kilobytes("/proc/self/status", "VmHWM") / 2**10
-    if sys.platform == "win32":
-        return None
-    import resource  # Windows has none
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes, on macOS
-
-
-def _free_mb(device: torch.device) -> float:
-    """Return MiB that can still be had; infinity where nobody knows."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] / 2**20
-    return _kilobytes("/proc/meminfo", "MemAvailable") / 2**10 if sys.platform == "linux" else math.inf
-
-
-def _kilobytes(path: str, name: str) -> int:
-    return int(next(line for line in Path(path).read_text().splitlines() if line.startswith(name)).split()[1])

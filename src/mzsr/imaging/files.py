@@ -24,7 +24,7 @@ from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.code_points import code_points, profile_of
 from mzsr.imaging.encode import FAILURES, SIDE, encode
-from mzsr.imaging.metadata import metadata_of, metadata_of_tiff
+from mzsr.imaging.metadata import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED, metadata_of, metadata_of_tiff
 from mzsr.imaging.picture import Picture, from_array, from_pil
 
 BESIDE, PER_PIXEL = 1 << 26, 8  # bytes of a file: at most for what lies beside pixels, and for each (16 bits, alpha)
@@ -57,12 +57,28 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
         InputError: If the file is missing, empty, damaged, no image, animated, too large or of another depth.
     """
     data = bytes_of(Path(path), BESIDE + PER_PIXEL * max_pixels)
+    with plainly(path):
+        return _decode(data, max_pixels)
+
+
+class NoPicture(InputError):
+    """A file that is no picture of a kind that can be read."""
+
+
+@contextmanager
+def plainly(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Decode in silence, and say what is wrong with a file in one line that names it.
+
+    Raises:
+        NoPicture: it is no picture of a kind that can be read.
+        InputError: it is damaged, or what decoding said of it.
+    """
     with quiet_pillow():
         try:
-            return _decode(data, max_pixels)
+            yield
         except UnidentifiedImageError as error:
             known = "JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF or HEIC"
-            raise InputError(f"{path} is no image that can be read; {known} is required — convert it first") from error
+            raise NoPicture(f"{path} is no image that can be read; {known} is required — convert it first") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except DAMAGE as error:
@@ -94,7 +110,7 @@ def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) 
     target = check_writable(path)
     if not 1 <= quality <= 100:
         raise InputError(f"quality is {quality}; it must lie in 1 … 100 — 95 is a good choice")
-    kind = SUFFIXES[target.suffix.lower()]
+    kind = SUFFIXES[Path(path).suffix.lower()]  # of the name that was given, wherever a link of that name leads
     try:
         with quiet_pillow():
             data, without = encode(picture, kind, quality)
@@ -273,9 +289,9 @@ def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
 
     Source: EXIF 2.32, tag Orientation: which sides of the stored picture are its top and its left, 1 to 8.
     """
-    if orientation >= 5:
+    if orientation in TRANSPOSED:
         array = array.swapaxes(0, 1)
-    down, right = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    down, right = orientation in MIRRORED_ROWS, orientation in MIRRORED_COLUMNS
     return np.ascontiguousarray(array[:: -1 if down else 1, :: -1 if right else 1])
 
 

@@ -14,6 +14,11 @@ from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
 from mzsr.imaging.captions import IPTC_TAG, iptc_of, raw_profile, texts_of
 
+TRANSPOSED = (5, 6, 7, 8)
+"""EXIF orientations whose rows are columns of the upright picture."""
+MIRRORED_ROWS, MIRRORED_COLUMNS = (3, 4, 7, 8), (2, 3, 6, 7)
+"""Those that count rows of the upright picture from its bottom, and columns from its right."""
+
 _PREFIX = b"Exif\0\0"
 _ORIENTATION, _XMP, _ICC, _RESOLUTION = int(ExifTags.Base.Orientation), 700, 34675, (282, 283, 296)
 _EXIF_IFD, _GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)

@@ -11,19 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mzsr.atomic import write_atomically
-from mzsr.errors import InputError
-from mzsr.imaging.files import DAMAGE, bytes_of, formats_of, frames_of, quiet_pillow, require_one_frame
-from mzsr.imaging.metadata import metadata_of, orientation_of, tags_of
+from mzsr.imaging.files import NoPicture, bytes_of, formats_of, frames_of, plainly, require_one_frame
+from mzsr.imaging.metadata import TRANSPOSED, orientation_of, tags_of
 from mzsr.imaging.picture import upright
-
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-
-
-class NoPicture(InputError):
-    """A file that is no picture of a kind that can be read."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ def header(path: Path) -> Header:
     try:
         with _opened(path) as image:
             require_one_frame(frames_of(image))
-            turned = orientation_of(tags_of(image)) in _TURNED
+            turned = orientation_of(tags_of(image)) in TRANSPOSED
             return Header(str(image.format), *(image.size[::-1] if turned else image.size))
     except NoPicture:
         if (deep := _deep_tiff(path)) is None:
@@ -72,7 +65,7 @@ def _small(path: Path, side: int) -> tuple[Image.Image, bytes | None]:
             image.draft("RGB", (side, side))  # a JPEG is decoded at an eighth of its size, sixty times as fast
             icc = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
             image.thumbnail((side, side), reducing_gap=2.0)
-            small = upright(image.copy(), metadata_of(image).orientation)  # decoded while its file is open
+            small = upright(image.copy(), orientation_of(tags_of(image)))  # decoded while its file is open
     except NoPicture:
         if (deep := _deep_tiff(path)) is None:
             raise
@@ -89,18 +82,8 @@ def _small(path: Path, side: int) -> tuple[Image.Image, bytes | None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     data = bytes_of(path)
-    with quiet_pillow():
-        try:
-            with Image.open(io.BytesIO(data), formats=formats_of(data)) as image:
-                yield image
-        except UnidentifiedImageError as error:
-            known = "JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF or HEIC"
-            raise NoPicture(f"{path} is no image that can be read; {known} is required — convert it first") from error
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        except DAMAGE as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} is damaged ({reason}); a whole file is required — copy it again") from error
+    with plainly(path), Image.open(io.BytesIO(data), formats=formats_of(data)) as image:
+        yield image
 
 
 def _deep_tiff(path: Path) -> pyvips.Image | None:

@@ -22,12 +22,11 @@ from torch import Tensor
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Jpeg
 from mzsr.imaging.jpeg import BLOCK, Subsampling, compression_error, dct_matrix, tables
-from mzsr.imaging.metadata import Metadata
+from mzsr.imaging.metadata import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED, Metadata
 from mzsr.imaging.picture import Picture
 from mzsr.shapes import Images
 
 _SAMPLINGS: dict[int, Subsampling] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
-MIRRORED_ROWS, MIRRORED_COLUMNS, TRANSPOSED = (3, 4, 7, 8), (2, 3, 6, 7), (5, 6, 7, 8)  # EXIF orientations
 LOWEST, HIGHEST = 30, 95  # qualities looked for: beyond them steps are 1 or 2, and colour rounding hides the lattice
 BLOCKS, LOOK = 1024, 300  # blocks looked at, at most, for the lattice and for where blocks begin; spread out
 SQUARE, ROWS = 128, 4  # side and number along each axis of the squares on which the error is estimated

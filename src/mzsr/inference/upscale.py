@@ -4,7 +4,6 @@
 the command line; what people see is made from the `Result`.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_law, expected_psnr
 from mzsr.learning.checkpoint import ESTIMATOR, find_weights, load_weights, model_at, read_card
-from mzsr.learning.devices import pick_device, precision_of
+from mzsr.learning.devices import peak_mb, pick_device, precision_of
 from mzsr.shapes import Images, Layers, Params
 
 MAX_TILE = 4096
@@ -287,7 +286,7 @@ class Upscaler:
             "seed": seed,
             "device": str(self.device),
             "precision": str(self.network.precision).removeprefix("torch."),
-            "peak_memory_mb": _peak_memory(self.device),
+            "peak_memory_mb": None if (peak := peak_mb(self.device)) is None else round(peak),
             "warnings": warnings,
         }
 
@@ -305,18 +304,6 @@ def upscale(
         (32, 32)
     """
     return Upscaler(model, device=device, tile=tile, precision=precision)(image, **options)
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    """Return megabytes: of the accelerator, or the largest this process ever took; None where nobody counts."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) // 2**20
-    if sys.platform == "win32":
-        return None
-    import resource  # Windows has none
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 @contextmanager

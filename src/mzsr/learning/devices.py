@@ -1,10 +1,13 @@
-"""Where to compute, and in which precision."""
+"""Where to compute, in which precision, and how much memory it takes."""
 
+import math
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -108,3 +111,38 @@ def name_of(device: torch.device) -> str:
 def out_of_memory(error: Exception) -> bool:
     """Tell PyTorch's two ways of saying it: a class on accelerators, a sentence on CPUs."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin anew with the peak that `peak_mb` tells."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # Linux alone has it; elsewhere the peak is that of the whole process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb(device: torch.device) -> float | None:
+    """Return MiB: of the accelerator, or of this process; None where nobody counts.
+
+    Linux's ru_maxrss would begin with the peak of the process that started this one, so its VmHWM is read.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform == "linux":
+        return _kilobytes("/proc/self/status", "VmHWM") / 2**10
+    if sys.platform == "win32":
+        return None
+    import resource  # Windows has none
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes, on macOS
+
+
+def free_mb(device: torch.device) -> float:
+    """Return MiB that can still be had; infinity where nobody knows."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**20
+    return _kilobytes("/proc/meminfo", "MemAvailable") / 2**10 if sys.platform == "linux" else math.inf
+
+
+def _kilobytes(path: str, name: str) -> int:
+    return int(next(line for line in Path(path).read_text().splitlines() if line.startswith(name)).split()[1])

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -57,7 +58,8 @@ def take_in(server: Server, form: JobForm) -> Job:
         shutil.rmtree(folder, ignore_errors=True)  # it has moved if all went well
     server.counters.received.inc(found["bytes"])
     server.pool.thumbnail(server.store.folder(job.id))
-    server.pool.fill()
+    with suppress(sqlite3.Error):  # it is in the queue, and `keep_alive` fills again
+        server.pool.fill()
     return job
 
 

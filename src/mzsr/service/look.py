@@ -9,6 +9,7 @@ from typing import Any
 
 from mzsr.errors import InputError
 from mzsr.imaging import kernel_files, preview
+from mzsr.imaging.files import NoPicture
 from mzsr.service import processes
 
 THUMBNAIL = 480  # pixels of the longer side
@@ -44,7 +45,7 @@ def look(folder: Path, kernel: str | None, max_pixels: int) -> dict[str, Any] | 
         found = preview.header(path)
         if kernel is not None:
             kernel_files.load(folder / kernel)
-    except preview.NoPicture as error:
+    except NoPicture as error:
         return Refused(415, _plain(error, folder))
     except InputError as error:
         return Refused(422, _plain(error, folder))
