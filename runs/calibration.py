@@ -34,7 +34,6 @@ from mzsr.benchmark import cells, methods
 from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.benchmark.rows import read_table, write_table
 from mzsr.card import Card, ErrorLaw
-from mzsr.inference.tiles import enhance
 from mzsr.inference.uncertainty import CENTRAL, error_law, expected_psnr, psnr
 from mzsr.inference.upscale import Upscaler
 from mzsr.learning.checkpoint import find_weights
@@ -91,7 +90,7 @@ def judge(result: Images, truth: Images, expected: Images, law: ErrorLaw) -> Fig
 def enlarge(expert: Upscaler, case: Case, known: str, steps: int, law: ErrorLaw) -> Layers:
     """Return the result and below it the expected error of a case, (1, 4, H, W), as `mzsr upscale` makes them."""
     d = methods.told(case, KERNELS[known])
-    both = enhance(expert.network, expert.adapt(case.lr, d, steps).theta, case.lr, d, error_law=law)
+    both = expert.enlarge(expert.adapt(case.lr, d, steps).theta, case.lr, d, law=law)
     return torch.cat([both[:, :3].clamp(0, 1), both[:, 3:]], 1)
 
 

@@ -35,7 +35,7 @@ def scores(upscaler: Upscaler, case: Case, *, matched: bool) -> list[float]:
     if not matched:
         pair = replace(pair, lr=degrade(pair.hr, replace(d, noise=0.0, jpeg=None)))
     steps = schedule(upscaler.card.step_sizes, max(STEPS))
-    thetas = descend(upscaler.network, detach(upscaler.theta), [pair], steps).thetas
+    thetas = descend(upscaler.network, detach(upscaler.theta), pair, steps).thetas
     results = [enhance(upscaler.network, thetas[count], case.lr, d).clamp(0, 1) for count in STEPS]
     return [float(psnr(result, case.truth, scale=d.scale)) for result in results]
 

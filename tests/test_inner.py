@@ -65,7 +65,7 @@ def test_steps_of_a_quadratic(order: Order) -> None:
     """θ_i − d = (1 − α)^i (θ_0 − d); n + 1 of them, and the losses are those *at* θ_0 … θ_{n−1}."""
     network, theta = points()
     alpha = 0.3
-    descent = descend(network, theta, [SUPPORT], [alpha] * 4, order=order, loss=quadratic)
+    descent = descend(network, theta, SUPPORT, [alpha] * 4, order=order, loss=quadratic)
     assert len(descent.thetas) == 5
     for i, theta_i in enumerate(descent.thetas):
         torch.testing.assert_close(flat(theta_i), D + (1 - alpha) ** i * (START - D))
@@ -79,7 +79,7 @@ def test_meta_gradient_of_a_quadratic(order: Order, power: int, steps: int) -> N
     """Second order: (1 − α)^K (θ_K − d_query). First order: the gradient at θ_K, as if θ_K = θ_0 + constant."""
     network, theta = points()
     alpha = 0.3
-    last = descend(network, theta, [SUPPORT], [alpha] * steps, order=order, loss=quadratic).thetas[-1]
+    last = descend(network, theta, SUPPORT, [alpha] * steps, order=order, loss=quadratic).thetas[-1]
     outer = quadratic(functional_call(network, last, (QUERY.lr, NOTHING)), QUERY.hr)
     gradient = torch.cat(torch.autograd.grad(outer, list(theta.values())))
     expected = (1 - alpha) ** (power * steps) * (flat(last) - QUERY.hr.flatten())
@@ -89,7 +89,7 @@ def test_meta_gradient_of_a_quadratic(order: Order, power: int, steps: int) -> N
 def test_plain_cuts_the_graph() -> None:
     """Adaptation holds one step in memory, however many it takes."""
     network, theta = points()
-    descent = descend(network, theta, [SUPPORT], [0.1] * 3, loss=quadratic)
+    descent = descend(network, theta, SUPPORT, [0.1] * 3, loss=quadratic)
     assert descent.thetas[0] is theta
     for later in descent.thetas[1:]:
         assert not any(tensor.requires_grad for tensor in later.values())
@@ -100,7 +100,7 @@ def test_plain_cuts_the_graph() -> None:
 def test_network_stays_as_it_was(order: Order) -> None:
     """Steps are taken on a dictionary; the module that lends its code keeps its weights and gets no gradient."""
     network, theta = points()
-    descend(network, theta, [SUPPORT], [0.5, 0.5], order=order, loss=quadratic)
+    descend(network, theta, SUPPORT, [0.5, 0.5], order=order, loss=quadratic)
     assert torch.equal(flat(theta), START)
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -109,7 +109,7 @@ def test_no_grad_around_it_does_not_matter() -> None:
     """Inference runs under no_grad, and adaptation inside of it."""
     network, theta = points()
     with torch.no_grad():
-        last = descend(network, theta, [SUPPORT], [0.3], loss=quadratic).thetas[-1]
+        last = descend(network, theta, SUPPORT, [0.3], loss=quadratic).thetas[-1]
     torch.testing.assert_close(flat(last), D + 0.7 * (START - D))
 
 
@@ -118,7 +118,7 @@ def test_step_sizes_for_each_parameter(order: Order) -> None:
     """One for each element, and a parameter left out stays."""
     network, theta = points()
     alphas = {"b": torch.tensor([0.25, 1.0], dtype=torch.float64)}
-    first, second = descend(network, theta, [SUPPORT], [alphas, {}], order=order, loss=quadratic).thetas[1:]
+    first, second = descend(network, theta, SUPPORT, [alphas, {}], order=order, loss=quadratic).thetas[1:]
     expected = START - torch.tensor([0, 0, 0.25, 1.0], dtype=torch.float64) * (START - D)
     torch.testing.assert_close(flat(first), expected)
     torch.testing.assert_close(flat(second), expected)
@@ -127,7 +127,7 @@ def test_step_sizes_for_each_parameter(order: Order) -> None:
 def test_step_size_of_an_unknown_parameter_is_refused() -> None:
     network, theta = points()
     with pytest.raises(ValueError, match=r"step size.*'c'"):
-        descend(network, theta, [SUPPORT], [{"c": torch.tensor(0.1)}], loss=quadratic)
+        descend(network, theta, SUPPORT, [{"c": torch.tensor(0.1)}], loss=quadratic)
 
 
 @pytest.mark.parametrize("order", ["first", "second"])
@@ -136,30 +136,15 @@ def test_step_sizes_are_learned(order: Order) -> None:
     network, theta = points()
     alpha = torch.full((4,), 0.3, dtype=torch.float64, requires_grad=True)
     sizes = {"a": alpha[:2], "b": alpha[2:]}
-    last = descend(network, theta, [SUPPORT], [sizes], order=order, loss=quadratic).thetas[-1]
+    last = descend(network, theta, SUPPORT, [sizes], order=order, loss=quadratic).thetas[-1]
     outer = quadratic(functional_call(network, last, (QUERY.lr, NOTHING)), QUERY.hr)
     (gradient,) = torch.autograd.grad(outer, alpha)
     torch.testing.assert_close(gradient, -(START - D) * (flat(last).detach() - QUERY.hr.flatten()))
 
 
-def test_a_pair_for_each_step() -> None:
-    """The order counts: with α = 1 a quadratic lands on the goal of its step."""
-    network, theta = points()
-    thetas = descend(network, theta, [SUPPORT, QUERY], [1, 1], loss=quadratic).thetas
-    torch.testing.assert_close(flat(thetas[1]), SUPPORT.hr.flatten())
-    torch.testing.assert_close(flat(thetas[2]), QUERY.hr.flatten())
-
-
-@pytest.mark.parametrize("pairs", [0, 2, 4])
-def test_wrong_number_of_pairs(pairs: int) -> None:
-    network, theta = points()
-    with pytest.raises(ValueError, match=f"{pairs} pairs for 3 steps"):
-        descend(network, theta, [SUPPORT] * pairs, [0.1] * 3, loss=quadratic)
-
-
 def test_no_step_returns_the_start() -> None:
     network, theta = points()
-    descent = descend(network, theta, [], [], loss=quadratic)
+    descent = descend(network, theta, SUPPORT, [], loss=quadratic)
     assert descent.thetas == [theta]
     assert descent.losses == []
 
@@ -170,7 +155,7 @@ def meta_loss(network: Network, pair: Pair, query: Pair, names: list[str], steps
     def run(alpha: Tensor, *values: Tensor) -> Tensor:
         theta = dict(zip(names, values, strict=True))
         sizes = [{name: alpha[i] for name in names} for i in range(steps)]
-        last = descend(network, theta, [pair], sizes, order="second", loss=quartic).thetas[-1]
+        last = descend(network, theta, pair, sizes, order="second", loss=quartic).thetas[-1]
         return quartic(functional_call(network, last, (query.lr, query.degradation)), query.hr)
 
     return run
@@ -214,7 +199,7 @@ def test_meta_gradient_of_the_flagship(order: Order) -> None:
         return (result - truth).square().mean()
 
     def last(start: Params) -> Params:
-        return descend(network, start, [support], [0.5, 0.3], order=order, loss=mse).thetas[-1]
+        return descend(network, start, support, [0.5, 0.3], order=order, loss=mse).thetas[-1]
 
     def outer(theta_k: Params) -> Tensor:
         return mse(functional_call(network, theta_k, (query.lr, query.degradation)), query.hr)
@@ -244,7 +229,7 @@ def test_functional_gives_the_same(order: Order, sizes: str) -> None:
     for functional in (False, True):
         alphas = {name: torch.tensor(0.1 + 0.01 * i).double().requires_grad_() for i, name in enumerate(names)}
         steps: list[StepSize] = [0.3, 0.2] if sizes == "one for all" else [alphas, alphas]
-        descent = descend(network, theta, [support], steps, order=order, functional=functional)
+        descent = descend(network, theta, support, steps, order=order, functional=functional)
         last = descent.thetas[-1]
         found.append([*descent.losses, *(tensor for each in descent.thetas for tensor in each.values())])
         assert not any(loss.requires_grad for loss in descent.losses)
@@ -266,7 +251,7 @@ def test_functional_of_a_quadratic(order: Order, functional: bool) -> None:
     network, theta = points()
     alphas = {"b": torch.tensor([0.25, 1.0], dtype=torch.float64)}
     descent = descend(
-        network, theta, [SUPPORT], [alphas, {}, 0.5], order=order, loss=quadratic, functional=functional
+        network, theta, SUPPORT, [alphas, {}, 0.5], order=order, loss=quadratic, functional=functional
     )  # fmt: skip
     expected = START - torch.tensor([0, 0, 0.25, 1.0], dtype=torch.float64) * (START - D)
     for found, wanted in zip(descent.thetas, [START, expected, expected, (expected + D) / 2], strict=True):
@@ -304,7 +289,7 @@ def test_the_last_step_size_of_each_tensor_holds() -> None:
     found = schedule({"a": (0.5, 0.25), "b": (0.125,)}, 3)
     assert found == [{"a": 0.5, "b": 0.125}, {"a": 0.25, "b": 0.125}, {"a": 0.25, "b": 0.125}]
     network, theta = points()
-    last = descend(network, theta, [SUPPORT], schedule({"a": (0.5, 0.25)}, 3), loss=quadratic).thetas[-1]
+    last = descend(network, theta, SUPPORT, schedule({"a": (0.5, 0.25)}, 3), loss=quadratic).thetas[-1]
     torch.testing.assert_close(last["a"], D[:2] + 0.5 * 0.75 * 0.75 * (START - D)[:2])
     assert torch.equal(last["b"], START[2:])
 
@@ -312,7 +297,7 @@ def test_the_last_step_size_of_each_tensor_holds() -> None:
 def test_a_step_lowers_the_loss_of_the_flagship() -> None:
     """With L1, the loss that is used, and a small step; losses are those of the parameters returned beside them."""
     network, theta, support, _ = small_flagship()
-    descent = descend(network, theta, [support], [1e-2] * 3)
+    descent = descend(network, theta, support, [1e-2] * 3)
     again = [loss_and_gradient(network, theta_i, support)[0].item() for theta_i in descent.thetas]
     assert [float(loss) for loss in descent.losses] == again[:3]
     assert again == sorted(again, reverse=True)

@@ -33,14 +33,12 @@ from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project, consistent
 from mzsr.imaging.degrade import Degradation, upsample
 from mzsr.imaging.resize import resize
-from mzsr.inference.ensemble import ensemble, symmetries
 from mzsr.inference.estimate import estimate
-from mzsr.inference.tiles import enhance
 from mzsr.inference.upscale import Upscaler
 from mzsr.inference.zssr import zssr
 from mzsr.learning.checkpoint import ESTIMATOR, find_weights, model_at, read_card, shipped_models
 from mzsr.learning.devices import best_precision
-from mzsr.shapes import Images, Kernel, Params
+from mzsr.shapes import Images, Kernel
 
 OPTIONS = ("blind", "wrong", "clean", "x8", "bp")
 BACK_PROJECTIONS = 10
@@ -144,17 +142,9 @@ class Method:
         before = time.perf_counter() - start
         for steps in self.steps:
             start = time.perf_counter()
-            adapted = upscaler.adapt(case.lr, d, steps)
-
-            def larger(lr: Images, d: Degradation, theta: Params = adapted.theta) -> Images:
-                return enhance(upscaler.network, theta, lr, d)
-
-            if "x8" in self.options:
-                picture = ensemble(larger, case.lr, d, over=symmetries(d, told=upscaler.card.network.told))
-            else:
-                picture = larger(case.lr, d)
-            if "bp" in self.options:
-                picture = consistent(picture, case.lr, d)
+            theta = upscaler.adapt(case.lr, d, steps).theta
+            x8, back_projection = ("x8" in self.options, "bp" in self.options)
+            picture = upscaler.enlarge(theta, case.lr, d, x8=x8, back_projection=back_projection)
             yield Output(steps, picture, before + time.perf_counter() - start)
 
 

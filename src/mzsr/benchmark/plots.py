@@ -229,13 +229,13 @@ def _by(keys: Iterable[str], items: Iterable[Item]) -> dict[str, list[Item]]:
     return groups
 
 
-def _signed(value: float, digits: int = 3) -> str:
+def _signed(value: float) -> str:
     """Return a gain as people write it.
 
     >>> [_signed(value) for value in (0.0164, -0.3, -0.0001)]
     ['+0.016', '−0.300', '+0.000']
     """
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
 
 
 def _short(text: str, most: int = 28) -> str:

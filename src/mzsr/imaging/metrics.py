@@ -22,6 +22,7 @@ from mzsr.shapes import Images
 _Any = Float[Tensor, "..."]  # sizes are compared below, so that a plain sentence tells what differs
 _BAND = 128  # rows of a low-resolution picture that are degraded again at a time, so that copies stay small
 _WINDOW, _SIGMA = 11, 1.5  # the window of Wang et al. 2004; scikit-image's truncate=3.5 gives the same 11 taps
+_PEAK = 255.0  # of PSNR, and the data range of SSIM, in 8-bit code values
 _K1, _K2 = 0.01, 0.03  # their stabilising constants, as fractions of the peak
 
 
@@ -33,15 +34,11 @@ class Protocol:
         channels: "y" (BT.601 studio-range luma) or "rgb".
         round_y: Whether luma is rounded to integers, as MATLAB's `rgb2ycbcr` does for 8-bit images.
         extra: Pixels cut off at every border beyond the scale.
-        peak: The peak value of PSNR and the data range of SSIM, in 8-bit code values.
-        source: Where this convention is used.
     """
 
     channels: Literal["y", "rgb"]
     round_y: bool
     extra: int
-    source: str
-    peak: float = 255.0
 
     def shave(self, scale: int | float) -> int:
         """Count the pixels cut off at every border, ceil(scale) + extra."""
@@ -49,12 +46,15 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "mzsr": Protocol("y", True, 0, "MZSR (CVPR 2020) and most papers measured with MATLAB"),
-    # EDSR-PyTorch `calc_psnr` on its benchmark sets, and UDL's copy of it on every set. Their luma weights, 65.738/256
-    # and so on, are these to 4e-6, and the offset of 16 cancels in the difference.
-    "edsr": Protocol("y", False, 0, "EDSR-PyTorch on Set5, Set14, BSD100, Urban100; UDL (NeurIPS 2021) on every set"),
-    "ntire": Protocol("rgb", False, 6, "NTIRE 2017 challenge; EDSR-PyTorch on DIV2K"),
-    "rgb": Protocol("rgb", False, 0, "RGB, shaved by the scale alone, as MMagic reports EDSR"),
+    # MZSR (CVPR 2020) and most papers measured with MATLAB
+    "mzsr": Protocol("y", round_y=True, extra=0),
+    # EDSR-PyTorch `calc_psnr` on Set5, Set14, BSD100 and Urban100, and UDL's (NeurIPS 2021) copy of it on every set.
+    # Their luma weights, 65.738/256 and so on, are these to 4e-6, and the offset of 16 cancels in the difference.
+    "edsr": Protocol("y", round_y=False, extra=0),
+    # NTIRE 2017 challenge; EDSR-PyTorch on DIV2K
+    "ntire": Protocol("rgb", round_y=False, extra=6),
+    # Shaved by the scale alone, as MMagic reports EDSR
+    "rgb": Protocol("rgb", round_y=False, extra=0),
 }
 
 
@@ -80,7 +80,7 @@ def psnr(result: Images, truth: _Any, *, protocol: str = "mzsr", scale: int | fl
     rules = _rules(protocol)
     first, second = _comparable(result, truth, rules, scale)
     error = (first - second).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(rules.peak**2 / error)
+    return 10 * torch.log10(_PEAK**2 / error)
 
 
 def ssim(result: Images, truth: _Any, *, protocol: str = "mzsr", scale: int | float) -> Float[Tensor, " b"]:
@@ -116,7 +116,7 @@ def ssim(result: Images, truth: _Any, *, protocol: str = "mzsr", scale: int | fl
     var_x = _smooth(x * x) - mean_x.square()
     var_y = _smooth(y * y) - mean_y.square()
     cov = _smooth(x * y) - mean_x * mean_y
-    c1, c2 = (_K1 * rules.peak) ** 2, (_K2 * rules.peak) ** 2
+    c1, c2 = (_K1 * _PEAK) ** 2, (_K2 * _PEAK) ** 2
     numerator = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
     denominator = (mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2)
     return (numerator / denominator).mean(dim=(1, 2, 3))

@@ -78,7 +78,7 @@ def adapt(
         return Adapted(theta, [], 0)
     pair = support(lr, d, crops, generator)
     try:
-        descent = descend(network, theta, [pair], schedule(step_sizes, steps))
+        descent = descend(network, theta, pair, schedule(step_sizes, steps))
     except RuntimeError as error:
         if not out_of_memory(error):
             raise

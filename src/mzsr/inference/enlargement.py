@@ -66,7 +66,7 @@ def enlargement(images: Images) -> float:
     """
     if min(images.shape[2:]) < SMALLEST:
         return 1.0
-    luma = (spectrum.luma(images) if images.shape[1] == 3 else images.mean(1))[0].double().cpu().numpy()
+    luma = spectrum.luma(images)[0].double().cpu().numpy()
     repeated = _repeated(luma), _repeated(luma.T)
     if min(repeated) >= LOWEST and max(repeated) < 1.03 * min(repeated):
         factor = sum(repeated) / 2
@@ -244,7 +244,7 @@ def _quick(profile: Float[np.ndarray, " places"]) -> Float[np.ndarray, " places"
 def _power(images: Images) -> Float[np.ndarray, "n half"]:
     """Return decibels of the mean spectrum above |f|^-EXPONENT, in the half of the windows that has most contrast."""
     planes = spectrum.windows(images)
-    powers = spectrum.periodograms(spectrum.luma(planes) if images.shape[1] == 3 else planes.mean(1)).double()
+    powers = spectrum.periodograms(spectrum.luma(planes)).double()
     order = powers.mean((1, 2)).argsort(descending=True)
     rows, columns = _axes()
     radius = np.hypot(rows, columns).clip(1 / spectrum.WINDOW)

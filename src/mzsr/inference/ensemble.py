@@ -43,13 +43,13 @@ class Symmetry:
     rows: bool = False
     columns: bool = False
 
-    def turn(self, images: Images) -> Images:
-        """Return T images.
+    def turn(self, images: Float[Tensor, "*batch _h _w"]) -> Float[Tensor, "*batch _rows _columns"]:
+        """Return T images, or a kernel turned so.
 
         >>> Symmetry(transposed=True, columns=True).turn(torch.tensor([[[[1, 2], [3, 4]]]]).float()).tolist()
         [[[[3.0, 1.0], [4.0, 2.0]]]]
         """
-        return self._turn(images)
+        return (images.mT if self.transposed else images).flip(self._reversed)
 
     def turn_back(self, images: Layers) -> Layers:
         """Return T⁻¹ images, to the last bit; of the identity no copy."""
@@ -82,7 +82,7 @@ class Symmetry:
         >>> turned.kernel.tolist()  # pixel 0 of a pair is the one kept; from the other end it is pixel 1
         [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
         """
-        kernel, grid, last = self._turn(d.kernel), d.grid, d.scale - 1
+        kernel, grid, last = self.turn(d.kernel), d.grid, d.scale - 1
         if d.subsample == "direct" and self._reversed:
             left, top = 2 * last if self.columns else last, 2 * last if self.rows else last
             kernel = pad(kernel, (left, 2 * last - left, top, 2 * last - top))  # n + 2 (s - 1) taps a side
@@ -95,9 +95,6 @@ class Symmetry:
     def _reversed(self) -> list[int]:
         """Return the reversed axes, counted from the last."""
         return [axis for axis, reverse in ((-2, self.rows), (-1, self.columns)) if reverse]
-
-    def _turn(self, array: Float[Tensor, "*batch _h _w"]) -> Float[Tensor, "*batch _rows _columns"]:
-        return (array.mT if self.transposed else array).flip(self._reversed)
 
 
 SYMMETRIES = tuple(Symmetry(*flags) for flags in itertools.product((False, True), repeat=3))

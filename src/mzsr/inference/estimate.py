@@ -203,7 +203,7 @@ class _Learned:
 
 def _look(lr: Images) -> _Look:
     planes = spectrum.windows(lr, BUDGET)
-    grey = spectrum.luma(planes) if lr.shape[1] == 3 else planes.mean(1)
+    grey = spectrum.luma(planes)
     *channels, quiet = spectra.quiet_levels(torch.cat([planes, grey[:, None]], 1).double().numpy()).tolist()
     rounding = spectra.ROUNDING * (LUMA_POWER if lr.shape[1] == 3 else 1 / lr.shape[1])
     groups = spectra.contrast_groups(spectrum.periodograms(grey).double().numpy())

@@ -86,8 +86,8 @@ def halo(network: Network, d: Degradation) -> int:
     return pixels + -pixels % network.grain
 
 
-def steps_reach(d: Degradation, alphas: Sequence[float], tail: float = TAIL) -> int:
-    """Return the radius, low-resolution pixels, within which data steps in a row keep all but `tail` of their weight.
+def steps_reach(d: Degradation, alphas: Sequence[float]) -> int:
+    """Return the radius, low-resolution pixels, within which data steps in a row keep all but TAIL of their weight.
 
     A data step hands on a change of its prior by A, then (A Aᵀ + α)⁻¹, then Aᵀ. How far that goes along an axis is told
     by the absolute values of these, summed over the other axis, and of several steps in a row by the convolution of
@@ -96,7 +96,6 @@ def steps_reach(d: Degradation, alphas: Sequence[float], tail: float = TAIL) -> 
     Args:
         d: the degradation, measured anew for every one.
         alphas: the trust in the prior of every data step.
-        tail: share of the weight that may lie beyond.
     """
     if not alphas:
         return 0
@@ -113,7 +112,7 @@ def steps_reach(d: Degradation, alphas: Sequence[float], tail: float = TAIL) -> 
         places = np.arange(len(together))
         distance = np.abs(places - round(float((places * together).sum())))
         beyond = np.bincount(distance, together)[::-1].cumsum()[::-1]  # beyond[r]: share at distance r and more
-        radii.append(int((beyond > tail).sum()))
+        radii.append(int((beyond > TAIL).sum()))
     return -(-max(radii) // d.scale)
 
 

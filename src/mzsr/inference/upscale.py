@@ -115,6 +115,39 @@ class Upscaler:
             generator=generator,
         )  # fmt: skip
 
+    def enlarge(
+        self, theta: Params, lr: Images, d: Degradation, *, x8: bool = False, back_projection: bool = False,
+        law: ErrorLaw | None = None, tell: Callable[[float], None] = lambda done: None,
+    ) -> Layers:  # fmt: skip
+        """Enlarge by adapted weights, tile by tile.
+
+        Args:
+            theta: of `adapt`.
+            lr: (1, 3, h, w) on the device.
+            d: what it went through, there too.
+            x8: take the mean over the eight positions of a square.
+            back_projection: end in a data step.
+            law: of the weights; with it, how far each pixel is likely to be off is told too.
+            tell: is told the share that is done.
+
+        Returns:
+            (1, 3, s h, s w), not clamped; with a law (1, 4, s h, s w), whose last plane is the error in grey levels.
+        """
+        turns = symmetries(d, told=self.card.network.told) if x8 else SYMMETRIES[:1]
+        turned = count()
+
+        def larger(lr: Images, d: Degradation) -> Layers:
+            position = next(turned)
+            return enhance(
+                self.network, theta, lr, d, tile=self.tile, error_law=law,
+                progress=lambda done: tell((position + done) / len(turns)),
+            )  # fmt: skip
+
+        both = ensemble(larger, lr, d, over=turns) if x8 else larger(lr, d)
+        if back_projection:
+            both[:, :3] = consistent(both[:, :3], lr, d)
+        return both
+
     def __call__(
         self,
         image: Input,
@@ -202,9 +235,10 @@ class Upscaler:
         with _timed(seconds, "adapt", progress):
             adapted = expert.adapt(taken.rgb, d, steps, seed)
         with _timed(seconds, "enhance", progress):
-            both = expert._enlarge(
-                adapted.theta, taken, x8, back_projection, law, lambda done: progress("enhance", done)
-            )
+            both = expert.enlarge(
+                adapted.theta, taken.rgb, d, x8=x8, law=law, tell=lambda done: progress("enhance", done),
+                back_projection=back_projection and expert.card.network.name == "paper",  # the others end in one anyway
+            )  # fmt: skip
             error = None if law is None else resized(both[:, 3:], target).clamp_(min=0).cpu()
             hr = both[:, :3].clamp_(0, 1)
             agreement = reprojection_psnr(hr, taken.rgb, d)
@@ -224,27 +258,6 @@ class Upscaler:
             None if error is None else error[0, 0].numpy(),
             None if error is None or law is None else expected_psnr(error, law),
         )  # fmt: skip
-
-    def _enlarge(
-        self, theta: Params, taken: Intake, x8: bool, back_projection: bool, law: ErrorLaw | None,
-        tell: Callable[[float], None],
-    ) -> Layers:  # fmt: skip
-        """Return the picture at its whole scale, and below it, with a law, how far each pixel is likely to be off."""
-        lr, d = taken.rgb, taken.degradation
-        turns = symmetries(d, told=self.card.network.told) if x8 else SYMMETRIES[:1]
-        turned = count()
-
-        def larger(lr: Images, d: Degradation) -> Layers:
-            position = next(turned)
-            return enhance(
-                self.network, theta, lr, d, tile=self.tile, error_law=law,
-                progress=lambda done: tell((position + done) / len(turns)),
-            )  # fmt: skip
-
-        both = ensemble(larger, lr, d, over=turns) if x8 else larger(lr, d)
-        if back_projection and self.card.network.name == "paper":  # which knows the kernel from its son alone
-            both[:, :3] = consistent(both[:, :3], lr, d)
-        return both
 
     def _enlarge_alpha(self, theta: Params, taken: Intake, target: tuple[int, int]) -> Images | None:
         """Return the alpha of the result: edges of a cut-out are blurred as what lies inside is, and come back so."""

@@ -131,11 +131,6 @@ class Dpdnn(Network):
         assert features is not None
         return hr, features
 
-    def log_var(self, features: Features, hr: Images, d: Degradation) -> Images:
-        """Apply the head to every output pixel."""
-        assert self.variance is not None
-        return self.variance(features)
-
     def bodies(self) -> list[nn.Module]:
         """Return the denoiser."""
         return [self.denoiser]

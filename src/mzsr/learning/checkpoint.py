@@ -73,13 +73,13 @@ def _check_step_sizes(path: Path, card: Card, network: Network) -> None:
         raise InputError(f"the card of {path} lacks step sizes; one for each tensor that it names is required")
 
 
-def load_estimator(path: Path | None = None) -> Estimator:
-    """Read the kernel estimator that the package brings, or another.
+def load_estimator() -> Estimator:
+    """Read the kernel estimator that the package brings.
 
     Raises:
         InputError: see `load_weights`.
     """
-    path = path or find_weights(ESTIMATOR)
+    path = find_weights(ESTIMATOR)
     card = read_card(path.with_suffix(".json"))
     with torch.device("meta"):
         network = Estimator(card.network.channels)

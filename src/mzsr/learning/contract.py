@@ -73,8 +73,9 @@ class Network(nn.Module):
         )  # fmt: skip
 
     def log_var(self, features: Features, hr: Images, d: Degradation) -> Images:
-        """Return the head's answer for the features of `mean`, placed on the pixels of `hr`."""
-        raise NotImplementedError
+        """Return the head's answer for the features of `mean`, on the pixels of `hr`: on its own, unless said."""
+        assert self.variance is not None
+        return self.variance(features)
 
     def reach(self, d: Degradation) -> int:
         """Return how far, in low-resolution pixels, the finite parts of the network and its head look."""

@@ -24,7 +24,7 @@ StepSize = float | int | Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Descent:
-    """Parameters after 0, 1, …, n steps, and the loss *at* θ_0 … θ_{n-1} on the pair of that step."""
+    """Parameters after 0, 1, …, n steps, and the loss *at* θ_0 … θ_{n-1}."""
 
     thetas: list[Params]
     losses: list[Tensor]
@@ -33,7 +33,7 @@ class Descent:
 def descend(
     network: Network,
     theta: Params,
-    pairs: Sequence[Pair],
+    pair: Pair,
     step_sizes: Sequence[StepSize],
     *,
     order: Order = "plain",
@@ -45,7 +45,7 @@ def descend(
     Args:
         network: called as f(lr, degradation; θ).
         theta: θ_0, name → tensor, as `dict(network.named_parameters())`.
-        pairs: the support set of each step; one pair serves every step.
+        pair: the support set, the same for every step.
         step_sizes: α of each step: a number, or one tensor for each parameter (a parameter left out stays as it is).
         order: `plain` cuts the graph after every step (adaptation); `first` lets the gradient pass to θ_0 as if every
             step were the identity (first-order MAML); `second` keeps the whole graph.
@@ -57,11 +57,8 @@ def descend(
 
     Source: Finn et al., "Model-agnostic meta-learning", ICML 2017, equation 1; MZSR, equation 5.
     """
-    if len(pairs) not in (1, len(step_sizes)) and step_sizes:
-        raise ValueError(f"{len(pairs)} pairs for {len(step_sizes)} steps; give one pair, or one for each step")
     thetas, losses = [theta], []
-    for index, step_size in enumerate(step_sizes):
-        pair = pairs[index if len(pairs) > 1 else 0]
+    for step_size in step_sizes:
         moved = step_size.keys() if isinstance(step_size, Mapping) else thetas[-1].keys()
         value, gradient = loss_and_gradient(
             network, thetas[-1], pair, loss, moved=moved, create_graph=order == "second", functional=functional

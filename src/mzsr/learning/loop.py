@@ -40,7 +40,6 @@ class Outcome:
 
     Attributes:
         step: iterations done, of `iterations`.
-        loss: of the last one.
         weights: the file of the averaged parameters.
         rate: iterations per second of this call.
         silent: share of the filters of convolutions whose last gradient was zero: their units answered to nothing.
@@ -48,7 +47,6 @@ class Outcome:
 
     step: int
     iterations: int
-    loss: float
     weights: Path
     rate: float
     silent: float
@@ -89,10 +87,7 @@ def train(
     """
     start = time.monotonic()
     state_file = out / "state.safetensors"
-    if (out / "weights.safetensors").exists() and not state_file.exists():
-        raise InputError(f"{out} holds weights without the state of their run; choose another folder, or delete them")
-    if state_file.exists() and not resume:
-        raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
+    _check_folder(out, resume=resume)
     photographs = load_photographs(folders, config.patch)
     told(photographs)
     run = state.begin(make(photographs.to(world.device)), config, photographs, world.size)
@@ -101,76 +96,89 @@ def train(
     elif start_from is not None:
         run.earlier = run.objective.begin_from(start_from)
         run.ema = state.copy(run.objective.theta)
+    _make_folder(out, world)
+    first, before, gradient = run.step, run.seconds, dict[str, Tensor]()
+    journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
+    begun = time.monotonic()  # loading does not count in what is told of iterations a second
+    while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
+        facts, gradient = _good_gradient(run, config, world, state_file)
+        if run.step > run.saved and run.step % config.save_every == 0:  # its loss is a number, so it is a good state
+            _save(run, config, photographs, world, out, journal)
+        _update(run, config, gradient)
+        run.seconds = before + time.monotonic() - start
+        progress(run.step, facts["loss"])
+        if journal is not None and run.step % LOG_EVERY == 0:
+            speed = (run.step - first) / (time.monotonic() - begun)
+            facts |= {"silent": silent(gradient), "seconds": round(run.seconds, 1), "rate": round(speed, 3)}
+            journal.record(run.step, facts, gradient)
+    weights = out / "weights.safetensors"
+    rate = (run.step - first) / max(time.monotonic() - begun, 1e-9)
+    if run.step > first:
+        _, gradient = _good_gradient(run, config, world, state_file)  # no loss has seen the last update yet
+    if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
+        _save(run, config, photographs, world, out, journal)
+    world.wait()  # who reads the state next must find the one that the first process has just written
+    if journal is not None:
+        journal.close()
+    return Outcome(run.step, config.iterations, weights, rate, silent(gradient))
+
+
+def _check_folder(out: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds what a run would overwrite, before anything is loaded."""
+    state_file = out / "state.safetensors"
+    if (out / "weights.safetensors").exists() and not state_file.exists():
+        raise InputError(f"{out} holds weights without the state of their run; choose another folder, or delete them")
+    if state_file.exists() and not resume:
+        raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
+
+
+def _make_folder(out: Path, world: World) -> None:
+    """Make the folder of a run, and clear away what a killed one was writing."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be made ({error.strerror}); give a folder for the run") from error
     if world.rank == 0:
-        for part in out.glob(".*.part"):  # what a killed run was writing
+        for part in out.glob(".*.part"):
             part.unlink(missing_ok=True)
-    first, before, loss, gradient = run.step, run.seconds, math.nan, dict[str, Tensor]()
-    journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
 
-    saved = first
 
-    def save() -> None:
-        nonlocal saved
-        if world.rank:
-            saved = run.step
-        else:
-            try:
-                state.save(run, config, state_file)
-                saved = run.step
-                _publish(run, config, photographs, world, out)
-                if journal is not None and journal.board is not None:
-                    journal.show(run.step, run.objective.show(run.ema, run.step))
-            except InputError as error:
-                raise InputError(
-                    f"{error}; the last good state is of iteration {saved}, go on with --resume"
-                ) from error
+def _save(
+    run: state.Run, config: TrainConfig, photographs: Photographs, world: World, out: Path, journal: Journal | None
+) -> None:
+    """Write state, weights and sample pictures; the first process does it for all."""
+    if world.rank:
+        run.saved = run.step
+        return
+    try:
+        state.save(run, config, out / "state.safetensors")
+        _publish(run, config, photographs, world, out)
+        if journal is not None and journal.board is not None:
+            journal.show(run.step, run.objective.show(run.ema, run.step))
+    except InputError as error:
+        raise InputError(f"{error}; the last good state is of iteration {run.saved}, go on with --resume") from error
 
-    def gradient_of_all() -> tuple[dict[str, float], Params, float]:
-        facts, gradient = _gradient(run.objective, run.step, world, config.tasks)
-        loss, norm = facts["loss"], _norm(gradient)
-        if not all(map(math.isfinite, (norm, *facts.values()))):
-            world.wait()  # torchrun ends all processes where one ends
-            beside = {"gradient norm": norm, **{name: value for name, value in facts.items() if name != "loss"}}
-            found = ", ".join(f"{name} {value}" for name, value in beside.items())
-            kept = f"the last good state, of iteration {saved}, is kept: start anew from its weights"
-            raise InputError(
-                f"loss is {loss}, {found} at iteration {run.step + 1}; all must be finite — "
-                f"{kept if state_file.exists() else 'nothing was saved yet: start anew'} with a smaller learning_rate"
-            )
-        return facts, gradient, norm
 
-    begun = time.monotonic()  # loading does not count in what is told of iterations a second
-    while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
-        facts, gradient, norm = gradient_of_all()
-        loss = facts["loss"]
-        if run.step > saved and run.step % config.save_every == 0:  # its loss is a number, so it is a good state
-            save()
-        _update(run, config, gradient)
-        run.seconds = before + time.monotonic() - start
-        progress(run.step, loss)
-        if journal is not None and run.step % LOG_EVERY == 0:
-            speed = (run.step - first) / (time.monotonic() - begun)
-            facts |= {
-                "norm": norm,
-                "silent": silent(gradient),
-                "seconds": round(run.seconds, 1),
-                "rate": round(speed, 3),
-            }
-            journal.record(run.step, facts, gradient)
-    weights = out / "weights.safetensors"
-    rate = (run.step - first) / max(time.monotonic() - begun, 1e-9)
-    if run.step > first:
-        _, gradient, _ = gradient_of_all()  # no loss has seen the last update yet
-    if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
-        save()
-    world.wait()  # who reads the state next must find the one that the first process has just written
-    if journal is not None:
-        journal.close()
-    return Outcome(run.step, config.iterations, loss, weights, rate, silent(gradient))
+def _good_gradient(
+    run: state.Run, config: TrainConfig, world: World, state_file: Path
+) -> tuple[dict[str, float], Params]:
+    """Return what is told of an iteration, its loss and the norm of its gradient among it, and the gradient.
+
+    Raises:
+        InputError: one of them is no number.
+    """
+    facts, gradient = _gradient(run.objective, run.step, world, config.tasks)
+    facts["norm"] = _norm(gradient)
+    if not all(map(math.isfinite, facts.values())):
+        world.wait()  # torchrun ends all processes where one ends
+        others = {"gradient norm": facts["norm"], **{n: v for n, v in facts.items() if n not in ("loss", "norm")}}
+        found = ", ".join(f"{name} {value}" for name, value in others.items())
+        kept = f"the last good state, of iteration {run.saved}, is kept: start anew from its weights"
+        raise InputError(
+            f"loss is {facts['loss']}, {found} at iteration {run.step + 1}; all must be finite — "
+            f"{kept if state_file.exists() else 'nothing was saved yet: start anew'} with a smaller learning_rate"
+        )
+    return facts, gradient
 
 
 def silent(gradient: Params) -> float:

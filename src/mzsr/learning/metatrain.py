@@ -40,13 +40,11 @@ KEPT = ("scales", "subsample", "error_law", "error_law_estimated")  # of a netwo
 LOG_ALPHA = "log_alpha/"  # prefix of the logarithms of learned step sizes among what the optimiser moves
 
 
-class MetaTraining(Objective):
+class MetaTraining(Objective[MetaConfig]):
     """The loss after adaptation, over tasks."""
 
     def __init__(self, config: MetaConfig, photographs: Photographs, device: torch.device) -> None:
         """Build the network, and its step sizes where they are learned."""
-        self._config = config
-        self.moved: list[str] = []
         super().__init__(config, photographs, device)
         told, sizes = f"train is {list(config.train)}", any(name.startswith(LOG_ALPHA) for name in self.theta)
         if config.learn_alpha and not sizes:
@@ -55,11 +53,6 @@ class MetaTraining(Objective):
             raise InputError(f"{told}, the log-variance head alone, which no step moves; train it by pretrain")
         if config.vectorise:
             self.network.layout = torch.contiguous_format  # vmap knows no other
-
-    @property
-    def config(self) -> MetaConfig:
-        """Return the configuration."""
-        return self._config
 
     def beside(self) -> Params:
         """Return the logarithms of the step sizes where they are learned: one for every tensor that adapts and step."""
@@ -93,15 +86,10 @@ class MetaTraining(Objective):
 
     def gradient(self, step: int, tasks: range) -> tuple[Scalar, Params]:
         """Return the mean outer loss of some tasks and its gradient with respect to θ and the step sizes."""
-        total, sums = torch.zeros((), device=next(iter(self.theta.values())).device), []
         weights = step_weights(self.config, step)
         drawn = (self._draw(step, index) for index in tasks)
-        for group in [list(drawn)] if self.config.vectorise else ([task] for task in drawn):
-            loss = self._outer(group, weights) * (len(group) / len(tasks))
-            gradient = torch.autograd.grad(loss, list(self.theta.values()), allow_unused=True, materialize_grads=True)
-            sums = [a + b for a, b in zip(sums, gradient, strict=True)] if sums else list(gradient)
-            total = total + loss.detach()
-        return total, dict(zip(self.theta, sums, strict=True))
+        groups = [list(drawn)] if self.config.vectorise else ([task] for task in drawn)
+        return self.sums(self._outer(group, weights) * (len(group) / len(tasks)) for group in groups)
 
     def about(self, theta: Params) -> dict[str, Any]:
         """Return what the card says of weights after this stage."""
@@ -131,7 +119,7 @@ class MetaTraining(Objective):
         """Return a task that the run does not see: son, low resolution, result before and after, truth."""
         task = self._draw(self.config.iterations + step, 0)
         weights = self._weights(theta)
-        after = descend(self.network, weights, [task.support], self._alphas(theta)).thetas[-1]
+        after = descend(self.network, weights, task.support, self._alphas(theta)).thetas[-1]
         query = task.query
         with torch.no_grad():
             results = [functional_call(self.network, w, (query.lr, query.degradation)) for w in (weights, after)]
@@ -156,7 +144,7 @@ class MetaTraining(Objective):
         """Return Σ w_i L_te(θ_i) of one task; w_0 is that of θ itself."""
         loss, query = LOSSES[self.config.loss], task.query
         thetas = descend(
-            self.network, self._weights(self.theta), [task.support], self._alphas(self.theta)[: len(weights) - 1],
+            self.network, self._weights(self.theta), task.support, self._alphas(self.theta)[: len(weights) - 1],
             order=self.config.order, loss=loss, functional=functional,
         ).thetas  # fmt: skip
         losses = [

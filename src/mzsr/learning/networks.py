@@ -58,11 +58,6 @@ class Paper(Network):
             residual, features = self.body(start.contiguous(memory_format=self.layout))
         return start + residual.to(start.dtype), features
 
-    def log_var(self, features: Features, hr: Images, d: Degradation) -> Images:
-        """Apply the head to every output pixel."""
-        assert self.variance is not None
-        return self.variance(features)
-
     def bodies(self) -> list[nn.Module]:
         """Return the one body."""
         return [self.body]

@@ -3,9 +3,10 @@
 import fnmatch
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from mzsr.config import TrainConfig
 from mzsr.errors import InputError
@@ -17,6 +18,8 @@ from mzsr.learning.networks import build
 from mzsr.learning.optimiser import like
 from mzsr.learning.photographs import Photographs, shrunk
 from mzsr.shapes import Images, Params, Scalar
+
+C = TypeVar("C", bound=TrainConfig)
 
 
 def matching(option: str, patterns: Sequence[str], tensors: Iterable[str]) -> list[str]:
@@ -38,17 +41,19 @@ def matching(option: str, patterns: Sequence[str], tensors: Iterable[str]) -> li
     return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
-class Objective:
+class Objective(Generic[C]):
     """What a stage of training minimises.
 
     Attributes:
+        config: its configuration.
         theta: all that the optimiser moves, by name; what is no parameter of the network has a `/` in its name.
         still: what it could move and does not, by name.
         before: what `as_earlier` tells of the run whose weights this one started from; empty where there was none.
     """
 
-    def __init__(self, config: TrainConfig, photographs: Photographs, device: torch.device) -> None:
+    def __init__(self, config: C, photographs: Photographs, device: torch.device) -> None:
         """Build the network of a configuration, from its seed alone."""
+        self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             network = build(config.network)
@@ -109,14 +114,18 @@ class Objective:
         """Return what to log of the last gradient beside its loss: its mean over the tasks."""
         return {}
 
-    @property
-    def config(self) -> TrainConfig:
-        """Return the configuration."""
-        raise NotImplementedError
-
     def gradient(self, step: int, tasks: range) -> tuple[Scalar, Params]:
         """Return the mean loss of some tasks of an iteration and its gradient."""
         raise NotImplementedError
+
+    def sums(self, losses: Iterable[Scalar]) -> tuple[Scalar, Params]:
+        """Return the sum of losses and its gradient; each is made when the one before it is done with."""
+        total, gradients = torch.zeros((), device=next(iter(self.theta.values())).device), list[Tensor]()
+        for loss in losses:
+            gradient = torch.autograd.grad(loss, list(self.theta.values()), allow_unused=True, materialize_grads=True)
+            gradients = [a + b for a, b in zip(gradients, gradient, strict=True)] if gradients else list(gradient)
+            total = total + loss.detach()
+        return total, dict(zip(self.theta, gradients, strict=True))
 
     def pace(self, name: str) -> float:
         """Return the learning rate of a tensor as a multiple of the configured one."""

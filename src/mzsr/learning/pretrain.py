@@ -49,7 +49,7 @@ def step1_missing(loss: LossConfig) -> str:
     return f"loss {loss.name} weighs by a network trained before; give --from FILE.safetensors"
 
 
-class Pretraining(Objective):
+class Pretraining(Objective[PretrainConfig]):
     """The loss of a network on batches of the law.
 
     Attributes:
@@ -58,7 +58,6 @@ class Pretraining(Objective):
 
     def __init__(self, config: PretrainConfig, photographs: Photographs, device: torch.device) -> None:
         """Build the network of a configuration, from its seed alone."""
-        self._config = config
         super().__init__(config, photographs, device)
         self.step1: Network | None = None
         self._as_given: Params = {}
@@ -79,11 +78,6 @@ class Pretraining(Objective):
             check_compiler()
             for body in self.network.bodies():
                 body.compile()
-
-    @property
-    def config(self) -> PretrainConfig:
-        """Return the configuration."""
-        return self._config
 
     def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
         """Copy the parameters of a weight file, and keep it as step 1 where the loss has one.
@@ -131,17 +125,15 @@ class Pretraining(Objective):
 
     def gradient(self, step: int, tasks: range) -> tuple[Scalar, Params]:
         """Return the mean loss of some batches and its gradient."""
-        total, sums = torch.zeros((), device=next(iter(self.theta.values())).device), []
         self._notes = {}
-        for index in tasks:
+
+        def share(index: int) -> Scalar:
             loss, notes = self._loss(self._draw(step, index))
-            loss = loss / len(tasks)
-            gradient = torch.autograd.grad(loss, list(self.theta.values()), allow_unused=True, materialize_grads=True)
-            sums = [a + b for a, b in zip(sums, gradient, strict=True)] if sums else list(gradient)
-            total += loss.detach()
             for name, value in notes.items():
                 self._notes[name] = self._notes.get(name, 0.0) + value.detach().mean() / len(tasks)
-        return total, dict(zip(self.theta, sums, strict=True))
+            return loss / len(tasks)
+
+        return self.sums(map(share, tasks))
 
     def about(self, theta: Params) -> dict[str, Any]:
         """Return what the card says of weights after this stage."""

@@ -98,8 +98,10 @@ def windows(lr: Images, budget: int = BUDGET) -> Planes:
     return torch.stack([lr[0, :, y : y + WINDOW, x : x + WINDOW] for y in tops for x in lefts]).detach().float().cpu()
 
 
-def luma(planes: Float[Tensor, "count 3 rows columns"]) -> Float[Tensor, "count rows columns"]:
-    """Return luma on the full range, so that it is in the units of the channels."""
+def luma(planes: Float[Tensor, "count channels rows columns"]) -> Float[Tensor, "count rows columns"]:
+    """Return luma on the full range, so that it is in the units of the channels; of one channel, that."""
+    if planes.shape[1] == 1:
+        return planes[:, 0]
     return ((255 * rgb_to_y(planes) - 16) / 219)[:, 0]
 
 

@@ -19,7 +19,19 @@ from mzsr.shapes import Params
 
 @dataclass
 class Run:
-    """The moving parts; everything that a checkpoint has to hold."""
+    """The moving parts; everything that a checkpoint has to hold.
+
+    Attributes:
+        objective: with all that the optimiser moves.
+        optimiser: and its memory.
+        ema: the moving average of what it moves.
+        data: the photographs, in words.
+        processes: that train together.
+        step: iterations done.
+        saved: those of them that are in the last checkpoint.
+        seconds: spent so far, by all calls.
+        earlier: the runs that led to the weights it started from.
+    """
 
     objective: Objective
     optimiser: Optimiser
@@ -27,6 +39,7 @@ class Run:
     data: str
     processes: int = 1
     step: int = 0
+    saved: int = 0
     seconds: float = 0.0
     earlier: tuple[dict[str, Any], ...] = field(default=())
 
@@ -52,6 +65,7 @@ def save(run: Run, config: TrainConfig, path: Path) -> None:
         "earlier": json.dumps(run.earlier),
     }
     save_state(path, groups, facts)
+    run.saved = run.step
 
 
 def restore(run: Run, config: TrainConfig, path: Path) -> None:
@@ -83,6 +97,7 @@ def restore(run: Run, config: TrainConfig, path: Path) -> None:
             f"go on with torchrun --nproc-per-node {then}"
         )
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
+    run.saved = run.step
     run.earlier = tuple(json.loads(facts["earlier"]))
     strange = f"{path} is of another version of the network; finish the run with the version that began it"
     if any(_shapes(groups.get(group, {})) != _shapes(theta) for group in ("theta", "ema")):
