@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, degrade, effective_kernel
-from mzsr.imaging.random_kernels import RANDOM
+from mzsr.imaging.random_kernels import random_kernels
 from mzsr.inference import fits, spectra
 from mzsr.inference.families import SHAPES, Family, in_order, kernel_from, response_of
 from mzsr.learning import spectrum
@@ -152,7 +152,7 @@ def test_a_kernel_has_the_moments_that_were_asked_for(family: Family, scale: int
 def test_disks_of_training_are_disks(variance: float, offset: float, generator: torch.Generator) -> None:
     """Up to the tent by which their points were shared among taps, sinc²: without it, a few percent."""
     options = {"size": 31, "offset": (offset, offset), "generator": generator}
-    drawn = response(RANDOM["disk"](1, variance=(variance, variance), **options), offset)[0]
+    drawn = response(random_kernels("disk", 1, variance=(variance, variance), **options), offset)[0]
     expected = response_of("disk", (variance, variance), 0.0, 2)
     row, column = torch.meshgrid(*[torch.fft.fftfreq(FREQUENCIES)] * 2, indexing="ij")
     low = torch.hypot(row, column) < 0.1
@@ -173,7 +173,7 @@ def field(side: int = 384) -> Tensor:
 @pytest.mark.parametrize("variance", [3.0, 8.0])
 def test_a_disk_is_found_from_nearby(variance: float, generator: torch.Generator) -> None:
     """Its zeros tell its radius to 2 %, and so its variance to 5 %; no Gaussian explains them half as well."""
-    disk = RANDOM["disk"](1, variance=(variance, variance), size=25, generator=generator)[0]
+    disk = random_kernels("disk", 1, variance=(variance, variance), size=25, generator=generator)[0]
     lr = (degrade(field(), Degradation(disk, 2)) * 255).round() / 255
     planes = spectrum.windows(lr)
     quiet = float(spectra.quiet_levels(planes.double().numpy())[0])

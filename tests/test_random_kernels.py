@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mzsr.imaging import kernels
-from mzsr.imaging.random_kernels import NOISE, RANDOM, misjudged
+from mzsr.imaging.random_kernels import NOISE, RANDOM, misjudged, random_kernels
 
 OTHERS = sorted(RANDOM.keys() - {"gaussian", "uniform"})
 SHARE = 1 / 6  # pixels² that sharing points among taps adds along each axis, averaged over where the points lie
@@ -17,7 +17,7 @@ families = pytest.mark.parametrize("family", RANDOM)
 
 def draw(family: str, count: int, variance: tuple[float, float], seed: int = 0, **options: object) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return RANDOM[family](count, variance=variance, generator=generator, **options)
+    return random_kernels(family, count, variance=variance, generator=generator, **options)
 
 
 def eigenvalues(drawn: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ import torch
 
 from mzsr.benchmark.rows import cell_name
 from mzsr.errors import InputError, unknown
-from mzsr.imaging import files, kernel_files, kernels, random_kernels
+from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, informed, phase
 from mzsr.imaging.jpeg import tables
+from mzsr.imaging.random_kernels import random_kernels
 from mzsr.shapes import Images, Kernel
 
 NAMED: dict[str, tuple[Callable[[], Kernel], Subsample]] = {
@@ -29,12 +30,12 @@ NAMED: dict[str, tuple[Callable[[], Kernel], Subsample]] = {
 """The kernels of the MZSR paper, d and b for direct and bicubic subsampling, and plain bicubic shrinking."""
 
 RANDOM = {
-    "gaussians": random_kernels.random_gaussians,
-    "disks": random_kernels.random_disks,
-    "boxes": random_kernels.random_boxes,
-    "motions": random_kernels.random_motions,
+    "gaussians": "gaussian",
+    "disks": "disk",
+    "boxes": "box",
+    "motions": "motion",
 }
-"""One kernel for every picture, drawn from its place in the set; direct subsampling on the centre-aligned grid."""
+"""Families of which a kernel is drawn for every picture, by its place in the set; direct, on the centre-aligned grid."""
 RANDOM_VARIANCE = (0.35, 1.25)  # of those, pixels²; the second is times scale²: from hardly any blur to a strong one
 
 
@@ -186,7 +187,8 @@ def kernel_of(source: Source, cell: Cell) -> Kernel:
         return NAMED[cell.kernel][0]()
     if cell.kernel in RANDOM:
         low, high = RANDOM_VARIANCE
-        drawn = RANDOM[cell.kernel](
+        drawn = random_kernels(
+            RANDOM[cell.kernel],
             1, variance=(low, high * cell.scale**2), size=12 * cell.scale + 1, offset=(shift, shift),
             generator=torch.Generator().manual_seed(source.index),
         )  # fmt: skip

@@ -7,7 +7,7 @@ A disk, a rectangle and a motion are clouds of points of light. Each point is sh
 linearly, which keeps the centroid to the last digit and adds at most a quarter, in the mean 1/6 pixels², to the
 variance along each axis. `variance` is always that of the blur itself, before it meets the taps.
 
-Knows nothing of images. Goes to `patches.draw_degradations`.
+Knows nothing of images. Goes to `patches`, `estimation` and `mzsr bench`.
 """
 
 import math
@@ -21,13 +21,14 @@ from mzsr.imaging.kernels import SIZE, covariances, moments, principal
 from mzsr.shapes import Kernels
 
 Number = int | float
-NOISE = 0.4  # largest relative error of a tap of `random_perturbed`: that of KernelGAN's test kernels
+NOISE = 0.4  # largest relative error of a tap of `_perturbed`: that of KernelGAN's test kernels
 NARROWEST = 0.02  # pixels²: sampled on the taps, a narrower Gaussian is a single one
 LATTICE = 32  # points per axis of a disk or a rectangle: one every 0.4 pixels in a disk of variance 10
 PATH = 48  # points of a motion: one every quarter of a pixel at variance 10
 
 
-def random_gaussians(
+def random_kernels(
+    family: str,
     count: int,
     *,
     variance: tuple[Number, Number],
@@ -35,34 +36,38 @@ def random_gaussians(
     offset: tuple[Number, Number] = (0.0, 0.0),
     generator: torch.Generator,
 ) -> Float[Tensor, "{count} {size} {size}"]:
-    """Draw anisotropic Gaussians, both variances log-uniform and the angle uniform.
-
-    The paper draws l1 ~ U(1, 2.5 s) and l2 ~ U(1, l1): no variance below 1, which is where it loses to ZSSR. The
-    log-uniform law reaches the sharp pictures too.
+    """Draw kernels of a family.
 
     Args:
+        family: one of RANDOM.
         count: how many.
         variance: the smallest and the largest, pixels².
         size: taps per axis, odd.
         offset: (row, column) of their centroids relative to the middle tap, pixels.
         generator: source of randomness.
     """
+    return RANDOM[family](count, variance, size, offset, generator)
+
+
+def _gaussians(
+    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
+) -> Kernels:
+    """Draw anisotropic Gaussians, both variances log-uniform and the angle uniform.
+
+    The paper draws l1 ~ U(1, 2.5 s) and l2 ~ U(1, l1): no variance below 1, which is where it loses to ZSSR. The
+    log-uniform law reaches the sharp pictures too.
+    """
     drawn = _uniform(count, 3, generator)
     covariance = covariances(_log_uniform(drawn[:, :2], variance), math.pi * drawn[:, 2])
     return _gaussian_at(covariance, _tensor(offset, drawn), size).float()
 
 
-def random_uniform_gaussians(
-    count: int,
-    *,
-    variance: tuple[Number, Number],
-    size: int = SIZE,
-    offset: tuple[Number, Number] = (0.0, 0.0),
-    generator: torch.Generator,
-) -> Float[Tensor, "{count} {size} {size}"]:
+def _uniform_gaussians(
+    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
+) -> Kernels:
     """Draw anisotropic Gaussians by the paper's law: l1 ~ U(low, high), l2 ~ U(low, l1), theta ~ U(0, π).
 
-    Arguments as for `random_gaussians`; the paper has variance (1, 2.5 s).
+    The paper has variance (1, 2.5 s).
 
     Source: MZSR, section 4.1 (kernel distribution).
     """
@@ -74,19 +79,12 @@ def random_uniform_gaussians(
     return _gaussian_at(covariance, _tensor(offset, drawn), size).float()
 
 
-def random_perturbed(
-    count: int,
-    *,
-    variance: tuple[Number, Number],
-    size: int = SIZE,
-    offset: tuple[Number, Number] = (0.0, 0.0),
-    generator: torch.Generator,
-) -> Float[Tensor, "{count} {size} {size}"]:
+def _perturbed(
+    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
+) -> Kernels:
     """Draw anisotropic Gaussians and multiply every tap by noise ~ U(0.6, 1.4).
 
     The noise moves the centroid; the Gaussian below it is moved the other way.
-
-    Arguments as for `random_gaussians`.
 
     Source: KernelGAN (NeurIPS 2019), the law of the DIV2KRK kernels; the log-uniform variances are ours.
     """
@@ -96,18 +94,10 @@ def random_perturbed(
     return _gaussian_at(covariance, _tensor(offset, drawn), size, noise).float()
 
 
-def random_disks(
-    count: int,
-    *,
-    variance: tuple[Number, Number],
-    size: int = SIZE,
-    offset: tuple[Number, Number] = (0.0, 0.0),
-    generator: torch.Generator,
-) -> Float[Tensor, "{count} {size} {size}"]:
-    """Draw disks, the blur of a lens out of focus; radius r has variance r²/4 along each axis, log-uniform.
-
-    Arguments as for `random_gaussians`.
-    """
+def _disks(
+    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
+) -> Kernels:
+    """Draw disks, the blur of a lens out of focus; radius r has variance r²/4 along each axis, log-uniform."""
     radius = 2 * _log_uniform(_uniform(count, 1, generator), variance).sqrt()  # (count, 1)
     points = _lattice(radius)
     distance = points.norm(dim=2) / radius
@@ -115,18 +105,10 @@ def random_disks(
     return _splat(points, ((1 - distance) * LATTICE / 2 + 0.5).clamp(0, 1), size, _tensor(offset, radius))
 
 
-def random_boxes(
-    count: int,
-    *,
-    variance: tuple[Number, Number],
-    size: int = SIZE,
-    offset: tuple[Number, Number] = (0.0, 0.0),
-    generator: torch.Generator,
-) -> Float[Tensor, "{count} {size} {size}"]:
-    """Draw rectangles, half of them turned; side a has variance a²/12, log-uniform for each of the two.
-
-    Arguments as for `random_gaussians`.
-    """
+def _boxes(
+    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
+) -> Kernels:
+    """Draw rectangles, half of them turned; side a has variance a²/12, log-uniform for each of the two."""
     drawn = _uniform(count, 4, generator)
     points = _lattice((3 * _log_uniform(drawn[:, :2], variance)).sqrt())  # half a side is √(3 variance)
     theta = torch.where(drawn[:, 2] < 0.5, 0.0, math.pi * drawn[:, 3])
@@ -134,20 +116,13 @@ def random_boxes(
     return _splat(points @ turn, torch.ones_like(points[:, :, 0]), size, _tensor(offset, drawn))
 
 
-def random_motions(
-    count: int,
-    *,
-    variance: tuple[Number, Number],
-    size: int = SIZE,
-    offset: tuple[Number, Number] = (0.0, 0.0),
-    generator: torch.Generator,
-) -> Float[Tensor, "{count} {size} {size}"]:
+def _motions(
+    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
+) -> Kernels:
     """Draw paths of a shaken camera, from straight to a hook, each blurred by a small Gaussian.
 
     Heading and speed change smoothly. The largest second moment is log-uniform; a quarter of it, and no more than
     1/4 pixels², is the Gaussian's. A path too long for the window is shrunk until it fits.
-
-    Arguments as for `random_gaussians`.
     """
     drawn = _uniform(count, 4, generator)
     time = (torch.arange(PATH, dtype=drawn.dtype, device=drawn.device) + 0.5) / PATH
@@ -173,14 +148,14 @@ def random_motions(
 
 
 RANDOM: dict[str, Callable[..., Kernels]] = {
-    "gaussian": random_gaussians,
-    "uniform": random_uniform_gaussians,
-    "disk": random_disks,
-    "box": random_boxes,
-    "motion": random_motions,
-    "perturbed": random_perturbed,
+    "gaussian": _gaussians,
+    "uniform": _uniform_gaussians,
+    "disk": _disks,
+    "box": _boxes,
+    "motion": _motions,
+    "perturbed": _perturbed,
 }
-"""What a law of kernels may name; all are called alike."""
+"""The families that a law of kernels may name."""
 
 
 def misjudged(kernels: Kernels, *, error: int | float, generator: torch.Generator) -> Kernels:

@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, Jpeg, degrade, effective_kernel, informed
 from mzsr.imaging.jpeg import Subsampling, tables
-from mzsr.imaging.random_kernels import RANDOM
+from mzsr.imaging.random_kernels import random_kernels
 from mzsr.imaging.resize import resize
 from mzsr.learning.estimator import HEADS, NOISE_FLOOR, Estimator, Grid, decibels_lost, response, turned_response
 from mzsr.learning.patches import step_generator
@@ -115,7 +115,7 @@ def _draw_kernel(
     offset = 0.0 if shrinking or grid == "corner" else (scale - 1) / 2
     low, high = (bound * scale**2 / (2 if shrinking else 1) for bound in VARIANCE)
     size = 12 * scale + 1  # five standard deviations of the widest and more
-    return RANDOM[family](1, variance=(low, high), size=size, offset=(offset, offset), generator=generator)[0]
+    return random_kernels(family, 1, variance=(low, high), size=size, offset=(offset, offset), generator=generator)[0]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mzsr.config import KernelLaw
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, informed
 from mzsr.imaging.jpeg import Subsampling, tables
-from mzsr.imaging.random_kernels import RANDOM, misjudged
+from mzsr.imaging.random_kernels import misjudged, random_kernels
 from mzsr.learning.devices import exact
 from mzsr.learning.photographs import Photograph
 from mzsr.shapes import Images
@@ -111,7 +111,8 @@ def draw_degradations(
     if kind.subsample == "bicubic" and kind.family != "uniform":
         # Bicubic subsampling blurs on its own account: half of the range, and down to none at all
         variance = low / 2, high * kind.scale / 2
-    drawn = RANDOM[kind.family](
+    drawn = random_kernels(
+        kind.family,
         count,
         variance=variance,
         size=kernels.SIZE if kind.scale <= 2 else 2 * kernels.SIZE // 3 * 2 + 1,
