@@ -1,6 +1,7 @@
 """Tests of random kernels: every law by its moments, every grid by its centroids, and Gaussians mistaken for them."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ SHARE = 1 / 6  # pixels² that sharing points among taps adds along each axis, a
 families = pytest.mark.parametrize("family", RANDOM)
 
 
-def draw(family: str, count: int, variance: tuple[float, float], seed: int = 0, **options: object) -> Tensor:
+def draw(family: str, count: int, variance: tuple[float, float], seed: int = 0, **options: Any) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return random_kernels(family, count, variance=variance, generator=generator, **options)
 

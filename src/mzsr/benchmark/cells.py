@@ -35,7 +35,7 @@ RANDOM = {
     "boxes": "box",
     "motions": "motion",
 }
-"""Families of which a kernel is drawn for every picture, by its place in the set; direct, on the centre-aligned grid."""
+"""Families of which a kernel is drawn for every picture, by its place in the set; direct, on the centred grid."""
 RANDOM_VARIANCE = (0.35, 1.25)  # of those, pixels²; the second is times scale²: from hardly any blur to a strong one
 
 
