@@ -22,10 +22,10 @@ from mzsr.benchmark.measure import Unit, run
 from mzsr.benchmark.methods import parse
 from mzsr.benchmark.rows import mean
 from mzsr.config import MetaConfig, NetworkConfig
-from mzsr.learning.checkpoint import find_weights, read_card
 from mzsr.learning.loop import train
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World
+from mzsr.learning.weights import card_of
 from mzsr.presets import META
 from mzsr.settings import load_config
 
@@ -91,7 +91,7 @@ def main() -> None:
         ]
         print(f"| {name} | {rate:.2f} | " + " | ".join(cells) + " |", flush=True)
 
-    network = read_card(find_weights(arguments.start).with_suffix(".json")).network
+    network = card_of(arguments.start).network
     told("start", 0.0, arguments.start)
     for name in arguments.only:
         config = variant(VARIANTS[name], arguments.iterations, network)

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from mzsr.learning.cards import as_earlier
-from mzsr.learning.checkpoint import load_weights, save_weights
+from mzsr.learning.weights import load_weights, save_weights
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from mzsr.benchmark.rows import read_table, write_table
 from mzsr.card import Card, ErrorLaw
 from mzsr.inference.uncertainty import CENTRAL, error_law, expected_psnr, psnr
 from mzsr.inference.upscale import Upscaler
-from mzsr.learning.checkpoint import find_weights
+from mzsr.learning.weights import find_weights
 from mzsr.shapes import Images, Layers
 
 CONDITIONS = {"clean": {}, "noise 5/255": {"noise": 5 / 255}, "JPEG 80": {"jpeg": 80}}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mzsr.atomic import write_atomically
 from mzsr.benchmark.rows import Row, mean, read_csv
-from mzsr.learning.checkpoint import find_weights, load_weights, read_card, save_weights
+from mzsr.learning.weights import find_weights, load_weights, read_card, save_weights
 
 
 def steps_of(rows: Sequence[Row], model: str) -> list[int]:

@@ -23,11 +23,11 @@ from mzsr.atomic import write_atomically
 from mzsr.card import Card
 from mzsr.config import NetworkConfig
 from mzsr.learning.cards import commit, machine
-from mzsr.learning.checkpoint import save_weights
 from mzsr.learning.estimation import LEAST, Sample, draw_sample, fit, losses, stack
 from mzsr.learning.estimator import HEADS, Estimator
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs, load_photographs
+from mzsr.learning.weights import save_weights
 
 LICENCES = {"cid22": "CC BY-SA 4.0", "clic2025": "Unsplash", "gb82": "public domain"}
 SHARD = 1000

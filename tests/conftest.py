@@ -87,8 +87,8 @@ def doubting_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _tiny(folder: Path, *, log_var: bool) -> Path:
     from mzsr.card import Card
     from mzsr.config import NetworkConfig
-    from mzsr.learning.checkpoint import save_weights
     from mzsr.learning.networks import build
+    from mzsr.learning.weights import save_weights
 
     config = NetworkConfig(channels=8, stages=1, signed=True, log_var=log_var)
     with torch.random.fork_rng():

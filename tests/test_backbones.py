@@ -13,9 +13,9 @@ from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, adjoint, degrade, linear, upsample
 from mzsr.inference.tiles import enhance
 from mzsr.learning.backbones import Denoiser, Dpdnn, Edsr
-from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Variance
 from mzsr.learning.networks import NETWORKS, Unfolded, build
+from mzsr.learning.weights import load_weights
 
 
 def conv(inputs: int, outputs: int) -> int:

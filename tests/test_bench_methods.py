@@ -15,7 +15,7 @@ from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project, consistent, data_step
 from mzsr.imaging.degrade import Degradation, degrade, linear, upsample
 from mzsr.imaging.resize import resize
-from mzsr.learning.checkpoint import ESTIMATOR, find_weights, read_card
+from mzsr.learning.weights import ESTIMATOR, card_of
 
 SOURCE = Source("Some", Path("a.png"), 0, "")
 CELL = Cell(2, "g2.0d")
@@ -163,7 +163,7 @@ def test_the_identity_follows_weights_and_settings(tiny_weights: Path) -> None:
     assert parse("mzsr").identity(SOURCE, CELL) != parse("mzsr-meta").identity(SOURCE, CELL)
     assert parse("zssr", iterations=10).identity(SOURCE, CELL) != parse("zssr", iterations=20).identity(SOURCE, CELL)
     assert parse(str(tiny_weights)).identity(SOURCE, CELL) != parse(f"{tiny_weights}:blind").identity(SOURCE, CELL)
-    estimator = read_card(find_weights(ESTIMATOR).with_suffix(".json")).sha256
+    estimator = card_of(ESTIMATOR).sha256
     for spec in ("data-step", "zssr", "mzsr"):  # what is estimated follows the weights of the estimator, too
         assert estimator in parse(f"{spec}:blind").identity(SOURCE, CELL)
         assert estimator not in parse(spec).identity(SOURCE, CELL)

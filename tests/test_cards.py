@@ -14,11 +14,11 @@ from mzsr.card import Card
 from mzsr.config import KernelLaw, MetaConfig, PretrainConfig, TrainConfig
 from mzsr.learning import cards, loop
 from mzsr.learning.cards import as_earlier, make_card, only_subsampling, seen
-from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import FolderSummary, Photographs
 from mzsr.learning.pretrain import Pretraining
+from mzsr.learning.weights import load_weights
 from mzsr.presets import META, PRETRAIN
 
 ALONE = World(torch.device("cpu"))

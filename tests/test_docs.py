@@ -98,11 +98,11 @@ def test_training_can_begin_from_what_readme_says(arguments: list[str]) -> None:
     [("head", "mzsr"), ("head-x4", "mzsr-x4"), ("head-jpeg", "mzsr-jpeg"), ("flagship-meta", "mzsr-meta")],
 )
 def test_a_recipe_is_that_of_the_weights_whatever_the_presets_become(recipe: str, model: str) -> None:
-    from mzsr.learning.checkpoint import find_weights, read_card
+    from mzsr.learning.weights import card_of
     from mzsr.presets import META, PRETRAIN
     from mzsr.settings import load_config
 
-    made = read_card(find_weights(model).with_suffix(".json")).recipe
+    made = card_of(model).recipe
     file = ROOT / "runs" / f"{recipe}.yaml"
     meta = recipe.endswith("-meta")
     told = load_config(META, "flagship", file, []) if meta else load_config(PRETRAIN, "flagship", file, [])

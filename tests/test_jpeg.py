@@ -198,7 +198,7 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as everywhere but in these tests
     with pytest.raises(InputError, match=r"images have 4 channels; JPEG takes 1 \(grey\) or 3 \(RGB\)"):
         compress(draw(1, 4, 8, 8), tables(50))
-    with pytest.raises(InputError, match="subsampling is '4:1:1'; it must be one of 4:4:4, 4:2:2, 4:2:0"):
+    with pytest.raises(InputError, match=r"subsampling is '4:1:1'; .* must be one of 4:4:4, 4:2:2, 4:2:0"):
         compress(draw(1, 3, 8, 8), tables(50), subsampling="4:1:1")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="tables are 3x2x8x8 for 2 images; give 1x2x8x8 or 2x2x8x8"):
         compress(draw(2, 3, 8, 8), tables(50).expand(3, -1, -1, -1))

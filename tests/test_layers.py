@@ -52,7 +52,7 @@ ORDER = [
     "mzsr.learning.patches",
     "mzsr.learning.estimation",
     "mzsr.learning.inner",
-    "mzsr.learning.checkpoint",
+    "mzsr.learning.weights",
     "mzsr.learning.parallel",
     "mzsr.learning.journal",
     "mzsr.learning.cards",

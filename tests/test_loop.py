@@ -24,7 +24,6 @@ from torch import Tensor
 from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import loop
-from mzsr.learning.checkpoint import load_state, load_weights, save_state
 from mzsr.learning.loop import Outcome, learning_rate, silent, train
 from mzsr.learning.losses import LOSSES, l1
 from mzsr.learning.metatrain import MetaTraining
@@ -33,6 +32,8 @@ from mzsr.learning.objective import Objective
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import load_photographs
 from mzsr.learning.pretrain import Pretraining
+from mzsr.learning.state import load_state, save_state
+from mzsr.learning.weights import load_weights
 from mzsr.presets import META, PRETRAIN
 from mzsr.shapes import Params, Scalar
 

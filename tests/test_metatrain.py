@@ -24,7 +24,6 @@ from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation
 from mzsr.learning import loop, metatrain
 from mzsr.learning.cards import make_card
-from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.inner import Descent
 from mzsr.learning.losses import LOSSES
 from mzsr.learning.metatrain import CROPS, LOG_ALPHA, MetaTraining, step_weights
@@ -32,6 +31,7 @@ from mzsr.learning.networks import Network
 from mzsr.learning.parallel import World
 from mzsr.learning.patches import Pair, Task
 from mzsr.learning.photographs import Photographs
+from mzsr.learning.weights import load_weights
 from mzsr.presets import META
 from mzsr.shapes import Images, Params, Scalar
 

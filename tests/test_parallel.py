@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
-from mzsr.learning.checkpoint import load_state, load_weights
 from mzsr.learning.loop import train
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World, join
 from mzsr.learning.pretrain import Pretraining
+from mzsr.learning.state import load_state
+from mzsr.learning.weights import load_weights
 from mzsr.presets import META, PRETRAIN
 from mzsr.shapes import Params
 

@@ -18,7 +18,7 @@ from mzsr.imaging.picture import Picture
 from mzsr.inference.enlargement import ADVICE
 from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.upscale import Result
-from mzsr.learning.checkpoint import find_weights, read_card
+from mzsr.learning.weights import card_of
 
 D = Degradation(kernels.gaussian((4.0, 1.0), size=25), noise=5 / 255)
 TOLD = Estimate(
@@ -157,7 +157,7 @@ def test_the_report_of_a_grey_picture_with_warnings() -> None:
 
 
 def test_a_card_in_words() -> None:
-    card = read_card(find_weights("mzsr").with_suffix(".json"))
+    card = card_of("mzsr")
     lines = present.model_lines(card.model_copy(update={"score": {}, "scales": (2, 3)}))
     assert lines[0] == "mzsr"
     assert "  scales   x2, x3" in lines

@@ -12,7 +12,6 @@ from mzsr.card import Card
 from mzsr.config import LossName, PretrainConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import upsample
-from mzsr.learning.checkpoint import load_weights, save_weights
 from mzsr.learning.loop import train
 from mzsr.learning.losses import l1
 from mzsr.learning.networks import Network
@@ -20,6 +19,7 @@ from mzsr.learning.parallel import World
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs, load_photographs
 from mzsr.learning.pretrain import Pretraining
+from mzsr.learning.weights import load_weights, save_weights
 from mzsr.presets import PRETRAIN
 
 CPU = torch.device("cpu")

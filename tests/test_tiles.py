@@ -18,8 +18,8 @@ from mzsr.imaging.data_step import data_step
 from mzsr.imaging.degrade import Degradation, upsample
 from mzsr.inference import tiles
 from mzsr.inference.tiles import SMALLEST_TILE, TAIL, enhance, halo, steps_reach
-from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.networks import Network, Stage, Unfolded, build
+from mzsr.learning.weights import load_weights
 from mzsr.shapes import Images, Params
 
 NARROW, WIDE = kernels.gaussian((0.2, 0.2)), kernels.gaussian((2.0, 2.0))

@@ -16,7 +16,7 @@ from mzsr.apps.usage import seconds
 from mzsr.card import Card
 from mzsr.config import MetaConfig, PretrainConfig
 from mzsr.errors import InputError
-from mzsr.learning.checkpoint import load_weights, save_weights
+from mzsr.learning.weights import load_weights, save_weights
 from mzsr.settings import json_schema
 
 PRETRAIN = ["train", "pretrain", "--data", "data", "--preset", "smoke", "--device", "cpu", "--set", "iterations=4"]

@@ -12,13 +12,14 @@ from torch import Tensor
 from mzsr.config import PretrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import loop
-from mzsr.learning.checkpoint import load_state, load_weights, save_weights
 from mzsr.learning.contract import HEAD
 from mzsr.learning.loop import train
 from mzsr.learning.parallel import World
 from mzsr.learning.patches import draw_pair, step_generator
 from mzsr.learning.photographs import Photographs, load_photographs
 from mzsr.learning.pretrain import Pretraining
+from mzsr.learning.state import load_state
+from mzsr.learning.weights import load_weights, save_weights
 from mzsr.presets import PRETRAIN
 from mzsr.shapes import Params
 

@@ -18,7 +18,7 @@ from mzsr.imaging.degrade import Degradation
 from mzsr.inference.adapt import adapt
 from mzsr.inference.uncertainty import CENTRAL, error_law, expected_error, expected_psnr
 from mzsr.inference.upscale import Upscaler
-from mzsr.learning.checkpoint import read_card
+from mzsr.learning.weights import read_card
 from mzsr.shapes import Params
 
 BLUR = kernels.gaussian((2.0, 2.0))

@@ -22,7 +22,7 @@ from mzsr.imaging.resize import resize
 from mzsr.inference import result as results
 from mzsr.inference.result import enlarge
 from mzsr.inference.upscale import Upscaler
-from mzsr.learning.checkpoint import load_weights, save_weights
+from mzsr.learning.weights import load_weights, save_weights
 
 BLUR = kernels.gaussian((2.0, 2.0))
 
@@ -402,7 +402,7 @@ def test_tiles_in_the_precision_that_is_asked_for(photo: Tensor) -> None:
     assert found["float32"].max() <= 0.25
     assert found["bfloat16"].max() < 1.5
     assert found["bfloat16"].mean() < 0.06
-    with pytest.raises(InputError, match="precision is 'float16'; it must be one of auto, float32, bfloat16"):
+    with pytest.raises(InputError, match="precision is 'float16'; did you mean 'bfloat16'"):
         Upscaler("mzsr", precision="float16")
 
 
@@ -460,7 +460,7 @@ def test_weights_for_one_scale_take_its_place(weights: Path, photo: Tensor, tmp_
         save_weights(
             tmp_path / f"{name}.safetensors", tensors, card.model_copy(update={"name": name, "scales": (2, 4)})
         )
-    monkeypatch.setattr("mzsr.learning.checkpoint._weights_folder", lambda: tmp_path)
+    monkeypatch.setattr("mzsr.learning.weights._weights_folder", lambda: tmp_path)
     one = Upscaler("one", device="cpu")
     known = {"one": Upscaler(weights, device="cpu"), "one-x4": Upscaler("one-x4", device="cpu")}
     for scale, model in ((2, "one"), (4, "one-x4"), (3.5, "one-x4")):

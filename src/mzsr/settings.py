@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from mzsr.config import TrainConfig
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 
 T = TypeVar("T", bound=TrainConfig)
 WHOLE = ("scales", "families")  # mappings whose keys are data: replaced whole, not key by key
@@ -29,7 +29,7 @@ def load_config(presets: dict[str, T], preset: str, path: Path | None, overrides
         InputError: an unknown preset or key, a value of the wrong kind, an unreadable file.
     """
     if preset not in presets:
-        raise InputError(f"preset is '{preset}'; it must be one of {', '.join(presets)}")
+        raise unknown("preset", preset, presets)
     values = presets[preset].model_dump()
     sources = []
     if path is not None:

@@ -358,10 +358,10 @@ def models(
 ) -> None:
     """Show the models that are installed, with their cards."""
     from mzsr.apps.present import model_lines
-    from mzsr.learning.checkpoint import ESTIMATOR, find_weights, read_card, shipped_models
+    from mzsr.learning.weights import ESTIMATOR, card_of, shipped_models
 
     with usage(1):
-        cards = [read_card(find_weights(name).with_suffix(".json")) for name in (*shipped_models(), ESTIMATOR)]
+        cards = [card_of(name) for name in (*shipped_models(), ESTIMATOR)]
     for card in cards:
         typer.echo(card.model_dump_json() if as_json else "\n".join(model_lines(card)))
 

@@ -63,7 +63,7 @@ class ReportData:
     seconds: dict[str, float]
     """Stage -> seconds."""
     facts: dict[str, str]
-    """Label -> text, in the order shown: model, scale, steps, noise, re-projection PSNR, device, version, seed."""
+    """Label -> text, in the order shown."""
     command: str
     """The command line that makes the picture again."""
     error: np.ndarray | None = None

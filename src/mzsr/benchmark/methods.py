@@ -36,8 +36,8 @@ from mzsr.imaging.resize import resize
 from mzsr.inference.estimate import estimate
 from mzsr.inference.upscale import Upscaler
 from mzsr.inference.zssr import zssr
-from mzsr.learning.checkpoint import ESTIMATOR, find_weights, model_at, read_card, shipped_models
 from mzsr.learning.devices import best_precision
+from mzsr.learning.weights import ESTIMATOR, card_of, find_weights, model_at, shipped_models
 from mzsr.shapes import Images, Kernel
 
 OPTIONS = ("blind", "wrong", "clean", "x8", "bp")
@@ -99,9 +99,7 @@ class Method:
 
     def identity(self, source: Source, cell: Cell) -> str:
         """Return what a record must agree in to be this method's: settings, and the weights by their hash."""
-        estimator = (
-            f" {read_card(find_weights(ESTIMATOR).with_suffix('.json')).sha256}" if "blind" in self.options else ""
-        )
+        estimator = f" {card_of(ESTIMATOR).sha256}" if "blind" in self.options else ""
         if not self.adapts:
             iterations = f" {self.iterations}" if self.name == "zssr" else ""
             return f"{self.spec}{iterations}{estimator}"
@@ -236,4 +234,4 @@ def _upscaler(model: str) -> Upscaler:
 
 @lru_cache(maxsize=16)
 def _card(model: str, scale: int, jpeg: bool) -> Card:
-    return read_card(find_weights(model_at(model, scale, jpeg)).with_suffix(".json"))
+    return card_of(model_at(model, scale, jpeg))

@@ -24,9 +24,9 @@ from mzsr.imaging.resize import resize
 from mzsr.inference.tiles import TILE
 from mzsr.inference.upscale import Upscaler
 from mzsr.inference.zssr import zssr
-from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
 from mzsr.learning.contract import Network
 from mzsr.learning.devices import best_precision
+from mzsr.learning.weights import card_of, shipped_models
 
 KERNEL_VARIANCE = 2.0  # pixels², of the blur that is given where none is estimated: the paper's g2.0
 ZSSR_TIMED = 60  # of ZSSR's iterations: two looks at the error, one in each half
@@ -36,7 +36,7 @@ def check_network(network: str) -> None:
     """Raise InputError, with the nearest valid name, for a network that cannot be timed."""
     known = [*shipped_models(), "zssr", *REFERENCES]
     if network.endswith(".safetensors"):
-        read_card(find_weights(network).with_suffix(".json"))
+        card_of(network)
     elif network not in known:
         raise unknown("network", network, known, ", or a .safetensors file")
 

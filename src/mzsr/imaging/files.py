@@ -1,4 +1,4 @@
-"""Files ↔ pictures: the only place that touches image files.
+"""Files ↔ pictures: the only place that decodes image files whole.
 
 `read` gives a Picture, upright, 8 or 16 bits, with all that the file said beside its pixels; `write` puts one back
 whole or not at all. Whatever is wrong with a file becomes one line of InputError; no warning leaks out.

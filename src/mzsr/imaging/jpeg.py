@@ -11,8 +11,7 @@ Gradients are not computed: that of rounding is zero almost everywhere. It knows
 `tables`, or from a file by way of `metadata`; compressed pictures go to training and to adaptation.
 
 Source: ITU-T T.81 (sampling and transform in Annex A, tables in Annex K); ITU-T T.871 (JFIF, the colours); IJG libjpeg
-6b and
-libjpeg-turbo (scaling by quality, roundings, "fancy" upsampling).
+6b and libjpeg-turbo (scaling by quality, roundings, "fancy" upsampling).
 """
 
 import math
@@ -23,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 from mzsr.shapes import Images
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
@@ -260,7 +259,7 @@ def _check(images: Images, quantisation: Tensor, subsampling: str) -> None:
     if images.shape[1] not in (1, 3):
         raise InputError(f"images have {images.shape[1]} channels; JPEG takes 1 (grey) or 3 (RGB) — drop an alpha")
     if subsampling not in _CHROMA:
-        raise InputError(f"chroma subsampling is '{subsampling}'; it must be one of {', '.join(_CHROMA)}")
+        raise unknown("chroma subsampling", subsampling, _CHROMA)
     b = images.shape[0]
     if quantisation.shape not in ((1, 2, BLOCK, BLOCK), (b, 2, BLOCK, BLOCK)):
         shape = "x".join(str(side) for side in quantisation.shape)

@@ -1,6 +1,6 @@
 """What a picture file says beside its pixels: colour profile, EXIF, XMP, captions, resolution, how its JPEG was made.
 
-Read from a pillow image, carried along untouched, written again by files.py; nothing here looks at a pixel.
+Read from a pillow image, carried along untouched, written again by encode.py; nothing here looks at a pixel.
 EXIF is patched in place and never rebuilt, so that a camera's private notes keep the offsets they point to.
 """
 

@@ -26,7 +26,7 @@ from mzsr.learning.networks import Network
 from mzsr.learning.patches import Pair
 from mzsr.shapes import Images, Params
 
-CROP = 96  # side of a crop of the father, pixels: the patches that the networks were trained on
+CROP = 96  # side of a crop of the father, pixels: about as many as an episode of training has
 SMALLEST_SON = 8  # pixels a side; below it a son is all border
 MAX_STEPS = 100
 

@@ -1,7 +1,7 @@
 """What a picture went through: blur, noise, compression, told from its spectrum.
 
 Two ways to a kernel meet here. A network has learned which kernel loses least for a spectrum (`estimator`): it has a
-word for every blur, and is seldom far off. A fit of a handful of numbers (`spectra`) is exact where one of its shapes
+word for every blur, and is seldom far off. A fit of a handful of numbers (`fits`) is exact where one of its shapes
 is the right one, and lost where none is, or where it starts at the wrong one. So the fit starts from what the network
 says, every shape is judged by how well it explains the spectrum and by how much it contradicts the network, and where
 JPEG has bent the spectrum the network, which has met that, decides alone (up to x4, where it has a word).
@@ -27,9 +27,9 @@ from mzsr.inference.compression import LUMA
 from mzsr.inference.families import WORDS, Family, in_order, kernel_from, response_of
 from mzsr.inference.fits import Fit, fit
 from mzsr.learning import spectrum
-from mzsr.learning.checkpoint import load_estimator
 from mzsr.learning.devices import one_thread
 from mzsr.learning.estimator import HEADS, NOISE_FLOOR, Estimator, Grid, decibels_lost, kernel_of, turned_response
+from mzsr.learning.weights import load_estimator
 from mzsr.shapes import Images, Kernel
 
 BUDGET = 512  # windows per picture at most, which bounds the cost for any size; 100 score as well as 1024

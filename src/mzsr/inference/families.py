@@ -3,7 +3,7 @@
 Every response is a function of q1 = 4 π² l1 (f · v1)² and q2, where l1 and l2 are the variances of the blur along its
 axes v1 and v2; so all shapes have the same three numbers, and near DC the same response 1 - (q1 + q2) / 2.
 
-Arithmetic only. `spectra` fits them, `estimate` makes kernels of them.
+Arithmetic only. `fits` fits them, `estimate` makes kernels of them.
 """
 
 import math

@@ -16,7 +16,7 @@ import numpy as np
 from mzsr.inference.families import Family
 from mzsr.inference.spectra import OWN, PRIOR, ROUNDING, SHARED, TERMS, Model, Powers
 
-RESIDUAL = 0.4  # of a log-spectrum around the model: twice what those fits left, as neighbouring frequencies agree
+RESIDUAL = 0.4  # of a log-spectrum around the model: twice what fits left, as neighbouring frequencies agree
 SOFT = 0.7  # in units of RESIDUAL: beyond it deviations count by their size, not its square; 4 loses 0.01 to 0.04 dB
 # Blurs to start from: variance as a multiple of the one that is near, its share along the first axis, number of angles
 STARTS: dict[Family, tuple[tuple[float, float, int], ...]] = {

@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 from typing import Literal, get_args
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 from mzsr.imaging.degrade import MAX_SCALE, Sampling
 from mzsr.inference.adapt import check_steps
 
@@ -28,7 +28,7 @@ LONGEST = 2**31 - 1  # pixels along a side
 def check_mode(mode: str) -> str:
     """Return the name of a mode, or raise InputError."""
     if mode not in MODES:
-        raise InputError(f"mode is '{mode}'; it must be one of {', '.join(MODES)}")
+        raise unknown("mode", mode, MODES)
     return mode
 
 

@@ -30,8 +30,8 @@ from mzsr.inference.request import Fit, check_kinds, check_options, target_size,
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_law, expected_psnr
-from mzsr.learning.checkpoint import ESTIMATOR, find_weights, load_weights, model_at, read_card
 from mzsr.learning.devices import peak_mb, pick_device, precision_of
+from mzsr.learning.weights import ESTIMATOR, card_of, load_weights, model_at
 from mzsr.shapes import Images, Layers, Params
 
 MAX_TILE = 4096
@@ -89,7 +89,7 @@ class Upscaler:
     def weights(self) -> list[str]:
         """Return the sha256 of all weights that results may depend on: of every scale and kind of file, of kernels."""
         names = sorted({model_at(self.model, n, jpeg) for n in range(1, MAX_SCALE + 1) for jpeg in (False, True)})
-        return [read_card(find_weights(name).with_suffix(".json")).sha256 for name in (*names, ESTIMATOR)]
+        return [card_of(name).sha256 for name in (*names, ESTIMATOR)]
 
     def at(self, scale: int, jpeg: Jpeg | None = None) -> "Upscaler":
         """Return what does the work at a scale, and for a picture that went through JPEG; see `model_at`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 
 PRECISIONS = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -72,7 +72,7 @@ def best_precision(device: torch.device) -> torch.dtype:
 def precision_of(name: str, device: torch.device) -> torch.dtype:
     """Return the precision of a name, `auto` being the best one of the device; InputError if it is none."""
     if name not in PRECISIONS:
-        raise InputError(f"precision is '{name}'; it must be one of {', '.join(PRECISIONS)}")
+        raise unknown("precision", name, PRECISIONS)
     return PRECISIONS[name] or best_precision(device)
 
 

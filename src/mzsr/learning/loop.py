@@ -23,12 +23,12 @@ from mzsr.config import TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import state
 from mzsr.learning.cards import make_card
-from mzsr.learning.checkpoint import load_weights, save_weights
 from mzsr.learning.contract import HEAD
 from mzsr.learning.journal import Journal
 from mzsr.learning.objective import Objective
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs, load_photographs
+from mzsr.learning.weights import load_weights, save_weights
 from mzsr.shapes import Params
 
 LOG_EVERY = 50

@@ -25,13 +25,13 @@ from mzsr.config import MetaConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, error_map, phase
 from mzsr.learning.cards import only_subsampling
-from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD
 from mzsr.learning.inner import StepSize, descend
 from mzsr.learning.losses import LOSSES
 from mzsr.learning.objective import Objective, matching
 from mzsr.learning.patches import Pair, Task, draw_kind, draw_task, step_generator
 from mzsr.learning.photographs import Photographs
+from mzsr.learning.weights import load_weights
 from mzsr.shapes import Images, Params, Scalar
 
 CROPS = 2

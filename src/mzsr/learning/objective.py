@@ -11,12 +11,12 @@ from torch import Tensor
 from mzsr.config import TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.cards import as_earlier
-from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import precision_of
 from mzsr.learning.networks import build
 from mzsr.learning.optimiser import like
 from mzsr.learning.photographs import Photographs, shrunk
+from mzsr.learning.weights import load_weights
 from mzsr.shapes import Images, Params, Scalar
 
 C = TypeVar("C", bound=TrainConfig)
@@ -132,7 +132,7 @@ class Objective(Generic[C]):
         return 1.0
 
     def about(self, theta: Params) -> dict[str, Any]:
-        """Return summary, step_sizes and crops for the card of `theta`."""
+        """Return what the card of `theta` says beside the configuration: summary, step_sizes, subsample, crops."""
         raise NotImplementedError
 
     def show(self, theta: Params, step: int) -> dict[str, Images]:

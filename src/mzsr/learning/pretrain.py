@@ -21,7 +21,6 @@ from torch.func import functional_call
 from mzsr.config import LossConfig, PretrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.cards import INHERITED, only_subsampling, seen
-from mzsr.learning.checkpoint import load_weights
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import check_compiler
 from mzsr.learning.losses import LIKELIHOODS, LOSSES, gradient_map, relative, udl, uncertainty, weights
@@ -30,6 +29,7 @@ from mzsr.learning.objective import Objective
 from mzsr.learning.optimiser import like
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs
+from mzsr.learning.weights import load_weights
 from mzsr.shapes import Images, Params, Scalar
 
 STEP_SIZES = (1e-2,)

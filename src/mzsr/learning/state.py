@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as packed
 
+from mzsr.atomic import write_atomically
 from mzsr.card import FORMAT
 from mzsr.config import TrainConfig
 from mzsr.errors import InputError
-from mzsr.learning.checkpoint import load_state, save_state
 from mzsr.learning.objective import Objective
 from mzsr.learning.optimiser import Optimiser, like
 from mzsr.learning.photographs import Photographs
+from mzsr.learning.weights import load_tensors
 from mzsr.shapes import Params
 
 
@@ -121,3 +124,34 @@ def _shapes(theta: Params) -> dict[str, torch.Size]:
 def copy(theta: Params) -> Params:
     """Return the same values in tensors of their own."""
     return {name: tensor.detach().clone() for name, tensor in theta.items()}
+
+
+def save_state(path: Path, groups: dict[str, Params], facts: dict[str, str]) -> None:
+    """Write a training state: groups of tensors by name, and facts as text.
+
+    Args:
+        path: the state file.
+        groups: for instance {"theta": …, "ema": …}; a tensor is stored as group/name.
+        facts: step, configuration and the like.
+    """
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group, members in groups.items()
+        for name, tensor in members.items()
+    }
+    data = packed(tensors, metadata=facts)
+    write_atomically(path, lambda part: part.write_bytes(data))
+
+
+def load_state(path: Path) -> tuple[dict[str, Params], dict[str, str]]:
+    """Read a training state back; the inverse of `save_state`.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    groups: dict[str, Params] = {}
+    for key, tensor in load_tensors(path).items():
+        group, _, name = key.partition("/")
+        groups.setdefault(group, {})[name] = tensor
+    with safe_open(path, "pt") as file:
+        return groups, dict(file.metadata() or {})

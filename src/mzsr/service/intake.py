@@ -10,7 +10,7 @@ from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 from mzsr.service import names, options
 from mzsr.service.form import JobForm
 from mzsr.service.look import Refused
@@ -79,7 +79,7 @@ def _receive(form: JobForm, path: Path, most: int) -> str:
         return names.safe(picture.filename or "picture")
     known = [words["name"] for words in example_words()]
     if form.example not in known:
-        raise InputError(f"example is '{form.example}'; it must be one of {', '.join(known)}")
+        raise unknown("example", str(form.example), known)
     shutil.copyfile(WEB / "examples" / form.example, path)
     return form.example
 

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from mzsr.apps.usage import noise_level
 from mzsr.card import Card
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 from mzsr.imaging import kernel_files
 from mzsr.imaging.degrade import Sampling
 from mzsr.imaging.files import largest_side
 from mzsr.inference.intake import whole_scale
 from mzsr.inference.request import MODES, check_mode, check_options, target_size
-from mzsr.learning.checkpoint import find_weights, read_card, shipped_models
+from mzsr.learning.weights import card_of, shipped_models
 from mzsr.shapes import Kernel
 
 Format = Literal["png", "jpg", "webp", "tif", "bmp", "avif"]
@@ -154,7 +154,7 @@ def check(values: dict[str, Any], models: dict[str, Card]) -> Options:
     steps, x8 = MODES[check_mode(given.get("mode", "balanced"))]
     options = Options(**{"steps": steps, "x8": x8, "model": next(iter(models))} | given)
     if options.model not in models:
-        raise InputError(f"model is '{options.model}'; it must be one of {', '.join(models)}")
+        raise unknown("model", options.model, models)
     if not 1 <= options.quality <= 100:
         raise InputError(f"quality is {options.quality}; it must lie between 1 and 100 — 95 is a good choice")
     if options.noise != "auto":
@@ -198,7 +198,7 @@ def cards(models: tuple[str, ...]) -> dict[str, tuple[str, Card]]:
     installed = sorted(shipped_models(), key=lambda name: (name != "mzsr", name))
     found: dict[str, tuple[str, Card]] = {}
     for model in models or installed:
-        card = read_card(find_weights(model).with_suffix(".json"))
+        card = card_of(model)
         if card.name in found:
             raise InputError(f"two models are called {card.name}; leave one of them out")
         found[card.name] = model, card

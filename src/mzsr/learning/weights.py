@@ -1,7 +1,6 @@
-"""Weights and training states on disk: safetensors and a JSON card, written whole or not at all.
+"""Weights on disk, safetensors and a JSON card, written whole or not at all; and those that the package brings.
 
-A weight file holds parameters alone; everything else that is known of it stands on its card, beside it. A training
-state holds parameters, optimiser and average in one file, so that no crash can separate them.
+A weight file holds parameters alone; everything else that is known of it stands on its card, beside it.
 """
 
 import hashlib
@@ -10,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -90,7 +89,7 @@ def load_estimator() -> Estimator:
 def _fill(network: torch.nn.Module, path: Path, card: Card) -> None:
     if card.sha256 != _sha256(path):
         raise InputError(f"{path} is not the file that its card describes (sha256 differs); restore or retrain it")
-    tensors = _load_tensors(path)
+    tensors = load_tensors(path)
     _match(path, tensors, dict(network.named_parameters()))
     # Copied, since loaded tensors live in the mapped file, which somebody may replace
     network.load_state_dict({name: t.to(torch.float32, copy=True) for name, t in tensors.items()}, assign=True)
@@ -141,38 +140,13 @@ def read_card(path: Path) -> Card:
     return Card.parse(values, str(path))
 
 
-def save_state(path: Path, groups: dict[str, Params], facts: dict[str, str]) -> None:
-    """Write a training state: groups of tensors by name, and facts as text.
-
-    Args:
-        path: the state file.
-        groups: for instance {"theta": …, "ema": …}; a tensor is stored as group/name.
-        facts: step, configuration and the like.
-    """
-    tensors = {
-        f"{group}/{name}": tensor.detach().cpu().contiguous()
-        for group, members in groups.items()
-        for name, tensor in members.items()
-    }
-    data = save(tensors, metadata=facts)
-    write_atomically(path, lambda part: part.write_bytes(data))
+def card_of(model: str | Path) -> Card:
+    """Read the card of a model name or path; InputError as for `find_weights` and `read_card`."""
+    return read_card(find_weights(model).with_suffix(".json"))
 
 
-def load_state(path: Path) -> tuple[dict[str, Params], dict[str, str]]:
-    """Read a training state back; the inverse of `save_state`.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    groups: dict[str, Params] = {}
-    for key, tensor in _load_tensors(path).items():
-        group, _, name = key.partition("/")
-        groups.setdefault(group, {})[name] = tensor
-    with safe_open(path, "pt") as file:
-        return groups, dict(file.metadata() or {})
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; InputError where it is missing or damaged."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

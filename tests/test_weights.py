@@ -16,17 +16,16 @@ from torch import Tensor
 from mzsr.card import Card
 from mzsr.config import NetworkConfig
 from mzsr.errors import InputError
-from mzsr.learning import checkpoint
-from mzsr.learning.checkpoint import (
+from mzsr.learning import weights as module
+from mzsr.learning.networks import build
+from mzsr.learning.state import load_state, save_state
+from mzsr.learning.weights import (
     find_weights,
-    load_state,
     load_weights,
     read_card,
-    save_state,
     save_weights,
     shipped_models,
 )
-from mzsr.learning.networks import build
 from mzsr.shapes import Params
 
 SMALL = NetworkConfig(channels=4, stages=1, blocks=1)
@@ -139,7 +138,7 @@ def test_another_sum_is_refused(weights: Path) -> None:
 
 def reseal(path: Path) -> None:
     """Make the card agree with a file that was tampered with, to get to the checks behind the sum."""
-    change_card(path, lambda values: values.update(sha256=checkpoint._sha256(path)))
+    change_card(path, lambda values: values.update(sha256=module._sha256(path)))
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])
@@ -216,14 +215,14 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
 
 def test_unknown_model_names_the_known_ones(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a model that is installed is found by its name."""
-    monkeypatch.setattr(checkpoint, "_weights_folder", lambda: weights.parent)
+    monkeypatch.setattr(module, "_weights_folder", lambda: weights.parent)
     assert shipped_models() == ["test"]
     assert load_weights("test")[1].name == "test"
     for model in ("tset", "", str(tmp_path), str(tmp_path / "none.safetensors"), "photo.jpg"):
         message = refusal(model)
         assert "installed: test" in message
         assert model in message
-    monkeypatch.setattr(checkpoint, "_weights_folder", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr(module, "_weights_folder", lambda: tmp_path / "nowhere")
     assert refusal("test").endswith("installed: none is")
 
 
