@@ -21,6 +21,7 @@ import argparse
 import itertools
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,7 @@ from mzsr.shapes import Images, Layers
 
 CONDITIONS = {"clean": {}, "noise 5/255": {"noise": 5 / 255}, "JPEG 80": {"jpeg": 80}}
 KERNELS = {"known": (), "estimated": ("blind",)}
+FIRST_FIT = 10_000  # place, as `cells.make` counts them, of the first picture of a fit
 RANKED = 20_000  # pixels of a picture, evenly spread: more of them do not move the second digit
 AS_IT_IS: ErrorLaw = ((1e-3, 1e-3, 1e-6), (1e3, 1e3, 1e6))  # E|e| = e^s
 EDGES = np.geomspace(0.25, 256, 31)  # grey levels, of the bins of fit and plot
@@ -218,6 +220,8 @@ def main() -> None:
     pictures: dict[str, list[np.ndarray]] = {known: [] for known in KERNELS}
     sums = {key: np.zeros((4, len(EDGES) + 1)) for key in itertools.product(KERNELS, CONDITIONS)}
     for source in itertools.chain.from_iterable(read_set(folder, arguments.every) for folder in arguments.data):
+        if arguments.fit:  # kernels are drawn by the place of a picture; these are none that anything is measured with
+            source = replace(source, index=source.index + FIRST_FIT)
         for known, condition in sums:
             case = cells.make(source, Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition]))
             expert = upscaler.at(arguments.scale, case.degradation.jpeg)

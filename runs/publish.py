@@ -37,7 +37,10 @@ def scores(rows: Sequence[Row], model: str) -> dict[str, str]:
     """Return what the card of a model says of them."""
     told = {" ".join(group): " / ".join(f"{v:.2f}" for v in values) for group, values in means(rows, model).items()}
     steps = " / ".join(map(str, steps_of(rows, model)))
-    return {"protocol": f"mzsr, PSNR in dB at {steps} steps, kernel known"} | told
+    protocols = {row.protocol for row in rows}
+    if len(protocols) != 1:
+        raise SystemExit(f"the rows are of protocols {', '.join(sorted(protocols)) or 'none'}; one is required")
+    return {"protocol": f"{protocols.pop()}, PSNR in dB at {steps} steps, kernel known"} | told
 
 
 def main() -> None:

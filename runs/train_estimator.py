@@ -81,10 +81,11 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     photographs = load_photographs(arguments.data, LEAST)
+    start = time.monotonic()
     made = samples(photographs, arguments.samples, arguments.seed, arguments.out, tuple(arguments.share))
     if arguments.samples_only:
         return
-    held_out, start = max(len(made) // 20, 1), time.monotonic()
+    held_out = max(len(made) // 20, 1)
     check, learn = stack(made[:held_out]), stack(made[held_out:])
     torch.manual_seed(arguments.seed)
     network = Estimator(arguments.channels)
@@ -100,10 +101,10 @@ def main() -> None:
         with torch.no_grad():
             lost = losses(network, part, head)[0]
         scale, grid = HEADS[head]
-        score[f"x{scale} {grid}, held-out samples"] = (
+        score[name := f"x{scale} {grid}, other samples of the same photographs"] = (
             f"median {float(lost.median()):.2f}, mean {float(lost.mean()):.2f} dB lost"
         )
-        print(f"x{scale} {grid}: {score[f'x{scale} {grid}, held-out samples']}")
+        print(f"x{scale} {grid}: {score[name]}")
     card = Card(
         name="estimator", summary="kernel estimator: features of a spectrum to the kernel that loses least",
         network=NetworkConfig(name="estimator", channels=arguments.channels),

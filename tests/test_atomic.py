@@ -1,5 +1,6 @@
 """A file is written whole or not at all."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def test_failing_write_leaves_the_old_file(
         write_atomically(path, write)
     assert (path.read_bytes() if path.exists() else None) == before
     assert list(tmp_path.iterdir()) == ([path] if before else [])
+
+
+def test_a_private_file_stays_private(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    write_atomically(path, lambda partial: partial.write_bytes(b"new"))
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:

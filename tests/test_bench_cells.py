@@ -119,6 +119,13 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(source: Source) -> No
     assert "c.png" in problems[0]
 
 
+def test_hidden_files_are_none_of_a_set(source: Source) -> None:
+    """Kernels and noise go by the place of a picture, and macOS leaves such files beside each."""
+    before = read_set(source.path.parent)
+    (source.path.parent / "._a.png").write_bytes(b"resource fork")
+    assert read_set(source.path.parent) == before
+
+
 def test_every_second_picture_is_a_set_of_its_own_name(source: Source) -> None:
     found, _ = read_set(source.path.parent, 2)
     assert [(s.set, s.path.name, s.index) for s in found] == [("Some/2", "a.png", 0)]

@@ -155,6 +155,18 @@ def test_the_worst_are_those_below_the_mean_of_their_own_cell() -> None:
     assert [(r.image, r.kernel) for r in found] == [("a", "g0.2d"), ("b", "g2.0d")]
 
 
+def test_of_several_cells_a_picture_counts_by_its_worst() -> None:
+    """Below the means of their cells: a 10 and -15, b 1 and 1, c -11 and 14."""
+    away = {"a": (-10.0, 15.0), "b": (-1.0, -1.0), "c": (11.0, -14.0)}
+    rows = [
+        row(name, 30 + d, kernel=kernel)
+        for name, both in away.items()
+        for d, kernel in zip(both, ("g0.2d", "g2.0d"), strict=True)
+    ]
+    found = tables.worst(rows, "mzsr, 0 steps", 2)
+    assert [(r.image, r.kernel) for r in found] == [("c", "g2.0d"), ("a", "g0.2d")]
+
+
 def test_published_numbers_are_those_of_the_paper() -> None:
     """Three numbers read off the paper's tables; 4 x2 kernels x 3 sets x 6 methods and 3 sets x 7 methods in all."""
     found = {(n.set, n.scale, n.kernel, n.method): (n.psnr, n.ssim) for n in published()}

@@ -78,7 +78,16 @@ def test_high_dynamic_range_is_refused(tmp_path: Path, make: Maker, transfer: in
         read(path)
 
 
-@pytest.mark.parametrize("points", [(1, 13), (2, 2), (1, 1), (12, 8)])
+@pytest.mark.parametrize("make", [png, avif])
+@pytest.mark.parametrize("points", [(9, 1), (9, 14), (12, 8), (1, 8)])
+def test_other_wide_colours_are_refused(tmp_path: Path, make: Maker, points: tuple[int, int]) -> None:
+    """BT.2020, and light that is stored as it is: as sRGB they would be wrong, and nothing here converts them."""
+    path = make(tmp_path / f"in.{make.__name__}", *points)
+    with pytest.raises(InputError, match=f"primaries {points[0]}, transfer {points[1]} of H.273. are neither sRGB nor"):
+        read(path)
+
+
+@pytest.mark.parametrize("points", [(1, 13), (2, 2), (1, 1), (6, 6)])
 def test_what_is_srgb_or_unknown_gets_no_profile(tmp_path: Path, points: tuple[int, int]) -> None:
     path = png(tmp_path / "a.png", *points)
     assert code_points(path.read_bytes()) == points

@@ -10,7 +10,7 @@ from PIL import Image
 from mzsr.imaging.degrade import Jpeg
 from mzsr.imaging.jpeg import compress, compression_error, tables
 from mzsr.imaging.metadata import Metadata
-from mzsr.imaging.picture import from_pil
+from mzsr.imaging.picture import from_array, from_pil
 from mzsr.inference.compression import compression, earlier, of_file, of_pixels, quality_of, with_error
 
 
@@ -140,6 +140,15 @@ def test_of_two_compressions_before_and_after_a_turn_the_first_is_found() -> Non
     found = compression(from_pil(as_jpeg(turned, 95, sampling=0)))
     assert found is not None
     assert torch.equal(found.tables, tables(50).mT)
+
+
+@pytest.mark.parametrize("kind", ["floats", "uint16"])
+def test_traces_are_found_in_any_kind_of_array(kind: str) -> None:
+    pixels = np.asarray(as_jpeg(scene(), 60).convert("RGB"))
+    array = pixels / np.float32(255) if kind == "floats" else pixels.astype(np.uint16) * 257
+    found = compression(from_array(array))
+    assert found is not None
+    assert quality_of(found) == 60
 
 
 def test_what_was_never_compressed_or_resized_since_has_no_traces() -> None:

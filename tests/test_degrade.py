@@ -273,6 +273,9 @@ def test_to_keeps_everything() -> None:
         ({"subsample": "nearest"}, "subsampling is 'nearest'; it must be 'direct' or 'bicubic'"),
         ({"kernel": torch.ones(4, 4) / 16}, "kernel is 4x4; it must be square and odd — pad it with kernels.centre()"),
         ({"kernel": torch.ones(2, 3, 5) / 15}, "kernel is 3x5; it must be square and odd"),
+        ({"kernel": np.ones((3, 3))}, "kernel is a ndarray; a tensor is required"),
+        ({"noise": "x"}, "noise is 'x'; a standard deviation between 0 and 1, or a tensor, is required"),
+        ({"noise": np.float32(7)}, "noise is .*7.*; it is a standard deviation between 0 and 1"),
         ({"kernel": torch.ones(3)}, "kernel is 3; give one of n x n, or one for each image, b x n x n"),
         ({"kernel": torch.ones(1, 1, 3, 3)}, "kernel is 1x1x3x3; give one"),
         ({"noise": -0.1}, "noise is -0.1; it is a standard deviation between 0 and 1"),
@@ -298,3 +301,10 @@ def test_pictures_that_do_not_fit() -> None:
 
 def test_numbers_of_numpy_are_scales() -> None:
     assert type(check_scale(np.int64(2))) is int
+
+
+def test_whole_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whole numbers every tap of a kernel would be 0."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as everywhere but in these tests
+    with pytest.raises(InputError, match=r"images are torch.uint8; floats in .0, 1. are required"):
+        degrade(torch.ones(1, 3, 20, 20, dtype=torch.uint8), Degradation(kernels.gaussian((2.0, 2.0))))

@@ -165,6 +165,8 @@ def test_the_noise_of_each_channel_is_found(levels, generator):
     noise = torch.tensor(levels)[:, None, None] / 255 * torch.randn(lr.shape, generator=generator)
     found = estimate(rounded(lr + noise), 2)
     assert [255 * level for level in found.channels] == pytest.approx(list(levels), rel=0.2, abs=0.3)
+    mean = math.sqrt(sum(level**2 for level in found.channels) / len(found.channels))
+    assert mean == pytest.approx(found.noise), "one is told as the mean of the others"
     assert 255 * found.noise == pytest.approx(math.sqrt(sum(level**2 for level in levels) / 3), rel=0.1)
 
 

@@ -40,6 +40,29 @@ def tags_of(block: bytes | None) -> Image.Exif:
     return loaded
 
 
+@pytest.mark.parametrize("out", ["b.jpg", "b.png", "b.webp", "b.avif", "b.tif"])
+def test_resolution_goes_through_every_format(tmp_path: Path, out: str) -> None:
+    """WebP and AVIF have no place for it but EXIF."""
+    Image.fromarray(noise(8, 8, 8, 3)).save(tmp_path / "a.png", dpi=(300, 300))
+    write(tmp_path / out, read(tmp_path / "a.png"))
+    write(tmp_path / "c.tif", read(tmp_path / out))
+    assert read(tmp_path / "c.tif").metadata.dpi == pytest.approx((300, 300), rel=1e-3)
+
+
+def test_a_tiff_that_tells_no_resolution_has_none(tmp_path: Path) -> None:
+    """Pillow says one pixel per inch of it: a picture metres wide."""
+    Image.fromarray(noise(8, 8, 8, 3)).save(tmp_path / "a.tif")
+    assert read(tmp_path / "a.tif").metadata.dpi is None
+
+
+def test_xmp_tells_the_new_size(tmp_path: Path) -> None:
+    xmp = XMP.replace(b"<note/>", b'<note tiff:ImageWidth="8" exif:PixelYDimension="8"/>')
+    picture = replace(from_array(noise(8, 12, 16, 3)), metadata=Metadata(format="PNG", xmp=xmp))
+    write(tmp_path / "a.png", picture)
+    kept = read(tmp_path / "a.png").metadata.xmp or b""
+    assert b'tiff:ImageWidth="16" exif:PixelYDimension="12"' in kept
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif"])
 def test_orientation_is_applied(tmp_path: Path, name: str, orientation: int) -> None:

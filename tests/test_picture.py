@@ -72,6 +72,12 @@ def test_pillow_keeps_the_profile() -> None:
     assert to_pil(from_pil(image)).info["icc_profile"] == b"profile"
 
 
+def test_floats_that_overshoot_are_cut_off() -> None:
+    """As `degrade` makes them, with noise for instance."""
+    picture = from_array(np.array([[-0.04, 0.5, 1.2]]))
+    assert picture.pixels.flatten().tolist() == [0.0, 0.5, 1.0]
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [

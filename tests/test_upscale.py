@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -404,6 +405,51 @@ def test_tiles_in_the_precision_that_is_asked_for(photo: Tensor) -> None:
     assert found["bfloat16"].mean() < 0.06
     with pytest.raises(InputError, match="precision is 'float16'; did you mean 'bfloat16'"):
         Upscaler("mzsr", precision="float16")
+
+
+def test_in_inference_mode(tiny_upscaler: Upscaler, weights: Path, photo: Tensor) -> None:
+    """Adaptation needs gradients, whoever calls it."""
+    expected = tiny_upscaler(photo[:, :, :40, :40], scale=2, kernel="gauss:1.0", steps=1).picture.pixels
+    with torch.inference_mode():
+        made = Upscaler(weights, device="cpu")
+        result = made(photo[:, :, :40, :40].clone(), scale=2, kernel=kernels.gaussian((1.0, 1.0)), steps=1)
+    assert torch.equal(result.picture.pixels, expected)
+
+
+def test_the_record_is_plain_whatever_numbers_were_given(
+    tiny_upscaler: Upscaler, photo: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as everywhere but in these tests
+    numbers: dict[str, Any] = {"scale": np.int64(2), "steps": np.int64(1), "seed": np.int64(2)}
+    result = tiny_upscaler(photo[:, :, :40, :40], **numbers)
+    assert json.loads(json.dumps(result.record()))["seed"] == 2
+
+
+def test_what_a_file_leaves_out_is_said_of_that_file(tiny_upscaler: Upscaler, photo: Tensor, tmp_path: Path) -> None:
+    array = np.concatenate([rgb8(photo), rgb8(photo)[..., :1]], 2)
+    result = tiny_upscaler(array, scale=2, kernel="bicubic", steps=0)
+    for name, lost in (("a.jpg", 1), ("b.png", 0), ("c.jpg", 1)):
+        result.save(tmp_path / name)
+        assert sum("transparency" in words for words in result.record()["warnings"]) == lost
+
+
+def test_a_bicubic_kernel_is_on_the_grid_of_photographs(tiny_upscaler: Upscaler, photo: Tensor) -> None:
+    array = rgb8(photo)
+    usual = tiny_upscaler(array, kernel="bicubic", steps=0)
+    same_thing: tuple[tuple[Any, Any], ...] = (("bicubic", "centre"), ("bicubic", "bicubic"), (Path("bicubic"), None))
+    for kernel, grid in same_thing:
+        same = tiny_upscaler(array, kernel=kernel, subsample=grid, steps=0)
+        assert torch.equal(same.picture.pixels, usual.picture.pixels)
+    with pytest.raises(InputError, match="kernel is bicubic, which shrinks by itself"):
+        tiny_upscaler(array, kernel="bicubic", subsample="direct", steps=0)
+
+
+def test_a_network_of_the_papers_grid_says_where_its_result_lies(photo: Tensor) -> None:
+    direct = Upscaler("mzsr-x2-direct", device="cpu")
+    grids: tuple[tuple[Any, int], ...] = ((None, 1), ("direct", 0))
+    for grid, told in grids:
+        warnings = direct(rgb8(photo), scale=2, subsample=grid, steps=1).facts["warnings"]
+        assert sum("0.5 pixels up and left" in words for words in warnings) == told
 
 
 def test_one_line(weights: Path, photo: Tensor) -> None:

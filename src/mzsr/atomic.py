@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         write(part)
+        with suppress(OSError):  # who may read it is not for a new version to decide
+            part.chmod(stat.S_IMODE(target.stat().st_mode))
         with part.open("r+b") as file:
             os.fsync(file.fileno())  # Windows wants it to be writable
         os.replace(part, target)

@@ -1,5 +1,6 @@
 """The card of a weight file: what is known of it. Imports no torch, so that the command line can answer at once."""
 
+import hashlib
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -60,6 +61,12 @@ class Card(Config):
         if law is not None and not all(0 < a < b for column in zip(*law, strict=True) for a, b in pairwise(column)):
             raise ValueError("every column of an error law must be above 0 and rise from row to row")
         return law
+
+    @property
+    def identity(self) -> str:
+        """Return a sha256 of all that results may depend on: the weights, and what is on the card beside them."""
+        told = self.model_dump_json(include={"step_sizes", "subsample", "crops", "error_law", "error_law_estimated"})
+        return hashlib.sha256(f"{self.sha256} {told}".encode()).hexdigest()
 
     def told_errors(self, *, estimated: bool = False) -> ErrorLaw | None:
         """Return the error law, for a kernel that is known or estimated; None without a head, or a trained one.

@@ -236,7 +236,9 @@ def speed(
         from mzsr.learning.devices import cores, pick_device
 
         check_steps(steps)
-        names, sides = listed(networks), whole(sizes, "--sizes", 1, 2**16)
+        if not (names := listed(networks)):
+            raise InputError("--networks names no network; at least one is required")
+        sides = whole(sizes, "--sizes", 1, 2**16)
         patience, count = seconds(limit), threads or cores()
         make_folder(out)
     with usage(2), present.progress(out, 1000) as progress:

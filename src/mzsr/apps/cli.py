@@ -163,7 +163,7 @@ def upscale(
 
         # All that does not depend on a picture is checked once, before any work begins
         size = None if width is None and height is None else (height, width)
-        check_options(scale, size, steps)
+        check_options(scale, size, steps, fit)
         if not 1 <= quality <= 100:
             raise InputError(f"--quality is {quality}; it must lie between 1 and 100 — 95 is a good choice")
         limit = millions("--max-pixels", max_pixels)
@@ -331,13 +331,13 @@ def degrade(
     from mzsr.imaging import files, kernel_files
     from mzsr.imaging.jpeg import tables
     from mzsr.imaging.picture import visible
-    from mzsr.inference.intake import usual_sampling
+    from mzsr.inference.intake import sampling_of
 
     with usage():
         if kernel == "auto":
             raise InputError("--kernel is auto; degrading needs one: bicubic, gauss:VAR or a file")
         packed = None if jpeg is None else degradation.Jpeg(tables(jpeg))
-        sampling = subsample or usual_sampling(kernel)
+        sampling = sampling_of(kernel, subsample)
         d = degradation.sampled(kernel_files.parse(kernel), scale, sampling, noise_level(noise), packed)
         files.check_writable(output)
         claim(output, {os.path.realpath(source)}, overwrite)

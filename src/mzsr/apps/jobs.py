@@ -44,6 +44,11 @@ def pair(
     """
     from mzsr.imaging.files import SUFFIXES, check_writable  # loads PyTorch, and `--help` must answer at once
 
+    folder_meant = output is not None and (os.path.isdir(output) or output.suffix.lower() not in SUFFIXES)
+    if len(inputs) == 1 and folder_meant and not os.path.lexists(inputs[0]):  # what is said of the output would puzzle
+        raise InputError(
+            f"{inputs[0]} does not exist; a picture or a folder of pictures is required — check the spelling"
+        )
     folders = [path for path in inputs if os.path.isdir(path)]
     _check_folders(folders, output, recursive)
     several = is_several(inputs)

@@ -54,9 +54,10 @@ def read_cells(kernels: str, scale: str, conditions: Sequence[Condition]) -> lis
     from mzsr.imaging.degrade import MAX_SCALE
 
     scales, asked = whole(scale, "--scale", 1, MAX_SCALE), dict.fromkeys(listed(kernels))
-    cells = [Cell(s, kernel, *condition) for s in scales for condition in conditions for kernel in asked]
+    cells = [Cell(s, kernel, *condition) for s in scales for condition in dict.fromkeys(conditions) for kernel in asked]
     if not cells:
-        raise InputError("--kernels names no kernel; at least one is required")
+        what = "--kernels names no kernel" if conditions else "--conditions names no condition"
+        raise InputError(f"{what}; at least one is required")
     for cell in cells:
         check(cell)
     unique([str(cell) for cell in cells], "kernel")

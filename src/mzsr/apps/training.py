@@ -85,6 +85,9 @@ def check(
     data: Data, patch: Annotated[int, typer.Option(metavar="PX", min=1, help="Least height and width.")] = 96
 ) -> None:
     """Check folders of photographs: how many, how large, under which licence, and what cannot be used."""
+    with usage():
+        if missing := [str(folder) for folder in data if not folder.is_dir()]:
+            raise InputError(f"{missing[0]} is no folder; a folder of photographs is required")
     with usage(1):
         from mzsr.learning.photographs import check_lines, load_photographs
 

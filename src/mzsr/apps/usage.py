@@ -35,6 +35,8 @@ def echo(line: str) -> None:
         typer.echo(line)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise InputError(f"standard output cannot be written ({error.strerror}); it needs room") from error
 
 
 def millions(option: str, value: float) -> int:

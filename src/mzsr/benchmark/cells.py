@@ -125,9 +125,10 @@ def read_set(folder: Path, every: int = 1) -> tuple[list[Source], list[str]]:
         return [], [f"set {folder} is no folder; name a folder of ground-truth pictures"]
     name = os.path.basename(os.path.abspath(folder)) + (f"/{every}" if every > 1 else "")
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES)
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES]
     except OSError as error:
         return [], [f"set {folder} cannot be read ({error.strerror}); read permission is required"]
+    paths = sorted(path for path in paths if not path.name.startswith("."))  # macOS leaves ._a.png beside a.png
     if not paths:
         return [], [f"set {folder} holds no ground truth; pictures are required ({', '.join(files.SUFFIXES)})"]
     found, problems = [], []
@@ -196,6 +197,11 @@ def kernel_of(source: Source, cell: Cell) -> Kernel:
     if _is_folder(cell.kernel):
         return kernels.centre(kernel_files.load(_kernel_paths(cell)[source.index]), (shift, shift))
     return kernel_files.parse(cell.kernel)
+
+
+def centred(cell: Cell) -> bool:
+    """Return whether kernels are drawn or moved to the centred grid, whatever they are."""
+    return cell.kernel in RANDOM or _is_folder(cell.kernel)
 
 
 def _is_folder(kernel: str) -> bool:

@@ -26,7 +26,7 @@ from functools import lru_cache
 
 import torch
 
-from mzsr.benchmark.cells import Case, Cell, Source
+from mzsr.benchmark.cells import Case, Cell, Source, centred
 from mzsr.card import Card
 from mzsr.errors import InputError, unknown
 from mzsr.imaging import kernels
@@ -99,12 +99,12 @@ class Method:
 
     def identity(self, source: Source, cell: Cell) -> str:
         """Return what a record must agree in to be this method's: settings, and the weights by their hash."""
-        estimator = f" {card_of(ESTIMATOR).sha256}" if "blind" in self.options else ""
+        estimator = f" {card_of(ESTIMATOR).identity}" if "blind" in self.options else ""
         if not self.adapts:
             iterations = f" {self.iterations}" if self.name == "zssr" else ""
             return f"{self.spec}{iterations}{estimator}"
         packed = cell.jpeg is not None and "clean" not in self.options
-        shas = [_card(self.name, cell.scale, jpeg).sha256 for jpeg in (False, True)[: 1 + packed]]
+        shas = [_card(self.name, cell.scale, jpeg).identity for jpeg in (False, True)[: 1 + packed]]
         return f"{self.spec} {' '.join(dict.fromkeys(shas))} {best_precision(DEVICE)}{estimator}"
 
     def outputs(self) -> tuple[int | None, ...]:
@@ -118,6 +118,8 @@ class Method:
         card = _card(self.name, cell.scale, False)
         if not card.network.told and cell.scale not in card.scales:
             return f"it was trained at {', '.join(f'x{scale}' for scale in card.scales)} alone"
+        if card.subsample == "direct" and centred(cell):
+            return "it knows the paper's grid alone, and this is that of photographs"
         if card.subsample not in (None, cell.subsample):
             return f"it knows {card.subsample} subsampling alone"
         return ""
@@ -171,7 +173,10 @@ def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = ZSSR_I
             raise unknown(f"the option of method {spec}", option, OPTIONS)
     twice = len(set(method.options)) < len(method.options) or len({"blind", "wrong", "clean"} & set(method.options)) > 1
     if twice or ({"x8", "bp"} & set(method.options) and not method.adapts):
-        raise InputError(f"method {spec} has options that do not go together; see mzsr bench quality --help")
+        raise InputError(
+            f"method {spec} has options that do not go together; each may stand once, one of blind, wrong and clean, "
+            "and x8 and bp are for models"
+        )
     if method.adapts:
         find_weights(method.name)
     return method

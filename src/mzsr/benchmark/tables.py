@@ -149,8 +149,10 @@ def worst(rows: Sequence[Row], label: str, count: int) -> list[Row]:
     mine = [row for row in rows if row.label == label]
     means = {group: mean(row for row in mine if (row.set, row.cell) == group)[0]
              for group in {(row.set, row.cell) for row in mine}}  # fmt: skip
-    ordered = sorted(mine, key=lambda row: row.psnr - means[row.set, row.cell])
-    return list({(row.set, row.image): row for row in reversed(ordered)}.values())[::-1][:count]
+    lowest: dict[tuple[str, str], Row] = {}
+    for row in sorted(mine, key=lambda row: row.psnr - means[row.set, row.cell]):
+        lowest.setdefault((row.set, row.image), row)
+    return list(lowest.values())[:count]
 
 
 def _mean(rows: Sequence[Row], whole: int) -> str:

@@ -22,7 +22,7 @@ class Timing(NamedTuple):
         read: file → pixels, seconds.
         estimate: pixels → kernel and noise, seconds.
         adapt: seconds.
-        enhance: seconds; of our models with bicubic and re-projection, which go into every result.
+        enhance: seconds; of our models with the re-projection, which goes into every result.
         write: pixels → file, seconds.
         spread: slowest minus fastest round, against the median of all.
         peak_memory_mb: most memory of the rounds above `held_memory_mb`, MiB; of the accelerator where there is one.

@@ -10,7 +10,7 @@ Source: MZSR, equation 1. Kernels come from `kernels`; degraded pictures go to t
 """
 
 from dataclasses import dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Literal
 
 import torch
@@ -83,13 +83,20 @@ class Degradation:
         object.__setattr__(self, "scale", check_scale(self.scale))
         if self.subsample not in ("direct", "bicubic"):
             raise InputError(f"subsampling is '{self.subsample}'; it must be 'direct' or 'bicubic'")
+        if not isinstance(self.kernel, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - anybody may call
+            raise InputError(
+                f"kernel is a {type(self.kernel).__name__}; a tensor is required — torch.from_numpy makes one"
+            )
         if self.kernel.ndim not in (2, 3):
             shape = "x".join(str(side) for side in self.kernel.shape)
             raise InputError(f"kernel is {shape}; give one of n x n, or one for each image, b x n x n")
         rows, columns = self.kernel.shape[-2:]
         if rows != columns or rows % 2 == 0:
             raise InputError(f"kernel is {rows}x{columns}; it must be square and odd — pad it with kernels.centre()")
-        if isinstance(self.noise, float | int) and not 0 <= self.noise <= 1:
+        single = isinstance(self.noise, Real)
+        if not single and not isinstance(self.noise, Tensor):
+            raise InputError(f"noise is {self.noise!r}; a standard deviation between 0 and 1, or a tensor, is required")
+        if single and not 0 <= float(self.noise) <= 1:
             raise InputError(f"noise is {self.noise}; it is a standard deviation between 0 and 1 (x/255)")
 
     def to(self, device: torch.device | str) -> "Degradation":
@@ -289,6 +296,8 @@ def upsample(lr: Images, d: Degradation) -> Images:
 
 def _taps(d: Degradation, images: Images) -> Float[Tensor, "kernels n n"]:
     """Return the effective kernels, one for all images or one for each."""
+    if not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}; floats in [0, 1] are required — divide 8-bit ones by 255")
     effective = effective_kernel(d).to(images)
     taps = effective.reshape(-1, *effective.shape[-2:])
     if taps.shape[0] not in (1, images.shape[0]):

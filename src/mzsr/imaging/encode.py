@@ -22,8 +22,10 @@ from mzsr.imaging.metadata import (
     is_adobe_rgb,
     profile_for,
     sized_exif,
+    sized_xmp,
     strange_tags,
     tiff_tags,
+    with_resolution,
     without_appendix,
     without_orientation,
 )
@@ -64,7 +66,10 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         picture.metadata,
         icc=profile_for(picture.metadata, picture.pixels.shape[1]),
         exif=sized_exif(picture.metadata, height, width),
+        xmp=sized_xmp(picture.metadata, height, width),
     )
+    if kind in ("WEBP", "AVIF") and kept.dpi is not None and kept.exif is None:
+        kept = replace(kept, exif=with_resolution(kept.dpi))  # they have no other place for it
     if picture.metadata.icc is not None and kept.icc is None:
         rounded.append("the colour profile of the input is of another kind of picture (colours or grey), and left out")
     kept, without = _fitted(kept, kind)

@@ -98,7 +98,8 @@ def metadata_of(image: Image.Image) -> Metadata:
             xmp=xmp,
             iptc=iptc_of(image),
             texts=texts_of(image) or None,
-            dpi=_plausible(info.get("dpi")),
+            # Pillow says 1 of a TIFF that says nothing, and nothing of what only EXIF tells
+            dpi=(_plausible(info.get("dpi")) if image.format != "TIFF" else None) or _resolution(tags),
             jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
             jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
             orientation=orientation_of(tags),
@@ -134,6 +135,24 @@ def sized_exif(metadata: Metadata, height: int, width: int) -> bytes | None:
     if metadata.exif is None:
         return None
     return patch_exif(metadata.exif, dict.fromkeys(_WIDTHS, width) | dict.fromkeys(_HEIGHTS, height))
+
+
+def sized_xmp(metadata: Metadata, height: int, width: int) -> bytes | None:
+    """Return the XMP with the pixel dimensions it names, if any, set to these."""
+    xmp = metadata.xmp
+    for names, side in (
+        (b"tiff:ImageWidth|exif:PixelXDimension", width),
+        (b"tiff:ImageLength|exif:PixelYDimension", height),
+    ):
+        xmp = xmp and re.sub(rb"((?:%b)\s*(?:=\s*[\"']|>))\d+" % names, rb"\g<1>%d" % side, xmp)
+    return xmp
+
+
+def with_resolution(dpi: tuple[float, float]) -> bytes:
+    """Return an EXIF block that says the resolution and nothing else."""
+    tags = Image.Exif()
+    tags[282], tags[283], tags[296] = (*dpi, 2)
+    return _PREFIX + tags.tobytes().removeprefix(_PREFIX)
 
 
 def patch_exif(exif: bytes, values: dict[int, int]) -> bytes | None:
@@ -240,21 +259,14 @@ def metadata_of_tiff(data: bytes) -> Metadata:
     tags = Image.Exif()
     try:
         tags.load(data)  # a TIFF is what an EXIF block is made like
-        found = {tag: tags.get(tag) for tag in (_ICC, _XMP, IPTC_TAG, *_RESOLUTION)}
+        found = {tag: tags.get(tag) for tag in (_ICC, _XMP, IPTC_TAG)}
         exif = _described(tags)
     except _UNREADABLE:
         return Metadata(format="TIFF")
-    across, down, unit = (found[tag] for tag in _RESOLUTION)
-    inches = {2: 1.0, 3: 2.54}.get(
-        unit if isinstance(unit, int) else 2, math.nan
-    )  # TIFF 6.0: 2, the default, is inches
-    dpi = None
-    with suppress(*_UNREADABLE):
-        dpi = float(across) * inches, float(down) * inches  # pyright: ignore[reportArgumentType]
     return _upright(
         Metadata(
             format="TIFF", icc=_block(found[_ICC]), exif=exif, xmp=_block(found[_XMP]), iptc=_block(found[IPTC_TAG]),
-            dpi=_plausible(dpi), orientation=orientation_of(tags),
+            dpi=_resolution(tags), orientation=orientation_of(tags),
         )
     )  # fmt: skip
 
@@ -337,6 +349,16 @@ class _Bytes(str):
 
 def _as_it_was(value: object) -> object:
     return _Bytes(value) if isinstance(value, str) else value
+
+
+def _resolution(tags: Image.Exif) -> tuple[float, float] | None:
+    """Return pixels per inch as TIFF and EXIF say them; None where they do not."""
+    with suppress(*_UNREADABLE):
+        across, down, unit = (tags.get(tag) for tag in _RESOLUTION)
+        # TIFF 6.0: 2, the default, is inches, 3 centimetres
+        inches = {2: 1.0, 3: 2.54}.get(unit if isinstance(unit, int) else 2, math.nan)
+        return _plausible((float(across) * inches, float(down) * inches))  # pyright: ignore[reportArgumentType]
+    return None
 
 
 def _plausible(dpi: object) -> tuple[float, float] | None:

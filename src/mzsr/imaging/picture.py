@@ -29,7 +29,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _BAND = 256  # rows that are rounded at a time: copies of a large picture would take gigabytes
-_FLOAT_SLACK = 1e-3  # a float array may leave [0, 1] by rounding, not by a factor of 255
+_FLOAT_SLACK = 0.5  # a float array may leave [0, 1] by noise and overshoots, which are cut off, not by a factor of 255
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def from_array(array: np.ndarray, *, metadata: Metadata | None = None) -> Pictur
     >>> from_array(np.full((2, 3), 51, np.uint8)).pixels.unique().item()
     0.2...
     """
+    array = np.asarray(array)  # no matrix, whose every part is one again
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
         raise InputError(f"array is {array.shape}; (H, W) or (H, W, 1…4) is required — move channels last, drop others")
     if array.dtype in (np.uint8, np.uint16):

@@ -44,7 +44,7 @@ def compression(picture: Picture) -> Jpeg | None:
     Of two compressions the one that took more.
     """
     found = of_file(picture.metadata, *picture.pixels.shape[2:])
-    if found is None and picture.bits == 8:
+    if found is None:  # whatever its type or depth: an array of floats may have been a JPEG as well
         found = of_pixels(picture.pixels)
     if found is None:
         return None

@@ -195,7 +195,7 @@ def _repeated(luma: Float[np.ndarray, "rows columns"]) -> float:
 
     Margins, which are long runs, are no enlargement.
     """
-    changes = np.flatnonzero(np.abs(np.diff(luma, axis=1)).max(0) > 0)
+    changes = np.flatnonzero((luma[:, 1:] != luma[:, :-1]).any(0))
     if len(changes) < 2 or max(np.diff(changes, prepend=-1, append=luma.shape[1] - 1)) > math.ceil(HIGHEST):
         return 1.0
     return luma.shape[1] / (len(changes) + 1)

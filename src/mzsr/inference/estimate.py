@@ -137,7 +137,8 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
         why = "too little of the spectrum stands out of the noise"
         return _unknown(scale, grid, noise, seen.noises(noise), confidence, why, jpeg)
     note = f"{words}, variances {variances[0]:.2f} and {variances[1]:.2f} pixels², noise {255 * noise:.1f}/255"
-    d = Degradation(kernel, scale, noise=noise, jpeg=jpeg)
+    middle = 0.0 if grid == "corner" else (scale - 1) / 2
+    d = Degradation(kernel, scale, noise=noise, jpeg=jpeg, grid=(middle, middle))  # ringing moves a centroid a little
     width = _width(kernel)
     error, loss = SPREAD * (unsure + NARROW * (scale / width) ** 2), -10 * LOSS * math.log10(learned.trust)
     return Estimate(
@@ -181,7 +182,10 @@ class _Look:
 
     def noises(self, noise: float) -> tuple[float, ...]:
         """Return the noise of each channel: the mean of their powers as told, their differences as in quiet places."""
-        return tuple(min(math.sqrt(max(level**2 - self.mean + noise**2, 0.0)), 1.0) for level in self.channels)
+        powers = [max(level**2 - self.mean + noise**2, 0.0) for level in self.channels]
+        total = sum(powers)  # more than is told where a channel would have had less than none
+        share = len(powers) * noise**2 / total if total else 0.0
+        return tuple(min(math.sqrt(power * share), 1.0) for power in powers)
 
     @property
     def mean(self) -> float:

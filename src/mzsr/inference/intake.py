@@ -129,7 +129,7 @@ def _degradation(
     if named(kernel, "auto") and told:
         return replace(told.degradation, noise=level), told
     taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(_taps(kernel))
-    sampling = subsample or usual_sampling(kernel)
+    sampling = sampling_of(kernel, subsample)
     rows = min(lr.shape[2:]) * scale
     if taps.shape[0] > rows:
         raise InputError(
@@ -145,9 +145,20 @@ def check_kernel(kernel: object) -> None:
         raise InputError(f"kernel is {kernel!r}; 'auto', text like gauss:2.0, a file, an array or a tensor is required")
 
 
-def usual_sampling(kernel: KernelInput) -> Sampling:
-    """Return how a picture is taken to have been made smaller by a kernel that is given, where nothing is said."""
-    return "bicubic" if named(kernel, "bicubic") else "direct"
+def sampling_of(kernel: KernelInput, subsample: Sampling | None) -> Sampling:
+    """Return how a picture was made smaller by a kernel that is given: as is said, or as is usual for it.
+
+    Raises:
+        InputError: direct subsampling by bicubic, which shrinks by itself.
+    """
+    if not named(kernel, "bicubic"):
+        return subsample or "direct"
+    if subsample == "direct":
+        raise InputError(
+            "kernel is bicubic, which shrinks by itself and onto the centred grid, and subsampling is direct; leave "
+            "one of them out, or give another kernel, like gauss:2.0"
+        )
+    return "bicubic"
 
 
 def _taps(kernel: np.ndarray | Tensor) -> Tensor:
@@ -159,4 +170,4 @@ def _taps(kernel: np.ndarray | Tensor) -> Tensor:
 
 def named(kernel: KernelInput, word: str) -> bool:
     """Tell whether a kernel was given as this word, `auto` or `bicubic`; an array cannot be asked."""
-    return isinstance(kernel, str) and kernel == word
+    return isinstance(kernel, str | Path) and str(kernel) == word

@@ -19,6 +19,7 @@ NUMBERS: dict[str, tuple[type, str, object]] = {
     "steps": (Integral, "a whole number", None),
     "seed": (Integral, "a whole number", 0),
     "noise": (Real, "'auto' or a standard deviation in [0, 1]", "auto"),
+    "max_pixels": (Real, "a number", None),
 }
 """What type the others are, in words, and what else they may be."""
 MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False), "best": (10, True)}  # steps, x8
@@ -61,8 +62,12 @@ def check_kinds(**options: object) -> None:
             raise InputError(f"{name} is {value!r}; it must be one of {known}")
 
 
-def check_options(scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None) -> None:
+def check_options(
+    scale: float | int | None, size: tuple[int | None, int | None] | None, steps: int | None, fit: Fit = "stretch"
+) -> None:
     """Raise InputError for what is wrong whatever the picture, so that it can be said once and before any work."""
+    if fit != "stretch" and (size is None or None in size):
+        raise InputError(f"fit is '{fit}', which is of a box; give both its width and its height")
     if size is not None:
         sides = zip(("height", "width"), size, strict=True)
         given = " and ".join(f"{name} {side}" for name, side in sides if side is not None) or "neither height nor width"

@@ -57,6 +57,11 @@ class Result:
     expected_psnr: float | None = None
 
     @cached_property
+    def _warnings(self) -> list[str]:
+        """Return what was said of the picture before any file was written."""
+        return list(self.facts["warnings"])
+
+    @cached_property
     def bicubic(self) -> Images:
         """Return the same enlargement by phase-correct bicubic, (1, C, H, W): what the result has to beat."""
         rows, columns = self.picture.pixels.shape[2:]
@@ -74,7 +79,8 @@ class Result:
     def save(self, path: str | Path, *, quality: int = 95) -> None:
         """Write the result with the metadata of the input, see `files.write`; what is left out becomes a warning."""
         start = time.perf_counter()
-        self.facts["warnings"] += files.write(path, self.picture, quality=quality)
+        left_out = files.write(path, self.picture, quality=quality)
+        self.facts["warnings"] = [*self._warnings, *left_out]  # those of this file, whatever was written before
         self.seconds["write"] = time.perf_counter() - start
 
     def record(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ MAX_TILE = 4096
 # they lose up to 0.2 dB (nine pictures of BSD100 and Set5, g2.0 d and bicubic)
 PACKED = 2.5 / 255
 OFF_GRID = (
-    "the kernel is taken to be on the paper's grid, where the result lies {:.3g} pixels up and left of the picture; a "
+    "{} the paper's grid, where the result lies {:.3g} pixels up and left of the picture; a "
     "photograph is on --subsample centre, and --subsample direct says that this is meant"
 )
 NO_SON = "the picture is too small to learn from; it was enlarged without a step of adaptation"
@@ -57,6 +58,7 @@ class Upscaler:
         (32, 32, 3)
     """
 
+    @torch.inference_mode(False)  # adaptation needs gradients, wherever it is called
     def __init__(
         self, model: str | Path = "mzsr", *, device: str = "auto", tile: int | None = None, precision: str = "auto"
     ) -> None:
@@ -73,10 +75,13 @@ class Upscaler:
         Raises:
             InputError: an unknown model or precision, a device that is not there, or a tile of an impossible size.
         """
+        if tile is not None and not isinstance(tile, Integral):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"tile is {tile!r}; a whole number of pixels is required")
         if tile is not None and tile != 0 and not SMALLEST_TILE <= tile <= MAX_TILE:
             raise InputError(f"tile is {tile}; it must be 0 (no tiles), or from {SMALLEST_TILE} to {MAX_TILE} pixels")
         self.device = pick_device(device)
-        self.tile, self.precision = tile, precision
+        self.tile: int | None = tile
+        self.precision = precision
         self.model = str(model)
         self._experts: dict[str, Upscaler] = {}
         network, self.card = load_weights(model)
@@ -87,9 +92,9 @@ class Upscaler:
 
     @property
     def weights(self) -> list[str]:
-        """Return the sha256 of all weights that results may depend on: of every scale and kind of file, of kernels."""
+        """Return identities of all weights that results may depend on: of every scale and kind of file, of kernels."""
         names = sorted({model_at(self.model, n, jpeg) for n in range(1, MAX_SCALE + 1) for jpeg in (False, True)})
-        return [card_of(name).sha256 for name in (*names, ESTIMATOR)]
+        return [card_of(name).identity for name in (*names, ESTIMATOR)]
 
     def at(self, scale: int, jpeg: Jpeg | None = None) -> "Upscaler":
         """Return what does the work at a scale, and for a picture that went through JPEG; see `model_at`."""
@@ -100,6 +105,7 @@ class Upscaler:
             self._experts[name] = Upscaler(name, device=self.device.type, tile=self.tile, precision=self.precision)
         return self._experts[name]
 
+    @torch.inference_mode(False)
     def adapt(self, lr: Images, d: Degradation, steps: int, seed: int = 0) -> Adapted:
         """Adapt to a picture, as its card says; see `adapt`.
 
@@ -148,6 +154,7 @@ class Upscaler:
             both[:, :3] = consistent(both[:, :3], lr, d)
         return both
 
+    @torch.inference_mode(False)
     def __call__(
         self,
         image: Input,
@@ -205,11 +212,12 @@ class Upscaler:
         check_kinds(
             scale=scale, size=size, steps=steps, noise=noise, fit=fit, jpeg=jpeg, enlarged=enlarged,
             subsample=subsample, uncertainty=uncertainty, back_projection=back_projection, x8=x8, seed=seed,
+            max_pixels=max_pixels,
         )  # fmt: skip
         intake.check_kernel(kernel)
         asked = steps is not None
         steps, x8 = with_mode(mode, steps, x8)
-        check_options(scale, size, steps)
+        check_options(scale, size, steps, fit)
         seconds: dict[str, float] = {}
         with _timed(seconds, "read", progress):
             picture = intake.read(image, max_pixels)
@@ -220,6 +228,7 @@ class Upscaler:
                 f"the result would have {target[1]}x{target[0]} pixels; {largest} a side are the most that its format "
                 "holds — make it smaller, or a .png or .tif"
             )
+        said = subsample
         if not intake.named(kernel, "bicubic"):
             subsample = subsample or self.at(intake.whole_scale(factor)).card.subsample
         with _timed(seconds, "estimate", progress):
@@ -249,8 +258,10 @@ class Upscaler:
         if alone:
             facts["warnings"].append(NO_SON)
         middle = (d.scale - 1) / 2
-        if subsample is None and taken.estimate is None and (off := middle - min(phase(d))) > 0.25:
-            facts["warnings"].append(OFF_GRID.format(off * factor / d.scale))
+        unsaid = said is None and (subsample is None or taken.estimate is not None)
+        if unsaid and (off := middle - min(phase(d))) > 0.25:
+            what = "the kernel is taken to be on" if subsample is None else "the network knows nothing but"
+            facts["warnings"].append(OFF_GRID.format(what, off * factor / d.scale))
         return Result(
             replace(taken.picture, pixels=hr, alpha=alpha), taken.picture.pixels, d.to("cpu"), taken.estimate,
             adapted.losses, adapted.kept, agreement, seconds,
@@ -291,12 +302,12 @@ class Upscaler:
             warnings.append(told.note)
         return {
             "model": self.card.name,
-            "scale": factor,
+            "scale": float(factor),
             "input_size": list(given),
             "detail_size": list(detail(given, taken.before)),
             "output_size": list(target),
-            "steps": steps,
-            "seed": seed,
+            "steps": int(steps),
+            "seed": int(seed),
             "device": str(self.device),
             "precision": str(self.network.precision).removeprefix("torch."),
             "peak_memory_mb": None if (peak := peak_mb(self.device)) is None else round(peak),

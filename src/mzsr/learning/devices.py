@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -124,25 +125,31 @@ def forget_peak(device: torch.device) -> None:
 def peak_mb(device: torch.device) -> float | None:
     """Return MiB: of the accelerator, or of this process; None where nobody counts.
 
-    Linux's ru_maxrss would begin with the peak of the process that started this one, so its VmHWM is read.
+    Linux's ru_maxrss begins with the peak of the process that started this one, so its VmHWM is read where there is one
+    (gVisor has none).
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    if sys.platform == "linux":
-        return _kilobytes("/proc/self/status", "VmHWM") / 2**10
+    if (peak := _kilobytes("/proc/self/status", "VmHWM")) is not None:
+        return peak / 2**10
     if sys.platform == "win32":
         return None
     import resource  # Windows has none
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes, on macOS
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def free_mb(device: torch.device) -> float:
     """Return MiB that can still be had; infinity where nobody knows."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**20
-    return _kilobytes("/proc/meminfo", "MemAvailable") / 2**10 if sys.platform == "linux" else math.inf
+    available = _kilobytes("/proc/meminfo", "MemAvailable")
+    return math.inf if available is None else available / 2**10
 
 
-def _kilobytes(path: str, name: str) -> int:
-    return int(next(line for line in Path(path).read_text().splitlines() if line.startswith(name)).split()[1])
+def _kilobytes(path: str, name: str) -> int | None:
+    """Return a number that Linux tells of itself; None where it does not."""
+    with suppress(OSError, IndexError, ValueError):
+        return int(re.findall(rf"^{name}:\s*(\d+) kB", Path(path).read_text(), re.MULTILINE)[0])
+    return None

@@ -1,6 +1,6 @@
 """Training of the kernel estimator: photographs → degraded samples → weights.
 
-    minimise  mean ln(lost + 0.1) + 0.3 mean |ln noise error| + 0.1 mean |ln doubt error|
+    minimise  mean ln(min(lost, 12) + 0.1) + 0.3 mean |ln noise error| + 0.1 mean |ln doubt error|
 
 `lost` are the decibels of `estimator.decibels_lost`; their logarithm, since what counts is that most pictures lose
 little, not that the hopeless ones lose a bit less. Samples are made once and kept, for a picture takes longer to

@@ -115,7 +115,7 @@ def draw_degradations(
         kind.family,
         count,
         variance=variance,
-        size=kernels.SIZE if kind.scale <= 2 else 2 * kernels.SIZE // 3 * 2 + 1,
+        size=kernels.SIZE if kind.scale <= 2 else max(21, 5 * kind.scale // 2 * 2 + 1),
         offset=(kind.middle, kind.middle),
         generator=generator,
     )

@@ -150,7 +150,9 @@ def check(values: dict[str, Any], models: dict[str, Card]) -> Options:
     """
     given = {key: value for key, value in values.items() if value is not None}
     size = given.get("height"), given.get("width")
-    check_options(given.get("scale"), None if size == (None, None) else size, given.get("steps"))
+    check_options(
+        given.get("scale"), None if size == (None, None) else size, given.get("steps"), given.get("fit", "stretch")
+    )
     steps, x8 = MODES[check_mode(given.get("mode", "balanced"))]
     options = Options(**{"steps": steps, "x8": x8, "model": next(iter(models))} | given)
     if options.model not in models:
