@@ -42,7 +42,6 @@ from mzsr.shapes import Images, Layers
 
 CONDITIONS = {"clean": {}, "noise 5/255": {"noise": 5 / 255}, "JPEG 80": {"jpeg": 80}}
 KERNELS = {"known": (), "estimated": ("blind",)}
-FIRST_FIT = 10_000  # place, as `cells.make` counts them, of the first picture of a fit
 RANKED = 20_000  # pixels of a picture, evenly spread: more of them do not move the second digit
 AS_IT_IS: ErrorLaw = ((1e-3, 1e-3, 1e-6), (1e3, 1e3, 1e6))  # E|e| = e^s
 EDGES = np.geomspace(0.25, 256, 31)  # grey levels, of the bins of fit and plot
@@ -211,6 +210,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
     parser.add_argument("--kernel", default="gaussians", help="as of `mzsr bench quality`")
     parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--first", type=int, default=0, help="number of the first picture; kernels are drawn by it")
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/calibration"))
     parser.add_argument("--fit", action="store_true", help="write the error laws to the card of the model instead")
@@ -220,8 +220,7 @@ def main() -> None:
     pictures: dict[str, list[np.ndarray]] = {known: [] for known in KERNELS}
     sums = {key: np.zeros((4, len(EDGES) + 1)) for key in itertools.product(KERNELS, CONDITIONS)}
     for source in itertools.chain.from_iterable(read_set(folder, arguments.every) for folder in arguments.data):
-        if arguments.fit:  # kernels are drawn by the place of a picture; these are none that anything is measured with
-            source = replace(source, index=source.index + FIRST_FIT)
+        source = replace(source, index=source.index + arguments.first)
         for known, condition in sums:
             case = cells.make(source, Cell(arguments.scale, arguments.kernel, **CONDITIONS[condition]))
             expert = upscaler.at(arguments.scale, case.degradation.jpeg)

@@ -137,8 +137,7 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
         why = "too little of the spectrum stands out of the noise"
         return _unknown(scale, grid, noise, seen.noises(noise), confidence, why, jpeg)
     note = f"{words}, variances {variances[0]:.2f} and {variances[1]:.2f} pixels², noise {255 * noise:.1f}/255"
-    middle = 0.0 if grid == "corner" else (scale - 1) / 2
-    d = Degradation(kernel, scale, noise=noise, jpeg=jpeg, grid=(middle, middle))  # ringing moves a centroid a little
+    d = Degradation(kernel, scale, noise=noise, jpeg=jpeg)
     width = _width(kernel)
     error, loss = SPREAD * (unsure + NARROW * (scale / width) ** 2), -10 * LOSS * math.log10(learned.trust)
     return Estimate(

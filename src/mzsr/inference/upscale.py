@@ -115,7 +115,7 @@ class Upscaler:
             steps: of the gradient.
             seed: of the noise of the son, which has as much of it as its father.
         """
-        generator = torch.Generator(self.device).manual_seed(seed % 2**63) if float(d.noise) > 0 else None
+        generator = torch.Generator(self.device).manual_seed(int(seed) % 2**63) if float(d.noise) > 0 else None
         return adapt(
             self.network, self.theta, lr, d, steps=steps, step_sizes=self.card.step_sizes, crops=self.card.crops,
             generator=generator,
