@@ -11,11 +11,10 @@ score:   of the flagship, see runs/train_flagship.sh; 0.01 dB above its last run
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
-from mzsr.learning.cards import as_earlier
+from mzsr.learning.cards import as_earlier, command_line
 from mzsr.learning.contract import HEAD
 from mzsr.learning.weights import load_weights, save_weights
 
@@ -37,7 +36,7 @@ def main() -> None:
     if one.variance is not None and two.variance is None:
         theta |= {name: tensor for name, tensor in before.items() if name.startswith(HEAD)}
         network, earlier = other.network, (*earlier, as_earlier(other)[-1])
-    command = shlex.join(["python", *sys.argv])
+    command = command_line("python", sys.argv)
     told = {"network": network, "command": command, "iterations": 0, "hours": 0.0, "earlier": earlier}
     told |= {"score": {}, "error_law": None, "error_law_estimated": None}  # nobody has measured these weights
     arguments.out.mkdir(parents=True, exist_ok=True)

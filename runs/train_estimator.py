@@ -10,7 +10,6 @@ score:   `mzsr bench blind`, docs/measured.md, "Unknown blur"
 """
 
 import argparse
-import shlex
 import sys
 import time
 from dataclasses import astuple
@@ -22,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from mzsr.atomic import write_atomically
 from mzsr.card import Card
 from mzsr.config import NetworkConfig
-from mzsr.learning.cards import commit, machine
+from mzsr.learning.cards import command_line, commit, machine
 from mzsr.learning.estimation import LEAST, Sample, draw_sample, fit, losses, stack
 from mzsr.learning.estimator import HEADS, Estimator
 from mzsr.learning.parallel import World
@@ -111,7 +110,7 @@ def main() -> None:
         scales=tuple(sorted({scale for scale, _ in HEADS})), step_sizes=(),
         data=tuple(f"{f.name} ({LICENCES.get(f.name) or f.licence or 'not stated'})" for f in photographs.folders),
         recipe={"samples": arguments.samples, "steps": arguments.steps, "seed": arguments.seed},
-        command=shlex.join(["python", *sys.argv]),
+        command=command_line("python", sys.argv),
         commit=commit(), iterations=arguments.steps, hours=round((time.monotonic() - start) / 3600, 3),
         machine=machine(World(torch.device("cpu")), len(photographs.pictures)), score=score, sha256="",
     )  # fmt: skip

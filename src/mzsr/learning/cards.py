@@ -46,7 +46,7 @@ def make_card(
         data=tuple(f"{f.name} ({config.licences.get(f.name) or f.licence or 'licence not stated'})"
                    for f in photographs.folders),
         recipe=config.model_dump(mode="json"),
-        command=_command(sys.argv[1:]),
+        command=command_line("mzsr", sys.argv[1:]),
         commit=commit(),
         iterations=iterations,
         hours=round(hours, 3),
@@ -82,10 +82,10 @@ def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None
     return "direct" if law.bicubic_share == law.centred_share == 0 else None
 
 
-def _command(arguments: Iterable[str]) -> str:
+def command_line(program: str, arguments: Iterable[str]) -> str:
     """Return a command as a shell takes it, with files as they lie from here: where that is concerns nobody."""
     told = (os.path.relpath(word) if os.path.isabs(word) and os.path.exists(word) else word for word in arguments)
-    return shlex.join(["mzsr", *told])
+    return shlex.join([program, *told])
 
 
 def commit() -> str:
