@@ -6,8 +6,8 @@
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: `mzsr` up to mean-more 2 cores of an Intel Xeon (no AMX, float32), then 1 core of one with AMX (bfloat16), as its
 #          experts; mzsr-meta 1 core of the first; torch 2.13
-# hours:   mzsr 1.0, 0.6 (one core), 1.5, 0.6, 0.9, 1.3, 0.4 (head), 1.7 and 0.3 (head); x4 0.8 and 0.2 (head), JPEG 0.8 and 0.2; mzsr-meta 1.2
-#          and 0.5 of meta-transfer training
+# hours:   mzsr 1.0, 0.6 (one core), 1.5, 0.6, 0.9, 1.3, 0.4 (head), 1.7 and 0.3 (head); x4 0.8 and 0.2 (head), JPEG 0.8 and
+#          0.2; mzsr-meta 1.2 and 0.5 of meta-transfer training
 # score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.87, g2.0 d 36.95, g_ani d 36.27, g1.3 b 37.21, bicubic 37.45,
 #          x4 g2.0 d 31.05 dB (mzsr-x4); BSD100/5, g2.0 d, JPEG 80 / 60: 28.59 / 27.94 (mzsr-jpeg); random kernels, x2, no /
 #          one / ten steps: 32.78 / 32.80 / 32.88 (mzsr-meta); docs/measured.md for all
@@ -22,8 +22,7 @@ train_as() { # run, whose configuration, options
     python -m mzsr train pretrain --config "runs/$2.yaml" --out "$out/$1" --resume "${photographs[@]}" "${@:3}"
 }
 go_on() { # run, from which, iterations, learning rate, warm-up, seed
-    python -m mzsr train pretrain --config runs/flagship-signed-on.yaml --out "$out/$1" --resume "${photographs[@]}" \
-        --from "$out/$2/weights.safetensors" \
+    train_as "$1" flagship-signed-on --from "$out/$2/weights.safetensors" \
         --set "iterations=$3" --set "learning_rate=$4" --set "warmup=$5" --set "seed=$6"
 }
 average() { # first run, second, share of the second, where to

@@ -33,12 +33,13 @@ def test_failing_write_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == ([path] if before else [])
 
 
-def test_a_private_file_stays_private(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o444])
+def test_a_private_file_stays_private(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    path.chmod(0o600)
+    path.chmod(mode)
     write_atomically(path, lambda partial: partial.write_bytes(b"new"))
-    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", mode)
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:

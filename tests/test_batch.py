@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -149,7 +150,9 @@ def test_what_mzsr_did_not_write_stays(album: Path, tiny_weights: Path) -> None:
     assert result.exit_code == 1
     assert "out/a_x2.png exists, and is not what mzsr wrote there; add --overwrite to replace it" in result.stderr
     assert outputs(album / "out") == made | {"a_x2.png": b"hours of work"}
+    Path("out/a_x2.png").chmod(0o600)
     run(*command, "--overwrite")
+    assert stat.S_IMODE(Path("out/a_x2.png").stat().st_mode) == 0o600, "a private picture stays private"
     assert outputs(album / "out") == made
     shutil.rmtree(album / "out" / HIDDEN)  # without records nothing is ours
     refused = run(*command)

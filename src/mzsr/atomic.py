@@ -25,11 +25,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         write(part)
-        with suppress(OSError):  # who may read it is not for a new version to decide
-            part.chmod(stat.S_IMODE(target.stat().st_mode))
         with part.open("r+b") as file:
             os.fsync(file.fileno())  # Windows wants it to be writable
-        os.replace(part, target)
+        replace(part, target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
@@ -39,3 +37,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):  # after success it is gone already; a folder that is none must not hide the error above
             part.unlink()
+
+
+def replace(part: Path, target: Path) -> None:
+    """Put a file in the place of another on the same disk; who may read it is not for a new version to decide."""
+    with suppress(OSError):
+        part.chmod(stat.S_IMODE(target.stat().st_mode))
+    os.replace(part, target)

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mzsr.atomic import write_atomically
+from mzsr.atomic import replace, write_atomically
 from mzsr.errors import InputError
 
 Job = tuple[Path, Path]  # a picture, and where its result goes
@@ -131,7 +131,7 @@ class Records:
             write_atomically(place, lambda path: path.write_text(text, "utf-8"))
             target = Path(os.path.realpath(task.target))  # a link stays one
             try:
-                os.replace(part, target)
+                replace(part, target)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise

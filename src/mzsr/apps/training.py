@@ -86,12 +86,10 @@ def check(
 ) -> None:
     """Check folders of photographs: how many, how large, under which licence, and what cannot be used."""
     with usage():
-        if missing := [str(folder) for folder in data if not folder.is_dir()]:
-            raise InputError(f"{missing[0]} is no folder; a folder of photographs is required")
-    with usage(1):
         from mzsr.learning.photographs import check_lines, load_photographs
 
         found = load_photographs(data, patch, empty=True)
+    with usage(1):
         for line in check_lines(found):
             typer.echo(line)
         if empty := [folder.name for folder in found.folders if not folder.count]:

@@ -143,8 +143,9 @@ class Method:
         for steps in self.steps:
             start = time.perf_counter()
             theta = upscaler.adapt(case.lr, d, steps).theta
-            x8, back_projection = ("x8" in self.options, "bp" in self.options)
-            picture = upscaler.enlarge(theta, case.lr, d, x8=x8, back_projection=back_projection)
+            picture = upscaler.enlarge(
+                theta, case.lr, d, x8="x8" in self.options, back_projection="bp" in self.options
+            )  # fmt: skip
             yield Output(steps, picture, before + time.perf_counter() - start)
 
 

@@ -151,8 +151,8 @@ def sized_xmp(metadata: Metadata, height: int, width: int) -> bytes | None:
 def with_resolution(dpi: tuple[float, float]) -> bytes:
     """Return an EXIF block that says the resolution and nothing else."""
     tags = Image.Exif()
-    tags[282], tags[283], tags[296] = (*dpi, 2)
-    return _PREFIX + tags.tobytes().removeprefix(_PREFIX)
+    tags.update(zip(_RESOLUTION, (*dpi, 2), strict=True))  # 2: per inch
+    return tags.tobytes()
 
 
 def patch_exif(exif: bytes, values: dict[int, int]) -> bytes | None:
