@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 if TYPE_CHECKING:
+    from training import Clock, Run
+
     from mzsr.inference.upscale import Upscaler
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,8 +112,35 @@ def _tiny(folder: Path, *, log_var: bool) -> Path:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of one photograph that a patch of the smoke presets fits into; nothing may write there."""
+    """Return a folder of two photographs that a patch of the smoke presets fits into; nothing may write there."""
     folder = tmp_path_factory.mktemp("set")
-    pixels = torch.randint(256, (40, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    Image.fromarray(pixels.numpy()).save(folder / "a.png")
+    pixels = torch.randint(256, (2, 40, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for name, picture in zip("ab", pixels, strict=True):
+        Image.fromarray(picture.numpy()).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wholes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, "Run"]:
+    """Return what runs of both stages leave behind that nothing stopped."""
+    from training import STAGES, configured, go, left_behind
+
+    runs = {}
+    for stage in STAGES:
+        out = tmp_path_factory.mktemp(stage) / "a" / "run"  # folders are made
+        outcome = go(configured(stage), folder, out)
+        assert (outcome.step, outcome.iterations, outcome.weights) == (8, 8, out / "weights.safetensors")
+        runs[stage] = left_behind(out)
+    return runs
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
+    """Return the clock that the training loop goes by."""
+    from training import Clock
+
+    from mzsr.learning import loop
+
+    clock = Clock()
+    monkeypatch.setattr(loop, "time", clock)
+    return clock

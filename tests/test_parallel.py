@@ -205,7 +205,7 @@ def test_torchrun(folder: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("iteration 2 of 2") == 1
-    assert done.stderr.count("total: 1 photograph") == 1
+    assert done.stderr.count("total: 2 photographs") == 1
     card = load_weights(tmp_path / "run" / "weights.safetensors")[1]
     assert card.machine.startswith("2 processes, ")
     config = PretrainConfig.parse(card.recipe | {"tasks": 2})
