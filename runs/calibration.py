@@ -1,4 +1,4 @@
-"""Measure whether a model's map of doubt is true: rank, coverage, expected PSNR, on pictures whose truth is known.
+"""Measure whether a model's uncertainty map is true: rank, coverage, expected PSNR, on pictures whose truth is known.
 
 For every picture, known or estimated kernel, and clean, noisy or compressed:
 

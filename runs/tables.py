@@ -100,7 +100,7 @@ def _seconds(rows: Sequence[Row]) -> float:
 
 
 def calibration_table() -> str:
-    """Return how true the map of doubt is."""
+    """Return how true the uncertainty map is."""
     return calibration.summary(calibration.read_rows(RESULTS / "calibration.csv")).rstrip()
 
 

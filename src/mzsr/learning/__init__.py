@@ -1,1 +1,1 @@
-"""Pixels to parameters: networks, losses, patches, checkpoints and the loops that train."""
+"""Pixels to parameters: networks, losses, patches, weights and the loop that trains."""

@@ -2,7 +2,7 @@
 
     L1    mean |x - f|                       EU    mean(e^-s |x - f| + s)
     UDL   mean(w |x - f|), w from s          ESU   mean(e^-s |x - f| + 2 s)
-    PSNR  ln(1 + mean (x - f)² / 1e-4), its mean over pictures
+    PSNR  ln(1 + mean (x - f)² / 1e-4) / 20, its mean over pictures
 
 Pictures are in [0, 1]. s = ln σ, the network's `log_var`, is about 8-bit grey levels: inside EU and ESU residuals are
 multiplied by 255. Their optimum, s = ln |e| or ln(|e| / 2), then lies where the head of the networks, which cannot go
