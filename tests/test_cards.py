@@ -69,8 +69,7 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(config: TrainConfig, folder: Path, out: Path, **options: Any) -> tuple[Path, Card]:
     stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
-    make = lambda p: stage(config, p, ALONE.device)  # noqa: E731
-    path = loop.train(make, config, [folder], out, ALONE, **options).weights
+    path = loop.train(stage, config, [folder], out, ALONE, **options).weights
     return path, load_weights(path)[1]
 
 

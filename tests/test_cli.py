@@ -22,8 +22,8 @@ from mzsr import __version__
 from mzsr.apps import error_map
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, degrade
-from mzsr.imaging.jpeg import tables
+from mzsr.imaging.degrade import Degradation, degrade
+from mzsr.imaging.jpeg import Jpeg, tables
 from mzsr.inference.upscale import Upscaler
 from mzsr.learning.networks import Unfolded
 

@@ -1,14 +1,14 @@
 """compression: what a file says, and the lattice that a JPEG leaves in pixels."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mzsr.imaging.degrade import Jpeg
-from mzsr.imaging.jpeg import compress, compression_error, tables
+from mzsr.imaging.jpeg import Jpeg, compress, compression_error, tables
 from mzsr.imaging.metadata import Metadata
 from mzsr.imaging.picture import from_array, from_pil
 from mzsr.inference.compression import compression, earlier, of_file, of_pixels, quality_of, with_error
@@ -50,7 +50,7 @@ def test_a_picture_turned_upright_stays_as_it_is_when_compressed_again_on_its_bl
 
     def change(row: int, column: int) -> float:
         offset = jpeg.offset[0] + row, jpeg.offset[1] + column
-        again = compress(picture.pixels, jpeg.tables, subsampling=jpeg.chroma, offset=offset)
+        again = compress(picture.pixels, replace(jpeg, offset=offset))
         return 255 * float((again - picture.pixels).square().mean().sqrt())
 
     assert change(0, 0) < 0.8  # rounding to RGB, and clipped colours
@@ -68,7 +68,7 @@ def test_of_two_compressions_the_one_that_took_more_is_told(first: int, last: in
         assert found is not None
         assert abs(quality_of(found) - first) <= 2
         assert found.chroma == "4:4:4"
-        exact = compression_error(picture.pixels, found.tables, subsampling="4:4:4", offset=found.offset)
+        exact = compression_error(picture.pixels, Jpeg(found.tables, chroma="4:4:4", offset=found.offset))
         assert float(found.error) == pytest.approx(float(exact.square().mean().sqrt()), rel=0.3)
 
 
@@ -90,8 +90,8 @@ def test_one_compression_is_not_taken_for_two(last: int) -> None:
 def test_squares_begin_where_blocks_do() -> None:
     """A picture that repeats every 16 pixels is the same in every square that begins at a multiple of 16."""
     tile = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    images = compress(tile.repeat(1, 1, 19, 19)[..., :300, :300], tables(30), subsampling="4:4:4")
-    one = compression_error(images[..., :128, :128], tables(30), subsampling="4:4:4").square().mean().sqrt()
+    images = compress(tile.repeat(1, 1, 19, 19)[..., :300, :300], Jpeg(tables(30), chroma="4:4:4"))
+    one = compression_error(images[..., :128, :128], Jpeg(tables(30), chroma="4:4:4")).square().mean().sqrt()
     assert float(with_error(Jpeg(tables(30), "4:4:4"), images).error) == pytest.approx(float(one), rel=1e-3)
 
 

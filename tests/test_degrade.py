@@ -16,7 +16,6 @@ from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import (
     Degradation,
-    Jpeg,
     Subsample,
     adjoint,
     check_scale,
@@ -28,7 +27,7 @@ from mzsr.imaging.degrade import (
     phase,
     upsample,
 )
-from mzsr.imaging.jpeg import compress, tables
+from mzsr.imaging.jpeg import Jpeg, compress, tables
 from mzsr.imaging.resize import resize
 
 SUBSAMPLES: tuple[Subsample, ...] = ("direct", "bicubic")
@@ -223,7 +222,7 @@ def test_compression_comes_last(photo: Tensor) -> None:
     found = degrade(hr, d, torch.Generator().manual_seed(5))
     assert found.dtype == hr.dtype
     for i, quality in enumerate((20, 90)):
-        assert torch.equal(found[i : i + 1], compress(noisy[i : i + 1], tables(quality)))
+        assert torch.equal(found[i : i + 1], compress(noisy[i : i + 1], Jpeg(tables(quality))))
     assert torch.equal(linear(hr, d), linear(hr, plain))
     assert torch.equal(adjoint(noisy, d), adjoint(noisy, plain))
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project
-from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, adjoint, linear, phase, upsample
-from mzsr.imaging.jpeg import tables
+from mzsr.imaging.degrade import Degradation, Subsample, adjoint, linear, phase, upsample
+from mzsr.imaging.jpeg import Jpeg, tables
 from mzsr.inference.ensemble import SYMMETRIES, Enhance, Reduce, Symmetry, ensemble, symmetries
 from mzsr.shapes import Images
 

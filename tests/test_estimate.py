@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernels
 from mzsr.imaging.data_step import data_step
-from mzsr.imaging.degrade import Degradation, Jpeg, degrade, effective_kernel, informed, phase, upsample
-from mzsr.imaging.jpeg import tables
+from mzsr.imaging.degrade import Degradation, degrade, effective_kernel, informed, phase, upsample
+from mzsr.imaging.jpeg import Jpeg, tables
 from mzsr.imaging.metrics import psnr
 from mzsr.inference import estimate as estimates
 from mzsr.inference import spectra

@@ -71,7 +71,7 @@ def attempt(stage, lines):
     else:
         Path.write_bytes = half
     config, cpu = recipe.parse(json.loads(configs)[stage]), torch.device("cpu")
-    loop.train(lambda p: make(config, p, cpu), config, [Path(folder)], Path(out, stage), World(cpu), resume=True)
+    loop.train(make, config, [Path(folder)], Path(out, stage), World(cpu), resume=True)
     os._exit(0)
 
 

@@ -25,6 +25,7 @@ class Plane(Objective):
     def __init__(self, config: TrainConfig, loss: dict[int, float], gradient: dict[int, float]) -> None:
         self._config, self.loss, self.slope = config, loss, gradient
         self.theta, self.still = {name: torch.zeros(2, requires_grad=True) for name in ("a", "b", "fast/a")}, {}
+        self.earlier = ()
 
     @property
     def config(self) -> TrainConfig:
@@ -47,7 +48,7 @@ def descend_plane(
 ) -> dict[str, Params]:  # fmt: skip
     """Descend on a plane, whose loss and slope are other ones in some iterations; return the state."""
     config = configured(**({"warmup": 0, "schedule": "constant", "learning_rate": 2**-6, "clip": 1e9} | changes))
-    go(config, folder, out, make=lambda photographs: Plane(config, loss, gradient), resume=resume)
+    go(config, folder, out, objective=lambda config, *_: Plane(config, loss, gradient), resume=resume)
     return load_state(out / "state.safetensors")[0]
 
 

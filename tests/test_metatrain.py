@@ -496,8 +496,8 @@ def run(photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> t
     )
     objectives: list[MetaTraining] = []
 
-    def make(loaded: Photographs) -> MetaTraining:
-        objectives.append(MetaTraining(config, loaded, CPU))
+    def make(*arguments: Any) -> MetaTraining:
+        objectives.append(MetaTraining(*arguments))
         return objectives[-1]
 
     loop.train(make, config, [folder], out, World(CPU))
@@ -538,8 +538,8 @@ def test_a_run_takes_over_weights_and_step_sizes(
     network, card = load_weights(out / "weights.safetensors")
     assert isinstance(card.step_sizes, dict)
     objective = MetaTraining(config.model_copy(update=changes), photographs, CPU)
-    earlier = objective.begin_from(out / "weights.safetensors")
-    assert earlier[-1]["iterations"] == 20
+    objective.begin_from(out / "weights.safetensors")
+    assert objective.earlier[-1]["iterations"] == 20
     for name, parameter in network.named_parameters():
         assert torch.equal(objective.theta[name], parameter)
     assert len(objective.moved) == (taken or 6)
@@ -564,10 +564,7 @@ def test_step_sizes_can_be_learned_for_weights_that_stay(
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{index}.png")
 
     def go(**options: Any) -> Path:
-        def make(loaded: Photographs) -> MetaTraining:
-            return MetaTraining(config, loaded, CPU)
-
-        return loop.train(make, config, [tmp_path], tmp_path / "run", World(CPU), **options).weights
+        return loop.train(MetaTraining, config, [tmp_path], tmp_path / "run", World(CPU), **options).weights
 
     go(start_from=start, time_limit=0)
     network, card = load_weights(go(resume=True))
@@ -587,8 +584,9 @@ def test_what_was_measured_of_a_head_stays_where_step_sizes_alone_are_trained(ph
     for train, kept in ((["log_alpha/*"], True), (["log_alpha/*", "last.*"], False)):
         config = configured(train=train).model_copy(update={"network": card.network})
         objective = MetaTraining(config, photographs, CPU)
-        earlier = objective.begin_from("mzsr")
-        objective.recall(objective.fixed(), tuple(json.loads(json.dumps(earlier))))  # as a run that is resumed does
+        objective.begin_from("mzsr")
+        earlier = tuple(json.loads(json.dumps(objective.earlier)))  # as a run that is resumed does
+        objective.recall(objective.fixed(), earlier)
         made = make_card(
             config, photographs, World(CPU), about=objective.about(objective.theta), iterations=1, hours=0.0,
             earlier=earlier,

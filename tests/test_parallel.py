@@ -96,8 +96,7 @@ rank = int(os.environ["RANK"])
 def run(name, out, **options):
     stage, recipe = (MetaTraining, MetaConfig) if "steps" in recipes[name] else (Pretraining, PretrainConfig)
     config = recipe.parse(recipes[name])
-    make = lambda photographs: stage(config, photographs, world.device)
-    return loop.train(make, config, [data], out, world, **options).step
+    return loop.train(stage, config, [data], out, world, **options).step
 
 
 class Clock:
@@ -159,7 +158,7 @@ def far(one: Params, other: Params) -> float:
 
 def alone(config: TrainConfig, folder: Path, out: Path) -> Params:
     stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
-    train(lambda p: stage(config, p, CPU), config, [folder], out, World(CPU))
+    train(stage, config, [folder], out, World(CPU))
     return tensors(out)
 
 

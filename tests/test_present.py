@@ -12,8 +12,8 @@ import torch
 from mzsr.apps import error_map, present, report
 from mzsr.apps.report import render
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Degradation, Jpeg
-from mzsr.imaging.jpeg import tables
+from mzsr.imaging.degrade import Degradation
+from mzsr.imaging.jpeg import Jpeg, tables
 from mzsr.imaging.picture import Picture
 from mzsr.inference.enlargement import ADVICE
 from mzsr.inference.estimate import Estimate, estimate

@@ -80,10 +80,8 @@ def test_it_learns(folder: Path, photographs: Photographs, tmp_path: Path, name:
     pairs = batches(photographs, config, 12)
     before = mean_error(Pretraining(config, photographs, CPU).network, pairs)
     losses: list[float] = []
-    outcome = train(
-        lambda p: Pretraining(config, p, CPU), config, [folder], tmp_path, World(CPU),
-        progress=lambda step, loss: losses.append(loss),
-    )  # fmt: skip
+    told: Any = {"progress": lambda step, loss: losses.append(loss)}
+    outcome = train(Pretraining, config, [folder], tmp_path, World(CPU), **told)
     assert mean_error(load_weights(outcome.weights)[0], pairs) < 0.95 * before
     assert sum(losses[-20:]) < sum(losses[:20])
 

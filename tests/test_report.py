@@ -115,7 +115,7 @@ def test_the_pictures_are_embedded_without_loss(data):
 
 
 def test_wide_colours_keep_their_profile(data):
-    """Display P3 shown as sRGB would be pale; the map of doubt has colours of its own."""
+    """Display P3 shown as sRGB would be pale; the uncertainty map has colours of its own."""
     icc = profile_of((12, 13))
     page = Page(render(replace(data, icc=icc)))
     for name in ("before", "after"):

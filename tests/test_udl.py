@@ -37,7 +37,7 @@ def configured(loss: Any = "l1", **changes: Any) -> PretrainConfig:
 
 
 def go(config: PretrainConfig, folder: Path, out: Path, **options: Any) -> Path:
-    return train(lambda p: Pretraining(config, p, CPU), config, [folder], out, World(CPU), **options).weights
+    return train(Pretraining, config, [folder], out, World(CPU), **options).weights
 
 
 def tensors(path: Path) -> Params:

@@ -15,7 +15,6 @@ from mzsr.learning.loop import Outcome, train
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.objective import Objective
 from mzsr.learning.parallel import World
-from mzsr.learning.photographs import Photographs
 from mzsr.learning.pretrain import Pretraining
 from mzsr.learning.state import load_state
 from mzsr.learning.weights import load_weights
@@ -33,14 +32,13 @@ def configured(stage: str = "pretrain", **changes: Any) -> TrainConfig:
 
 def go(
     config: TrainConfig, folder: Path, out: Path, *, device: torch.device = CPU,
-    make: Callable[[Photographs], Objective] | None = None, **options: Any,
+    objective: Callable[..., Objective] | None = None, **options: Any,
 ) -> Outcome:  # fmt: skip
     """Run either stage, or another objective, with a line in the log for every iteration."""
     stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
-    make = make or (lambda photographs: stage(config, photographs.to(device), device))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "LOG_EVERY", 1)
-        return train(make, config, [folder], out, World(device), **options)
+        return train(objective or stage, config, [folder], out, World(device), **options)
 
 
 class Clock:

@@ -14,7 +14,8 @@ from mzsr.apps import error_map
 from mzsr.apps.report import ReportData, middle
 from mzsr.card import Card
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Jpeg, Sampling
+from mzsr.imaging.degrade import Sampling
+from mzsr.imaging.jpeg import Jpeg
 from mzsr.imaging.metadata import profile_for
 from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.inference.compression import jpeg_record, quality_of

@@ -129,7 +129,7 @@ def _run(
         with _progress(out, settings.iterations, silent=world.rank > 0) as progress:
             try:
                 outcome = run(
-                    lambda photographs: objective(settings, photographs, world.device), settings, data, out, world,
+                    objective, settings, data, out, world,
                     start_from=start_from, resume=resume, time_limit=limit, tensorboard=tensorboard,
                     told=lambda photographs: None if world.rank else _say(photographs),
                     progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),

@@ -15,8 +15,8 @@ import torch
 from mzsr.benchmark.rows import cell_name
 from mzsr.errors import InputError, unknown
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, informed, phase
-from mzsr.imaging.jpeg import tables
+from mzsr.imaging.degrade import Degradation, Subsample, crop, degrade, informed, phase
+from mzsr.imaging.jpeg import Jpeg, tables
 from mzsr.imaging.random_kernels import random_kernels
 from mzsr.shapes import Images, Kernel
 

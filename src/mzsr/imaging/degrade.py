@@ -21,7 +21,7 @@ from torch.nn.functional import conv2d, pad
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
 from mzsr.imaging.borders import fold_symmetric, pad_symmetric
-from mzsr.imaging.jpeg import Subsampling, compress, compression_error
+from mzsr.imaging.jpeg import Jpeg, compress, compression_error
 from mzsr.imaging.resize import resize, stretched_cubic
 from mzsr.imaging.strides import correlate, spread
 from mzsr.shapes import Images, Kernel, Kernels
@@ -30,29 +30,6 @@ Subsample = Literal["direct", "bicubic"]
 Sampling = Literal["direct", "centre", "bicubic"]
 """How people say it. `centre` is direct subsampling of a kernel that is moved to where a photograph has its pixels."""
 MAX_SCALE = 8
-
-
-@dataclass(frozen=True)
-class Jpeg:
-    """The compression of one file, or of one for each image.
-
-    Attributes:
-        tables: quantisation of luma and chroma; see `jpeg.tables` for those of a quality.
-        chroma: its subsampling.
-        offset: (row, column) of the first pixel on the grid of blocks, for pictures that were cropped afterwards.
-        error: standard deviation of what it takes from a picture, [0, 1] units, one number or (b,): see
-            `jpeg.compression_error`. Networks are told of it; it changes nothing about the compression.
-    """
-
-    tables: Float[Tensor, "#b 2 8 8"]
-    chroma: Subsampling = "4:2:0"
-    offset: tuple[int, int] = (0, 0)
-    error: int | float | Float[Tensor, " b"] = 0.0
-
-    def to(self, device: torch.device | str) -> "Jpeg":
-        """Return the same compression with its tensors on another device."""
-        error = self.error.to(device) if isinstance(self.error, Tensor) else self.error
-        return replace(self, tables=self.tables.to(device), error=error)
 
 
 @dataclass(frozen=True)
@@ -235,7 +212,7 @@ def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None
         lr = lr + torch.randn(lr.shape, generator=generator, device=generator.device).to(lr) * noise_map(d, lr)
     if d.jpeg is None:
         return lr
-    return compress(lr.clamp(0, 1), d.jpeg.tables, subsampling=d.jpeg.chroma, offset=d.jpeg.offset)
+    return compress(lr.clamp(0, 1), d.jpeg)
 
 
 def noise_map(d: Degradation, images: Images) -> Float[Tensor, "#b 1 1 1"]:
@@ -252,8 +229,7 @@ def informed(d: Degradation, lr: Images) -> Degradation:
     """
     if d.jpeg is None:
         return d
-    error = compression_error(lr, d.jpeg.tables, subsampling=d.jpeg.chroma, offset=d.jpeg.offset)
-    return replace(d, jpeg=replace(d.jpeg, error=error))
+    return replace(d, jpeg=replace(d.jpeg, error=compression_error(lr, d.jpeg)))
 
 
 def error_map(d: Degradation, images: Images) -> Float[Tensor, "#b 1 1 1"]:

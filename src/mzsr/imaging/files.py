@@ -24,8 +24,8 @@ from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.code_points import code_points, profile_of
 from mzsr.imaging.encode import FAILURES, SIDE, encode
-from mzsr.imaging.metadata import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED, metadata_of, metadata_of_tiff
-from mzsr.imaging.picture import Picture, from_array, from_pil
+from mzsr.imaging.metadata import metadata_of, metadata_of_tiff
+from mzsr.imaging.picture import Picture, from_array, from_pil, upright
 
 BESIDE, PER_PIXEL = 1 << 26, 8  # bytes of a file: at most for what lies beside pixels, and for each (16 bits, alpha)
 MAX_PIXELS = 100_000_000  # read by default; ten thousand square is 1.2 GB of floats before any network runs
@@ -199,7 +199,7 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         named = None if image.info.get("icc_profile") else profile_of(code_points(data, image.info.get("nclx_profile")))
         array = None
         if image.format in ("PNG", "AVIF") or (image.format == "TIFF" and _is_deep(image)):
-            array = _sixteen_bits(data, max_pixels, upright=image.format != "PNG")
+            array = _sixteen_bits(data, max_pixels, turned=image.format != "PNG")
         elif image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
             array = _deep_heic(data, image.info["bit_depth"])
         if array is None:
@@ -207,7 +207,7 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         image.load()  # PNG may keep metadata behind the pixels
         metadata = metadata_of(image)
         if image.format == "PNG":  # where libvips looks for the orientation in fewer places than pillow
-            array = _turned(array, metadata.orientation)
+            array = upright(array, metadata.orientation)
         if image.mode in ("CMYK", "LAB"):
             metadata = replace(metadata, icc=None)  # the pixels are sRGB now
         return _in_space(from_array(array, metadata=metadata), named)
@@ -284,18 +284,7 @@ def _require_within(max_pixels: int, width: int, height: int) -> None:
         )
 
 
-def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a picture (H, W, …) upright.
-
-    Source: EXIF 2.32, tag Orientation: which sides of the stored picture are its top and its left, 1 to 8.
-    """
-    if orientation in TRANSPOSED:
-        array = array.swapaxes(0, 1)
-    down, right = orientation in MIRRORED_ROWS, orientation in MIRRORED_COLUMNS
-    return np.ascontiguousarray(array[:: -1 if down else 1, :: -1 if right else 1])
-
-
-def _sixteen_bits(data: bytes, max_pixels: int, *, upright: bool = True) -> np.ndarray | None:
+def _sixteen_bits(data: bytes, max_pixels: int, *, turned: bool = True) -> np.ndarray | None:
     """Decode a 16-bit PNG or TIFF to RGB or grey; None if it has 8 bits, which pillow reads as well."""
     image = pyvips.Image.new_from_buffer(data, "", fail_on="truncated")  # lazy: only the header is read here
     _require_within(max_pixels, image.width, image.height)
@@ -303,7 +292,7 @@ def _sixteen_bits(data: bytes, max_pixels: int, *, upright: bool = True) -> np.n
         return None
     if image.format != "ushort":
         raise InputError(f"its samples are of type {image.format}; 8 or 16 bits per channel are required — convert it")
-    image = image.autorot() if upright else image
+    image = image.autorot() if turned else image
     if image.interpretation == "cmyk":
         image = image.icc_transform(
             "srgb", embedded=True, input_profile="cmyk", depth=16, black_point_compensation=True

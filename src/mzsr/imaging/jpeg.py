@@ -15,6 +15,7 @@ Source: ITU-T T.81 (sampling and transform in Annex A, tables in Annex K); ITU-T
 """
 
 import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -25,7 +26,7 @@ from torch.nn.functional import pad
 from mzsr.errors import InputError, unknown
 from mzsr.shapes import Images
 
-Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+Chroma = Literal["4:4:4", "4:2:2", "4:2:0"]
 BLOCK = 8
 SECOND = 0.86  # what a second compression on other blocks takes, as a share of what the first one took
 # (rows, columns) of the picture in one sample of chroma
@@ -50,6 +51,31 @@ _DIFFERENCES = (
     *(99,) * 32,
 )
 # fmt: on
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """The compression of one file, or of one for each image.
+
+    Attributes:
+        tables: quantisation of luma and chroma; whole numbers above 0; see `tables` for those of a quality.
+        chroma: its subsampling: "4:2:2" halves the columns of chroma, "4:2:0" the rows too; nothing to a grey picture.
+        offset: (row, column) of the picture's first pixel on the grid that blocks were cut on, for pictures cropped
+            after compression: the rows and columns cut off above and to the left. It counts modulo 8, or modulo 16
+            where chroma is halved.
+        error: standard deviation of what it takes from a picture, [0, 1] units, one number or (b,): see
+            `compression_error`. Networks are told of it; it changes nothing about the compression.
+    """
+
+    tables: Float[Tensor, "#b 2 8 8"]
+    chroma: Chroma = "4:2:0"
+    offset: tuple[int, int] = (0, 0)
+    error: int | float | Float[Tensor, " b"] = 0.0
+
+    def to(self, device: torch.device | str) -> "Jpeg":
+        """Return the same compression with its tensors on another device."""
+        error = self.error.to(device) if isinstance(self.error, Tensor) else self.error
+        return replace(self, tables=self.tables.to(device), error=error)
 
 
 def tables(quality: int | Float[Tensor, " b"]) -> Float[Tensor, "#b 2 8 8"]:
@@ -81,13 +107,7 @@ def tables(quality: int | Float[Tensor, " b"]) -> Float[Tensor, "#b 2 8 8"]:
     return torch.floor((annex * percent + 50) / 100).clamp(1, 255)
 
 
-def compress(
-    images: Images,
-    quantisation: Float[Tensor, "#b 2 8 8"],
-    *,
-    subsampling: Subsampling = "4:2:0",
-    offset: tuple[int, int] = (0, 0),
-) -> Images:
+def compress(images: Images, jpeg: Jpeg) -> Images:
     """Return the pixels that are left when images have been a JPEG file and come back.
 
     Beyond the picture its edge is repeated up to whole blocks, as libjpeg does; chroma comes back by libjpeg's "fancy"
@@ -95,30 +115,26 @@ def compress(
 
     Args:
         images: (B, C, H, W) RGB or grey in [0, 1], any size; rounded to 8 bits first. Grey has luma alone.
-        quantisation: one pair of tables for all images or one for each, as from `tables`; whole numbers above 0.
-        subsampling: "4:2:2" halves the columns of chroma, "4:2:0" the rows too; nothing to a grey picture.
-        offset: (row, column) of the picture's first pixel on the grid that blocks were cut on, for pictures cropped
-            after compression: the rows and columns cut off above and to the left. It counts modulo 8, or modulo 16
-            where chroma is halved.
+        jpeg: tables, chroma and grid; one pair of tables for all images or one for each.
 
     Returns:
         (B, C, H, W) in [0, 1], in steps of 1/255.
 
     Raises:
-        InputError: not 1 or 3 channels, an unknown subsampling, or tables that do not fit.
+        InputError: not 1 or 3 channels, an unknown chroma subsampling, or tables that do not fit.
 
     Source: ITU-T T.81, Annex A; ITU-T T.871; IJG libjpeg.
 
     >>> image = torch.full((1, 1, 9, 5), 51 / 255)  # (51 - 128) · 8 is -38.5 steps of 16, so -39: 128 - 39 · 16 / 8
-    >>> compress(image, tables(50)).mul(255).unique().tolist()
+    >>> compress(image, Jpeg(tables(50))).mul(255).unique().tolist()
     [50.0]
     """
-    _check(images, quantisation, subsampling)
-    rows, columns = _CHROMA[subsampling] if images.shape[1] == 3 else (1, 1)
-    top, left = offset[0] % (BLOCK * rows), offset[1] % (BLOCK * columns)
+    _check(images, jpeg)
+    rows, columns = _CHROMA[jpeg.chroma] if images.shape[1] == 3 else (1, 1)
+    top, left = jpeg.offset[0] % (BLOCK * rows), jpeg.offset[1] % (BLOCK * columns)
     codes = images.detach().float().clamp(0, 1).mul(255).round()
     codes = pad(codes, (left, 0, top, 0), mode="replicate")
-    luma_table, chroma_table = quantisation.to(codes).unbind(1)
+    luma_table, chroma_table = jpeg.tables.to(codes).unbind(1)
     if images.shape[1] == 1:
         codes = _recode(codes, luma_table)
     else:
@@ -131,13 +147,7 @@ def compress(
     return (codes[:, :, top:, left:] / 255).to(images.dtype)
 
 
-def compression_error(
-    images: Images,
-    quantisation: Float[Tensor, "#b 2 8 8"],
-    *,
-    subsampling: Subsampling = "4:2:0",
-    offset: tuple[int, int] = (0, 0),
-) -> Float[Tensor, " b"]:
+def compression_error(images: Images, jpeg: Jpeg) -> Float[Tensor, " b"]:
     """Estimate how much compression took from pictures that have been through it.
 
         e = RMS(C'(x) - x) / 0.86,   C' the same compression on blocks that begin four pixels further on
@@ -146,9 +156,7 @@ def compression_error(
 
     Args:
         images: (B, C, H, W), what came out of the file.
-        quantisation: as for `compress`.
-        subsampling: as for `compress`.
-        offset: as for `compress`.
+        jpeg: what they have been through.
 
     Returns:
         (B,) standard deviations of the error in [0, 1] units.
@@ -156,10 +164,11 @@ def compression_error(
     Source: ours. On 21 photographs of the train pack, blurred and shrunk to 64x64, the ratio of RMS(C'(x) - x) to the
     true error is 0.86 on average with a standard deviation of 0.13, the same at qualities 30, 50, 70, 80 and 90.
 
-    >>> float(compression_error(torch.full((1, 3, 16, 16), 128 / 255), tables(50)))  # nothing to take
+    >>> float(compression_error(torch.full((1, 3, 16, 16), 128 / 255), Jpeg(tables(50))))  # nothing to take
     0.0
     """
-    again = compress(images, quantisation, subsampling=subsampling, offset=(offset[0] + 4, offset[1] + 4))
+    row, column = jpeg.offset
+    again = compress(images, replace(jpeg, offset=(row + 4, column + 4)))
     return (again - images).square().mean((1, 2, 3)).sqrt() / SECOND
 
 
@@ -255,12 +264,12 @@ def _triangle(planes: Images, dim: int) -> Images:
     return torch.stack([before, after], dim + 1).flatten(dim, dim + 1)
 
 
-def _check(images: Images, quantisation: Tensor, subsampling: str) -> None:
+def _check(images: Images, jpeg: Jpeg) -> None:
     if images.shape[1] not in (1, 3):
         raise InputError(f"images have {images.shape[1]} channels; JPEG takes 1 (grey) or 3 (RGB) — drop an alpha")
-    if subsampling not in _CHROMA:
-        raise unknown("chroma subsampling", subsampling, _CHROMA)
+    if jpeg.chroma not in _CHROMA:
+        raise unknown("chroma subsampling", jpeg.chroma, _CHROMA)
     b = images.shape[0]
-    if quantisation.shape not in ((1, 2, BLOCK, BLOCK), (b, 2, BLOCK, BLOCK)):
-        shape = "x".join(str(side) for side in quantisation.shape)
+    if jpeg.tables.shape not in ((1, 2, BLOCK, BLOCK), (b, 2, BLOCK, BLOCK)):
+        shape = "x".join(str(side) for side in jpeg.tables.shape)
         raise InputError(f"tables are {shape} for {b} images; give 1x2x8x8 or {b}x2x8x8 — see jpeg.tables()")

@@ -16,17 +16,12 @@ from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging.alpha import bleed
-from mzsr.imaging.metadata import Metadata, metadata_of
+from mzsr.imaging.metadata import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED, Metadata, metadata_of
 
 # What pillow calls its modes, and the mode without palette, bits or premultiplied alpha that holds the same.
 _PLAIN = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA",
     "RGBa": "RGBA", "YCbCr": "RGB", "HSV": "RGB", "CMYK": "RGB",
-}  # fmt: skip
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _BAND = 256  # rows that are rounded at a time: copies of a large picture would take gigabytes
 _FLOAT_SLACK = 0.5  # a float array may leave [0, 1] by noise and overshoots, which are cut off, not by a factor of 255
@@ -136,9 +131,8 @@ def from_pil(image: Image.Image) -> Picture:
     """
     image.load()
     metadata = metadata_of(image)
-    image = upright(image, metadata.orientation)
     if image.mode.startswith("I;16"):
-        return from_array(np.asarray(image).astype(np.uint16), metadata=metadata)
+        return from_array(upright(np.asarray(image).astype(np.uint16), metadata.orientation), metadata=metadata)
     if image.mode not in _PLAIN:
         raise InputError(f"mode is {image.mode}; grey, RGB, palette or CMYK is required — convert it to RGB first")
     if image.mode == "CMYK":
@@ -147,12 +141,18 @@ def from_pil(image: Image.Image) -> Picture:
     plain = _PLAIN[image.mode]
     if image.has_transparency_data:
         plain = "LA" if plain in ("L", "LA") else "RGBA"
-    return from_array(np.asarray(image.convert(plain)), metadata=metadata)
+    return from_array(upright(np.asarray(image.convert(plain)), metadata.orientation), metadata=metadata)
 
 
-def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn a pillow image by its EXIF orientation, 1 to 8; its metadata, odd or not, are left alone."""
-    return image.transpose(_TURNS[orientation]) if orientation > 1 else image
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a picture (H, W, …) upright.
+
+    Source: EXIF 2.32, tag Orientation: which sides of the stored picture are its top and its left, 1 to 8.
+    """
+    if orientation in TRANSPOSED:
+        array = array.swapaxes(0, 1)
+    down, right = orientation in MIRRORED_ROWS, orientation in MIRRORED_COLUMNS
+    return array[:: -1 if down else 1, :: -1 if right else 1]
 
 
 def to_pil(picture: Picture) -> Image.Image:

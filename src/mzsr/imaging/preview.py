@@ -54,7 +54,7 @@ def write_thumbnail(path: Path, target: Path, side: int) -> None:
     """
     out = io.BytesIO()
     small, icc = _small(path, side)
-    small.convert("RGB").save(out, "JPEG", quality=85, **({} if icc is None else {"icc_profile": icc}))
+    small.save(out, "JPEG", quality=85, **({} if icc is None else {"icc_profile": icc}))
     write_atomically(target, lambda part: part.write_bytes(out.getvalue()))
 
 
@@ -65,7 +65,7 @@ def _small(path: Path, side: int) -> tuple[Image.Image, bytes | None]:
             image.draft("RGB", (side, side))  # a JPEG is decoded at an eighth of its size, sixty times as fast
             icc = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
             image.thumbnail((side, side), reducing_gap=2.0)
-            small = upright(image.copy(), orientation_of(tags_of(image)))  # decoded while its file is open
+            small, orientation = image.copy(), orientation_of(tags_of(image))  # decoded while its file is open
     except NoPicture:
         if (deep := _deep_tiff(path)) is None:
             raise
@@ -76,7 +76,7 @@ def _small(path: Path, side: int) -> tuple[Image.Image, bytes | None]:
         small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
     elif small.mode.startswith("I;16"):  # pillow would cut off what is brighter than 255
         small = Image.fromarray((np.asarray(small) >> 8).astype(np.uint8))
-    return small, icc
+    return Image.fromarray(upright(np.asarray(small.convert("RGB")), orientation)), icc
 
 
 @contextmanager

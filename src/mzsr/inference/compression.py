@@ -20,13 +20,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mzsr.errors import InputError
-from mzsr.imaging.degrade import Jpeg
-from mzsr.imaging.jpeg import BLOCK, Subsampling, compression_error, dct_matrix, tables
+from mzsr.imaging.jpeg import BLOCK, Chroma, Jpeg, compression_error, dct_matrix, tables
 from mzsr.imaging.metadata import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED, Metadata
 from mzsr.imaging.picture import Picture
 from mzsr.shapes import Images
 
-_SAMPLINGS: dict[int, Subsampling] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+_SAMPLINGS: dict[int, Chroma] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 LOWEST, HIGHEST = 30, 95  # qualities looked for: beyond them steps are 1 or 2, and colour rounding hides the lattice
 BLOCKS, LOOK = 1024, 300  # blocks looked at, at most, for the lattice and for where blocks begin; spread out
 SQUARE, ROWS = 128, 4  # side and number along each axis of the squares on which the error is estimated
@@ -161,7 +160,7 @@ def with_error(jpeg: Jpeg, images: Images) -> Jpeg:
     # At multiples of 16, so that blocks of luma and of chroma begin in each square as they do in the picture
     tops, lefts = ([i * (length - side) // (ROWS - 1) // 16 * 16 for i in range(ROWS)] for length in (height, width))
     squares = [images[:, :, y : y + side, x : x + side] for y in dict.fromkeys(tops) for x in dict.fromkeys(lefts)]
-    errors = compression_error(torch.cat(squares), jpeg.tables, subsampling=jpeg.chroma, offset=jpeg.offset)
+    errors = compression_error(torch.cat(squares), jpeg)
     return replace(jpeg, error=float(errors.square().mean().sqrt()))
 
 
@@ -191,7 +190,7 @@ def _tables(quality: int, turned: bool) -> Float[Tensor, "1 2 8 8"]:
     return tables(quality).mT.contiguous() if turned else tables(quality)
 
 
-def _chroma(images: Images, pair: Float[Tensor, "1 2 8 8"], blocks: tuple[slice, slice]) -> Subsampling:
+def _chroma(images: Images, pair: Float[Tensor, "1 2 8 8"], blocks: tuple[slice, slice]) -> Chroma:
     """Return whether chroma was whole, which its own lattice tells; where there is too little colour, it was halved."""
     if images.shape[1] != 3:
         return "4:2:0"

@@ -21,7 +21,8 @@ from torch.nn.functional import pad
 
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, check_scale
+from mzsr.imaging.degrade import Degradation, check_scale
+from mzsr.imaging.jpeg import Jpeg
 from mzsr.inference import spectra
 from mzsr.inference.compression import LUMA
 from mzsr.inference.families import WORDS, Family, in_order, kernel_from, response_of

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, Sampling, sampled
+from mzsr.imaging.degrade import Degradation, Sampling, sampled
+from mzsr.imaging.jpeg import Jpeg
 from mzsr.imaging.picture import Picture, from_array, from_pil, visible
 from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import brought_back, enlargement, scale_from_detail, shrunk

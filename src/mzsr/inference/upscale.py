@@ -20,7 +20,8 @@ from mzsr.errors import InputError
 from mzsr.imaging import files
 from mzsr.imaging.alpha import settled
 from mzsr.imaging.data_step import consistent
-from mzsr.imaging.degrade import MAX_SCALE, Degradation, Jpeg, Sampling, phase
+from mzsr.imaging.degrade import MAX_SCALE, Degradation, Sampling, phase
+from mzsr.imaging.jpeg import Jpeg
 from mzsr.imaging.metrics import reprojection_psnr
 from mzsr.inference import intake
 from mzsr.inference.adapt import Adapted, adapt, has_son

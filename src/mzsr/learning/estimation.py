@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, degrade, effective_kernel, informed
-from mzsr.imaging.jpeg import Subsampling, tables
+from mzsr.imaging.degrade import Degradation, degrade, effective_kernel, informed
+from mzsr.imaging.jpeg import Chroma, Jpeg, tables
 from mzsr.imaging.random_kernels import random_kernels
 from mzsr.imaging.resize import resize
 from mzsr.learning.estimator import HEADS, NOISE_FLOOR, Estimator, Grid, decibels_lost, response, turned_response
@@ -96,7 +96,7 @@ def draw_sample(pictures: Sequence[Photograph], seed: int, index: int) -> Sample
     noise = uniform(0, NOISE) if uniform(0, 1) < NOISY else 0.0
     jpeg = None
     if uniform(0, 1) < PACKED:
-        chroma: Subsampling = "4:2:0" if uniform(0, 1) < 2 / 3 else "4:4:4"
+        chroma: Chroma = "4:2:0" if uniform(0, 1) < 2 / 3 else "4:4:4"
         jpeg = Jpeg(tables(round(uniform(*QUALITY))), chroma, (choose([1.0] * 16), choose([1.0] * 16)))
     d = Degradation(kernel, scale, "bicubic" if shrinking else "direct", noise, jpeg)
     lr = (degrade(hr, d, generator if noise else None).clamp(0, 1) * 255).round() / 255

@@ -4,7 +4,7 @@ What a run leaves in its folder:
 
     state.safetensors    parameters, average and optimiser at the last checkpoint; `--resume` starts from it
     log.jsonl            one line for every LOG_EVERY iterations
-    weights.safetensors  the averaged parameters, and weights.json, their card; written whenever the run stops
+    weights.safetensors  the averaged parameters, and weights.json, their card; written with every checkpoint
 
 A batch depends on (seed, step, index) alone and the state is complete and written atomically, so a run that was killed
 at any moment and resumed ends, on the same machine, with the same bits as one that was not.
@@ -25,7 +25,7 @@ from mzsr.learning import state
 from mzsr.learning.cards import make_card
 from mzsr.learning.contract import HEAD
 from mzsr.learning.journal import Journal
-from mzsr.learning.objective import Objective
+from mzsr.learning.objective import C, Objective
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs, load_photographs
 from mzsr.learning.weights import load_weights, save_weights
@@ -53,8 +53,8 @@ class Outcome:
 
 
 def train(
-    make: Callable[[Photographs], Objective],
-    config: TrainConfig,
+    objective: Callable[[C, Photographs, torch.device], Objective[C]],
+    config: C,
     folders: Sequence[Path],
     out: Path,
     world: World,
@@ -69,7 +69,7 @@ def train(
     """Train from scratch or from given weights, or go on where a run stopped.
 
     Args:
-        make: builds the objective for the photographs.
+        objective: what is trained: `Pretraining`, `MetaTraining`.
         config: network, law, schedule.
         folders: of photographs.
         out: folder of the run; made if it does not exist.
@@ -90,21 +90,21 @@ def train(
     _check_folder(out, resume=resume)
     photographs = load_photographs(folders, config.patch)
     told(photographs)
-    run = state.begin(make(photographs.to(world.device)), config, photographs, world.size)
+    run = state.begin(objective(config, photographs.to(world.device), world.device), photographs, world.size)
     if state_file.exists():
-        state.restore(run, config, state_file)
+        state.restore(run, state_file)
     elif start_from is not None:
-        run.earlier = run.objective.begin_from(start_from)
+        run.objective.begin_from(start_from)
         run.ema = state.copy(run.objective.theta)
     _make_folder(out, world)
     first, before, gradient = run.step, run.seconds, dict[str, Tensor]()
     journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
     begun = time.monotonic()  # loading does not count in what is told of iterations a second
     while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
-        facts, gradient = _good_gradient(run, config, world, state_file)
+        facts, gradient = _good_gradient(run, world, state_file)
         if run.step > run.saved and run.step % config.save_every == 0:  # its loss is a number, so it is a good state
-            _save(run, config, photographs, world, out, journal)
-        _update(run, config, gradient)
+            _save(run, photographs, world, out, journal)
+        _update(run, gradient)
         run.seconds = before + time.monotonic() - start
         progress(run.step, facts["loss"])
         if journal is not None and run.step % LOG_EVERY == 0:
@@ -114,9 +114,9 @@ def train(
     weights = out / "weights.safetensors"
     rate = (run.step - first) / max(time.monotonic() - begun, 1e-9)
     if run.step > first:
-        _, gradient = _good_gradient(run, config, world, state_file)  # no loss has seen the last update yet
+        _, gradient = _good_gradient(run, world, state_file)  # no loss has seen the last update yet
     if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
-        _save(run, config, photographs, world, out, journal)
+        _save(run, photographs, world, out, journal)
     world.wait()  # who reads the state next must find the one that the first process has just written
     if journal is not None:
         journal.close()
@@ -143,31 +143,27 @@ def _make_folder(out: Path, world: World) -> None:
             part.unlink(missing_ok=True)
 
 
-def _save(
-    run: state.Run, config: TrainConfig, photographs: Photographs, world: World, out: Path, journal: Journal | None
-) -> None:
+def _save(run: state.Run, photographs: Photographs, world: World, out: Path, journal: Journal | None) -> None:
     """Write state, weights and sample pictures; the first process does it for all."""
     if world.rank:
         run.saved = run.step
         return
     try:
-        state.save(run, config, out / "state.safetensors")
-        _publish(run, config, photographs, world, out)
+        state.save(run, out / "state.safetensors")
+        _publish(run, photographs, world, out)
         if journal is not None and journal.board is not None:
             journal.show(run.step, run.objective.show(run.ema, run.step))
     except InputError as error:
         raise InputError(f"{error}; the last good state is of iteration {run.saved}, go on with --resume") from error
 
 
-def _good_gradient(
-    run: state.Run, config: TrainConfig, world: World, state_file: Path
-) -> tuple[dict[str, float], Params]:
+def _good_gradient(run: state.Run, world: World, state_file: Path) -> tuple[dict[str, float], Params]:
     """Return what is told of an iteration, its loss and the norm of its gradient among it, and the gradient.
 
     Raises:
         InputError: one of them is no number.
     """
-    facts, gradient = _gradient(run.objective, run.step, world, config.tasks)
+    facts, gradient = _gradient(run.objective, run.step, world)
     facts["norm"] = _norm(gradient)
     if not all(map(math.isfinite, facts.values())):
         world.wait()  # torchrun ends all processes where one ends
@@ -216,9 +212,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _gradient(objective: Objective, step: int, world: World, tasks: int) -> tuple[dict[str, float], Params]:
+def _gradient(objective: Objective, step: int, world: World) -> tuple[dict[str, float], Params]:
     """Return the loss with what is noted beside it, and the gradient, over the tasks of all processes."""
-    loss, gradient = objective.gradient(step, world.share(tasks))
+    loss, gradient = objective.gradient(step, world.share(objective.config.tasks))
     facts = {"loss": loss.detach(), **objective.notes()}
     if world.size > 1:
         flat = torch.cat([tensor.reshape(-1) for tensor in (*gradient.values(), *facts.values())])
@@ -232,8 +228,9 @@ def _norm(gradient: Params) -> float:
     return float(torch.linalg.vector_norm(torch.stack([tensor.norm() for tensor in gradient.values()])))
 
 
-def _update(run: state.Run, config: TrainConfig, gradient: Params) -> None:
+def _update(run: state.Run, gradient: Params) -> None:
     """Take one step, and move the average."""
+    config = run.objective.config
     run.optimiser.step(gradient, learning_rate(config, run.step), config.clip)
     run.step += 1
     # The average starts short, or the first weights, which are noise, would weigh on it for long
@@ -242,10 +239,16 @@ def _update(run: state.Run, config: TrainConfig, gradient: Params) -> None:
         run.ema[name].lerp_(tensor.detach(), 1 - decay)
 
 
-def _publish(run: state.Run, config: TrainConfig, photographs: Photographs, world: World, out: Path) -> None:
+def _publish(run: state.Run, photographs: Photographs, world: World, out: Path) -> None:
     about = run.objective.about(run.ema)
     card = make_card(
-        config, photographs, world, about=about, iterations=run.step, hours=run.seconds / 3600, earlier=run.earlier
+        run.objective.config,
+        photographs,
+        world,
+        about=about,
+        iterations=run.step,
+        hours=run.seconds / 3600,
+        earlier=run.objective.earlier,
     )
     weights = {name: tensor for name, tensor in (run.ema | run.objective.still).items() if "/" not in name}
     save_weights(out / "weights.safetensors", weights, card)

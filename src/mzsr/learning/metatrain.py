@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from mzsr.card import Card
 from mzsr.config import MetaConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, error_map, phase
 from mzsr.learning.cards import only_subsampling
-from mzsr.learning.contract import HEAD
+from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.inner import StepSize, descend
 from mzsr.learning.losses import LOSSES
 from mzsr.learning.objective import Objective, matching
 from mzsr.learning.patches import Pair, Task, draw_kind, draw_task, step_generator
 from mzsr.learning.photographs import Photographs
-from mzsr.learning.weights import load_weights
 from mzsr.shapes import Images, Params, Scalar
 
 CROPS = 2
@@ -64,13 +64,12 @@ class MetaTraining(Objective[MetaConfig]):
         start = torch.full((self.config.steps,), math.log(self.config.alpha), device=device)
         return {LOG_ALPHA + name: start.clone().requires_grad_() for name in self.moved}
 
-    def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
+    def begin_from(self, path: str | Path) -> tuple[Network, Card]:
         """Copy the parameters of a weight file, and its step sizes if it was meta-trained with as many."""
-        earlier, card = super().begin_from(path), load_weights(path)[1]
+        network, card = super().begin_from(path)
         if self.config.network.log_var and self._sizes_alone(self.theta):  # what was measured of the head stays true
             laws = {"error_law": card.told_errors(), "error_law_estimated": card.error_law_estimated}
-            earlier = (*earlier[:-1], earlier[-1] | laws)
-            self.before = earlier[-1]
+            self.earlier = (*self.earlier[:-1], self.before | laws)
         sizes = card.step_sizes
         if self.config.learn_alpha and isinstance(sizes, dict):
             alphas = self.still | self.theta
@@ -78,7 +77,7 @@ class MetaTraining(Objective[MetaConfig]):
                 if name in self.moved and len(learned) == self.config.steps:
                     with torch.no_grad():
                         alphas[LOG_ALPHA + name].copy_(torch.tensor(learned).log())
-        return earlier
+        return network, card
 
     def pace(self, name: str) -> float:
         """Return the learning rate of a tensor as a multiple of β."""

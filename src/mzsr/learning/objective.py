@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from mzsr.card import Card
 from mzsr.config import TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.cards import as_earlier
@@ -48,7 +49,7 @@ class Objective(Generic[C]):
         config: its configuration.
         theta: all that the optimiser moves, by name; what is no parameter of the network has a `/` in its name.
         still: what it could move and does not, by name.
-        before: what `as_earlier` tells of the run whose weights this one started from; empty where there was none.
+        earlier: the runs that led to the weights this one started from, see `as_earlier`; empty where there were none.
     """
 
     def __init__(self, config: C, photographs: Photographs, device: torch.device) -> None:
@@ -62,11 +63,16 @@ class Objective(Generic[C]):
         movable = dict(self.network.named_parameters()) | self.beside()
         self.theta: Params = {name: movable[name] for name in matching("train", config.train, movable)}
         self.still: Params = {n: t.requires_grad_(False) for n, t in movable.items() if n not in self.theta}
-        self.before: dict[str, Any] = {}
+        self.earlier: tuple[dict[str, Any], ...] = ()
         self.pictures = [*photographs.pictures, *shrunk(photographs.pictures, config.shrink, config.patch)]
 
-    def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
-        """Copy the parameters of a weight file; return the runs that led to it.
+    @property
+    def before(self) -> dict[str, Any]:
+        """Return the last of the earlier runs; empty where there was none."""
+        return self.earlier[-1] if self.earlier else {}
+
+    def begin_from(self, path: str | Path) -> tuple[Network, Card]:
+        """Copy the parameters of a weight file; return what it holds.
 
         Of the log-variance head, what only the file has is left out, and what only the run has begins anew. A network
         may have grown: parts that the file lacks begin idle, if they can.
@@ -86,9 +92,8 @@ class Objective(Generic[C]):
         with torch.no_grad():
             for name in found.keys() & needed.keys():
                 needed[name].copy_(found[name])
-        earlier = as_earlier(card)
-        self.before = earlier[-1]
-        return earlier
+        self.earlier = as_earlier(card)
+        return network, card
 
     def beside(self) -> Params:
         """Return what the optimiser may move beside the parameters of the network."""
@@ -99,13 +104,13 @@ class Objective(Generic[C]):
         return {"still": self.still}
 
     def recall(self, groups: dict[str, Params], earlier: tuple[dict[str, Any], ...]) -> None:
-        """Take back the groups of `fixed`, and what `begin_from` returned.
+        """Take back the groups of `fixed`, and the runs before this one.
 
         Raises:
             KeyError: something is missing.
             ValueError: something has another shape.
         """
-        self.before = earlier[-1] if earlier else {}
+        self.earlier = earlier
         with torch.no_grad():
             for name, tensor in self.still.items():
                 tensor.copy_(like(groups["still"][name], tensor))

@@ -14,8 +14,8 @@ import torch
 
 from mzsr.config import KernelLaw
 from mzsr.imaging import kernels
-from mzsr.imaging.degrade import Degradation, Jpeg, Subsample, crop, degrade, informed
-from mzsr.imaging.jpeg import Subsampling, tables
+from mzsr.imaging.degrade import Degradation, Subsample, crop, degrade, informed
+from mzsr.imaging.jpeg import Chroma, Jpeg, tables
 from mzsr.imaging.random_kernels import misjudged, random_kernels
 from mzsr.learning.devices import exact
 from mzsr.learning.photographs import Photograph
@@ -126,7 +126,7 @@ def draw_degradations(
         lowest, highest = law.jpeg
         quality = torch.randint(lowest, highest + 1, (count,), generator=generator).float()
         # Most files halve chroma. Blocks begin anywhere, for pictures are cut into tiles and cropped
-        chroma: Subsampling = "4:2:0" if _draw(4, generator) else "4:4:4"
+        chroma: Chroma = "4:2:0" if _draw(4, generator) else "4:4:4"
         jpeg = Jpeg(tables(quality), chroma, (_draw(16, generator), _draw(16, generator)))
     phase = (kind.scale - 1) / 2 if kind.subsample == "bicubic" else kind.middle
     true = Degradation(drawn, kind.scale, kind.subsample, noise, jpeg, (phase, phase))

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.func import functional_call
 
+from mzsr.card import Card
 from mzsr.config import LossConfig, PretrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.cards import INHERITED, only_subsampling, seen
@@ -29,7 +30,6 @@ from mzsr.learning.objective import Objective
 from mzsr.learning.optimiser import like
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs
-from mzsr.learning.weights import load_weights
 from mzsr.shapes import Images, Params, Scalar
 
 STEP_SIZES = (1e-2,)
@@ -79,15 +79,14 @@ class Pretraining(Objective[PretrainConfig]):
             for body in self.network.bodies():
                 body.compile()
 
-    def begin_from(self, path: str | Path) -> tuple[dict[str, Any], ...]:
+    def begin_from(self, path: str | Path) -> tuple[Network, Card]:
         """Copy the parameters of a weight file, and keep it as step 1 where the loss has one.
 
         Raises:
             InputError: another network or scale, or a step 1 without log-variance.
         """
-        earlier = super().begin_from(path)
+        network, card = super().begin_from(path)
         if self.config.loss.needs_step1:
-            network, card = load_weights(path)
             if self.config.loss.name == "udl" and card.told_errors() is None:
                 has = "no log-variance head" if network.variance is None else "a head that was not trained last"
                 raise InputError(f"{path} has {has}; train step 1 with --loss esu")
@@ -98,7 +97,7 @@ class Pretraining(Objective[PretrainConfig]):
                     "train step 1 at the same scales"
                 )
             self._freeze({**dict(self.network.named_parameters()), **dict(network.named_parameters())})
-        return earlier
+        return network, card
 
     def fixed(self) -> dict[str, Params]:
         """Return what is not trained, and step 1, after a look whether it is still what was given.

@@ -1,9 +1,8 @@
 """The moving parts of a run, and their checkpoint: everything that the next iteration depends on, in one file."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -11,7 +10,6 @@ from safetensors.torch import save as packed
 
 from mzsr.atomic import write_atomically
 from mzsr.card import FORMAT
-from mzsr.config import TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning.objective import Objective
 from mzsr.learning.optimiser import Optimiser, like
@@ -33,7 +31,6 @@ class Run:
         step: iterations done.
         saved: those of them that are in the last checkpoint.
         seconds: spent so far, by all calls.
-        earlier: the runs that led to the weights it started from.
     """
 
     objective: Objective
@@ -44,19 +41,18 @@ class Run:
     step: int = 0
     saved: int = 0
     seconds: float = 0.0
-    earlier: tuple[dict[str, Any], ...] = field(default=())
 
 
-def begin(objective: Objective, config: TrainConfig, photographs: Photographs, processes: int) -> Run:
+def begin(objective: Objective, photographs: Photographs, processes: int) -> Run:
     """Return a run at iteration 0: an optimiser of all that moves, and the average where the parameters are."""
-    optimiser = Optimiser(objective.theta, config.optimiser, objective.pace)
+    optimiser = Optimiser(objective.theta, objective.config.optimiser, objective.pace)
     data = f"{len(photographs.pictures)} pictures, {photographs.digest}"
     return Run(objective, optimiser, copy(objective.theta), data, processes)
 
 
-def save(run: Run, config: TrainConfig, path: Path) -> None:
+def save(run: Run, path: Path) -> None:
     """Write the state of a run, whole or not at all."""
-    theta = run.objective.theta
+    theta, config = run.objective.theta, run.objective.config
     groups: dict[str, Params] = {"theta": theta, "ema": run.ema, **run.optimiser.memory()}
     groups |= run.objective.fixed()
     facts = {"step": str(run.step), "seconds": repr(run.seconds), "config": config.model_dump_json()}
@@ -65,20 +61,20 @@ def save(run: Run, config: TrainConfig, path: Path) -> None:
         "stage": type(config).__name__,
         "data": run.data,
         "processes": str(run.processes),
-        "earlier": json.dumps(run.earlier),
+        "earlier": json.dumps(run.objective.earlier),
     }
     save_state(path, groups, facts)
     run.saved = run.step
 
 
-def restore(run: Run, config: TrainConfig, path: Path) -> None:
+def restore(run: Run, path: Path) -> None:
     """Put a run where a state was saved.
 
     Raises:
         InputError: the file is damaged, of a newer format, or of another stage, configuration, network or data.
     """
     groups, facts = load_state(path)
-    theta = run.objective.theta
+    theta, config = run.objective.theta, run.objective.config
     if (given := facts.get("format", "")).isdecimal() and int(given) > FORMAT:
         raise InputError(f"{path} has format {given}, this version reads up to {FORMAT}; update mzsr")
     if not {"step", "seconds", "config", "data", "stage", "earlier"} <= facts.keys():
@@ -101,12 +97,11 @@ def restore(run: Run, config: TrainConfig, path: Path) -> None:
         )
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
     run.saved = run.step
-    run.earlier = tuple(json.loads(facts["earlier"]))
     strange = f"{path} is of another version of the network; finish the run with the version that began it"
     if any(_shapes(groups.get(group, {})) != _shapes(theta) for group in ("theta", "ema")):
         raise InputError(strange)
     try:
-        run.objective.recall(groups, run.earlier)
+        run.objective.recall(groups, tuple(json.loads(facts["earlier"])))
         if run.step:
             run.optimiser.recall(groups, run.step)
     except (KeyError, ValueError) as error:
