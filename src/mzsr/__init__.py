@@ -37,3 +37,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'mzsr' has no attribute '{name}'")
     home = import_module(_HOMES[name])
     return home if name == "kernels" else getattr(home, name)  # the one name that is a module
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

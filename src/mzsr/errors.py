@@ -8,7 +8,7 @@ class InputError(ValueError):
     """Input that cannot be used. The message is one line: what was received, what is required, what to do."""
 
 
-def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> InputError:
+def unknown(what: str, name: object, known: Iterable[str], more: str = "") -> InputError:
     """Return the error for a name that is none of those known, with the one that was probably meant.
 
     >>> str(unknown("kernel", "disk", ["disks", "boxes"], ", a file"))
@@ -17,6 +17,6 @@ def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> Input
     "kernel is 'square'; it must be one of disks, boxes"
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     start = f"did you mean '{near[0]}'? It" if near else "it"
     return InputError(f"{what} is '{name}'; {start} must be one of {', '.join(names)}{more}")

@@ -15,6 +15,15 @@ from mzsr.shapes import Images
 _WEIGHTS, _BLACK = (65.481, 128.553, 24.966), 16.0
 
 
+def is_grey(images: Images) -> bool:
+    """Tell whether all channels are equal: most black-and-white photographs are kept as three channels alike.
+
+    >>> is_grey(torch.zeros(1, 1, 2, 2)), is_grey(torch.eye(3)[None, :, None])
+    (True, False)
+    """
+    return bool((images[:, 1:] == images[:, :1]).all())
+
+
 def rgb_to_y(images: Images) -> Float[Tensor, "b 1 h w"]:
     """Take the luma: Y' = (65.481 R + 128.553 G + 24.966 B + 16) / 255.
 

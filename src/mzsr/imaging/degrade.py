@@ -202,10 +202,19 @@ def degrade(hr: Images, d: Degradation, generator: torch.Generator | None = None
         (B, C, H // s, W // s), neither clamped nor rounded unless it was compressed.
 
     Raises:
-        InputError: the image is smaller than the scale.
+        InputError: the image is smaller than the scale, or kernel or noise of the degradation are none.
 
     Source: MZSR, equation 1.
     """
+    if not isinstance(hr, Tensor) or hr.ndim != 4:  # pyright: ignore[reportUnnecessaryIsInstance] - anybody may call
+        found = tuple(hr.shape) if isinstance(hr, Tensor) else type(hr).__name__
+        raise InputError(f"images are {found}; a tensor (batch, channels, height, width) is required")
+    sums = d.kernel.sum((-2, -1))
+    if not bool(((sums - 1).abs() < 1e-3).all()):  # NaN fails too
+        raise InputError(f"kernel sums to {sums.tolist()}; 1 is required — kernels.check() normalises one")
+    levels = torch.as_tensor(d.noise)
+    if not bool(((levels >= 0) & (levels <= 1)).all()):
+        raise InputError(f"noise is {levels.tolist()}; standard deviations between 0 and 1 (x/255) are required")
     hr = crop(hr, d.scale)
     lr = linear(hr, d)
     if generator is not None:

@@ -82,6 +82,8 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
     if kind in ("PNG", "AVIF") and picture.bits == 16:
         return _deep(picture, kind, quality), without
     options: dict[str, Any] = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp, "dpi": kept.dpi}
+    if kind == "BMP":
+        options["dpi"] = kept.dpi or (0, 0)  # else pillow says 96
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0}  # 4:4:4: halving the chroma would undo half of the work
         options["extra"] = photoshop_segment(kept.iptc) if kept.iptc else None
@@ -171,11 +173,18 @@ def _deep(picture: Picture, kind: str, quality: int) -> bytes:
         info = _png_texts(kept)
         if kept.exif is not None:
             info.add(b"eXIf", kept.exif.removeprefix(b"Exif\0\0"))
-        return _with_chunks(image.pngsave_buffer(keep=ForeignKeep.ICC), info)
+        png = image.pngsave_buffer(keep=ForeignKeep.ICC)
+        return _with_chunks(png if kept.dpi else _without_resolution(png), info)
     keep = ForeignKeep.ICC | ForeignKeep.XMP  # by default libvips would invent an EXIF block
     if kept.exif is not None:
         keep |= ForeignKeep.EXIF
     return image.heifsave_buffer(compression="av1", bitdepth=12, Q=quality, subsample_mode="off", keep=keep)
+
+
+def _without_resolution(png: bytes) -> bytes:
+    """Cut the pHYs chunk out of a PNG: 9 bytes between length, type and CRC."""
+    start = png.find(b"\0\0\0\x09pHYs", 0, png.find(b"IDAT"))
+    return png if start < 0 else png[:start] + png[start + 21 :]
 
 
 def _with_chunks(png: bytes, info: PngInfo) -> bytes:

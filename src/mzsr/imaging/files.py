@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
 from mzsr.imaging.code_points import code_points, profile_of
 from mzsr.imaging.encode import FAILURES, SIDE, encode
-from mzsr.imaging.metadata import metadata_of, metadata_of_tiff
+from mzsr.imaging.metadata import metadata_of, metadata_of_tiff, orientation_of, profile_for, tags_of
 from mzsr.imaging.picture import Picture, from_array, from_pil, upright
 
 BESIDE, PER_PIXEL = 1 << 26, 8  # bytes of a file: at most for what lies beside pixels, and for each (16 bits, alpha)
@@ -108,12 +109,12 @@ def write(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) 
         InputError: If `check_writable` does, if a value is not finite or if the format cannot hold the picture.
     """
     target = check_writable(path)
-    if not 1 <= quality <= 100:
-        raise InputError(f"quality is {quality}; it must lie in 1 … 100 — 95 is a good choice")
+    if not isinstance(quality, Integral) or not 1 <= quality <= 100:
+        raise InputError(f"quality is {quality!r}; a whole number from 1 to 100 is required — 95 is a good choice")
     kind = SUFFIXES[Path(path).suffix.lower()]  # of the name that was given, wherever a link of that name leads
     try:
         with quiet_pillow():
-            data, without = encode(picture, kind, quality)
+            data, without = encode(picture, kind, int(quality))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except FAILURES as error:
@@ -192,22 +193,24 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         require_one_frame(pyvips.Image.new_from_buffer(data, "").get_n_pages())
         if (array := _sixteen_bits(data, max_pixels)) is None:
             raise
-        return from_array(array, metadata=metadata_of_tiff(data))
+        metadata, colours = metadata_of_tiff(data), 1 if array.ndim == 2 or array.shape[2] < 3 else 3
+        return from_array(array, metadata=replace(metadata, icc=profile_for(metadata, colours)))
     with image:
         _require_within(max_pixels, *image.size)
         require_one_frame(frames_of(image))
         named = None if image.info.get("icc_profile") else profile_of(code_points(data, image.info.get("nclx_profile")))
         array = None
         if image.format in ("PNG", "AVIF") or (image.format == "TIFF" and _is_deep(image)):
-            array = _sixteen_bits(data, max_pixels, turned=image.format != "PNG")
+            array = _sixteen_bits(data, max_pixels, turned=image.format == "AVIF")
         elif image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
             array = _deep_heic(data, image.info["bit_depth"])
         if array is None:
             return _in_space(from_pil(image), named)
+        orientation = orientation_of(tags_of(image))  # of a TIFF, whose pixels pillow turns as it loads them
         image.load()  # PNG may keep metadata behind the pixels
         metadata = metadata_of(image)
-        if image.format == "PNG":  # where libvips looks for the orientation in fewer places than pillow
-            array = upright(array, metadata.orientation)
+        if image.format in ("PNG", "TIFF"):  # where libvips looks for the orientation in fewer places than pillow
+            array = upright(array, orientation if image.format == "TIFF" else metadata.orientation)
         if image.mode in ("CMYK", "LAB"):
             metadata = replace(metadata, icc=None)  # the pixels are sRGB now
         return _in_space(from_array(array, metadata=metadata), named)

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 
 from mzsr.atomic import write_atomically
-from mzsr.errors import InputError
+from mzsr.errors import InputError, unknown
 from mzsr.imaging.kernels import SIZE, check, delta, gaussian
 from mzsr.imaging.mat import read_matrices
 from mzsr.shapes import Kernel
+
+SUFFIXES = ".mat", ".npy"
 
 MAX_VARIANCE = 400  # pixels²: a blur of 20 pixels, past which there is nothing left to restore; a kernel of 121 x 121
 
@@ -31,7 +33,7 @@ def load(path: str | Path) -> Kernel:
     if not os.path.isfile(path):  # unlike path.is_file(), not with an OSError of its own for a name too long
         what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise InputError(f"kernel file {path} {what}; give a .mat or .npy file")
-    if path.suffix.lower() not in (".mat", ".npy"):
+    if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"kernel file {path} ends in '{path.suffix}'; .mat and .npy files are read")
     try:
         array = _load_mat(path) if path.suffix.lower() == ".mat" else _load_npy(path)
@@ -65,7 +67,7 @@ def _load_npy(path: Path) -> np.ndarray:
 
 def check_suffix(path: Path) -> None:
     """Raise InputError for a kernel's file of another kind than those that `save` writes."""
-    if path.suffix.lower() not in (".mat", ".npy"):
+    if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"kernel output {path} ends in '{path.suffix}'; use .mat or .npy")
 
 
@@ -110,6 +112,8 @@ def parse(spec: str) -> Kernel:
         return delta()
     family, _, written = spec.partition(":")
     if family not in FAMILIES:
+        if Path(spec).suffix.lower() not in SUFFIXES and not Path(spec).exists():
+            raise unknown("kernel", family, ["bicubic", *FAMILIES], ", or a .mat or .npy file")
         return load(spec)
     draw = FAMILIES[family]
     try:

@@ -69,13 +69,17 @@ def gaussian(
     """Sample one anisotropic Gaussian; see `gaussians`.
 
     Raises:
-        InputError: a variance that is not above 0, an angle that is not finite, or an even size.
+        InputError: not two variances above 0, an angle or an offset that is not finite, or an even size.
 
     >>> float(gaussian((2.0, 2.0)).sum().round(decimals=6))
     1.0
     """
+    if not isinstance(variances, tuple | list) or len(variances) != 2:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"kernel variances are {variances!r}; two are required, (l1, l2) in pixels²")
     if not all(0 < variance < math.inf for variance in variances):
         raise InputError(f"kernel variances are {variances[0]:g} and {variances[1]:g} pixels²; both must be above 0")
+    if not all(map(math.isfinite, offset)):
+        raise InputError(f"kernel offset is {offset}; two finite numbers of pixels are required")
     if not math.isfinite(theta):
         raise InputError(f"kernel angle is {theta:g}; it must be a finite number of radians")
     if size < 1 or size % 2 == 0:
@@ -87,9 +91,14 @@ def gaussian(
 def delta(size: int = 1) -> Kernel:
     """Return the kernel that does nothing.
 
+    Raises:
+        InputError: an even size.
+
     >>> delta(3).tolist()
     [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"kernel size is {size}; it must be odd and at least 1")
     taps = torch.zeros(size, size)
     taps[size // 2, size // 2] = 1.0
     return taps
@@ -150,7 +159,8 @@ def centre(kernel: Float[Tensor, "rows columns"], to: tuple[int | float, int | f
             centre-aligned grid, the convention of the DIV2KRK kernels.
 
     Returns:
-        Odd and square, summing to 1, its centroid within a thousandth of a pixel of `to`.
+        Odd and square, summing to 1, its centroid within a thousandth of a pixel of `to`, its covariance within a
+        thousandth of a square pixel of what it was.
 
     Raises:
         InputError: a value that is not finite, a sum that is not above 0, or a centroid outside the kernel.
@@ -158,19 +168,23 @@ def centre(kernel: Float[Tensor, "rows columns"], to: tuple[int | float, int | f
     >>> centre(torch.ones(2, 2), (0.5, 0.5))[2:4, 2:4].tolist()
     [[0.25, 0.25], [0.25, 0.25]]
     """
-    taps = _normalised(kernel, "kernel").detach().cpu().numpy()
-    middle = np.indices(taps.shape).reshape(2, -1) @ taps.ravel()
+    taps = _normalised(torch.as_tensor(kernel), "kernel").detach().cpu().numpy()
+    if not all(map(math.isfinite, to)):
+        raise InputError(f"the new centroid is {to}; two finite numbers of pixels are required")
+    places = np.indices(taps.shape).reshape(2, -1)
+    middle = places @ taps.ravel()
     if (middle < 0).any() or (middle > np.array(taps.shape) - 1).any():
         raise InputError(
             f"kernel has its centroid at {middle.round(1)}, outside itself; its values must be mostly above 0"
         )
+    spread = torch.from_numpy((places - middle[:, None]) * taps.ravel() @ (places - middle[:, None]).T)
     # A spline rings beyond a kernel that ends abruptly, by a quarter as much at each tap: cut off too early, it moves
-    # the centroid. One tap is enough for a kernel that fades out; a kernel of a single tap needs six.
-    margin = 1
-    moved = _moved(taps, middle, to, margin)
-    while math.dist(centroid(moved), to) > 1e-3 and margin < 16:
-        margin += 1
+    # the moments. One tap is enough for a kernel that fades out; a kernel of a single tap needs six.
+    for margin in range(1, 17):
         moved = _moved(taps, middle, to, margin)
+        found, covariance = moments(moved)
+        if math.dist(found.tolist(), to) < 1e-3 and float((covariance - spread).abs().max()) < 1e-3:
+            break
     return moved.float()
 
 
@@ -197,6 +211,7 @@ def check(kernel: Float[Tensor, "*shape"], name: str = "kernel") -> Kernel:
     >>> check(torch.full((3, 3), 2.0)).sum().round(decimals=6).item()
     1.0
     """
+    kernel = torch.as_tensor(kernel)
     shape = "x".join(str(side) for side in kernel.shape)
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
         raise InputError(f"{name} is {shape}; it must be square and odd — pad it with mzsr.kernels.centre()")
@@ -204,6 +219,9 @@ def check(kernel: Float[Tensor, "*shape"], name: str = "kernel") -> Kernel:
 
 
 def _normalised(kernel: Float[Tensor, "rows columns"], name: str) -> Float[Tensor, "rows columns"]:
+    if kernel.ndim != 2:
+        shape = "x".join(str(side) for side in kernel.shape)
+        raise InputError(f"{name} is {shape}; rows and columns are required")
     if kernel.is_complex():
         raise InputError(f"{name} has values of {kernel.dtype}; real numbers are required")
     if not bool(torch.isfinite(kernel).all()):

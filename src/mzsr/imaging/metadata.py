@@ -20,7 +20,7 @@ MIRRORED_ROWS, MIRRORED_COLUMNS = (3, 4, 7, 8), (2, 3, 6, 7)
 """Those that count rows of the upright picture from its bottom, and columns from its right."""
 
 _PREFIX = b"Exif\0\0"
-_ORIENTATION, _XMP, _ICC, _RESOLUTION = int(ExifTags.Base.Orientation), 700, 34675, (282, 283, 296)
+ORIENTATION, _XMP, _ICC, _RESOLUTION = int(ExifTags.Base.Orientation), 700, 34675, (282, 283, 296)
 _EXIF_IFD, _GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
 _WIDTHS = (int(ExifTags.Base.ImageWidth), int(ExifTags.Base.ExifImageWidth))
 _HEIGHTS = (int(ExifTags.Base.ImageLength), int(ExifTags.Base.ExifImageHeight))
@@ -120,7 +120,7 @@ def tags_of(image: Image.Image) -> Image.Exif:
 
 def orientation_of(tags: Image.Exif) -> int:
     """Return how the pixels lie, 1 to 8 as EXIF counts; 1, upright, where no or another number is said."""
-    orientation = tags.get(_ORIENTATION)
+    orientation = tags.get(ORIENTATION)
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
@@ -198,7 +198,7 @@ def without_orientation(exif: bytes) -> bytes:
         (count,) = struct.unpack_from(order + "H", data, first)
         end = first + 2 + 12 * count + 4  # behind the offset of the next directory
         for entry in range(first + 2, end - 4, 12):
-            if struct.unpack_from(order + "H", data, entry)[0] == _ORIENTATION:
+            if struct.unpack_from(order + "H", data, entry)[0] == ORIENTATION:
                 data[entry:end] = data[entry + 12 : end] + bytes(12)
                 struct.pack_into(order + "H", data, first, count - 1)
                 break
@@ -276,7 +276,7 @@ def _upright(metadata: Metadata) -> Metadata:
     exif, xmp = metadata.exif, metadata.xmp
     return replace(
         metadata,
-        exif=patch_exif(exif, {_ORIENTATION: 1}) if exif else None,
+        exif=patch_exif(exif, {ORIENTATION: 1}) if exif else None,
         xmp=re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp) if xmp else None,
     )
 
@@ -293,7 +293,7 @@ def _patch_directory(data: bytearray, order: str, start: int, values: dict[int, 
         tag, _, _, value = struct.unpack_from(order + "HHII", data, entry)
         if tag == _EXIF_IFD:
             inner = value
-        elif tag == _ORIENTATION and tag in values:
+        elif tag == ORIENTATION and tag in values:
             struct.pack_into(order + "HHIHH", data, entry, tag, 3, 1, values[tag], 0)
         elif tag in values:
             struct.pack_into(order + "HHII", data, entry, tag, 4, 1, values[tag])

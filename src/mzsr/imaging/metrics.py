@@ -155,6 +155,9 @@ def _comparable(result: Tensor, truth: Tensor, rules: Protocol, scale: int | flo
         )
     if result.ndim != 4 or result.shape[1] not in (1, 3):
         raise InputError(f"images are {_size(result)}; batch x 1 or 3 x height x width is required — leave alpha out")
+    high = max(float(images.max()) if images.numel() else 0.0 for images in (result, truth))
+    if not (result.is_floating_point() and truth.is_floating_point()) or high > 2:  # a result may overshoot
+        raise InputError(f"images have values up to {high:g}; floats in [0, 1] are required — divide 8-bit ones by 255")
     if not (math.isfinite(scale) and scale > 0):
         raise InputError(f"scale is {scale}; it must be a positive number — give the factor of the super-resolution")
     border = rules.shave(scale)

@@ -23,6 +23,7 @@ _PLAIN = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA",
     "RGBa": "RGBA", "YCbCr": "RGB", "HSV": "RGB", "CMYK": "RGB",
 }  # fmt: skip
+_SPREAD = {"L;2": 85, "L;4": 17}  # what levels of so few bits are multiplied by, to reach 255
 _BAND = 256  # rows that are rounded at a time: copies of a large picture would take gigabytes
 _FLOAT_SLACK = 0.5  # a float array may leave [0, 1] by noise and overshoots, which are cut off, not by a factor of 255
 
@@ -129,15 +130,23 @@ def from_pil(image: Image.Image) -> Picture:
     Raises:
         InputError: If the mode is not a picture of 8 bits, or 16-bit grey, or if a CMYK profile is damaged.
     """
+    stored = image.tile[0][3] if getattr(image, "tile", None) else None  # how a PNG keeps its pixels, until it is read
     image.load()
-    metadata = metadata_of(image)
+    metadata, key = metadata_of(image), image.info.get("transparency")
     if image.mode.startswith("I;16"):
-        return from_array(upright(np.asarray(image).astype(np.uint16), metadata.orientation), metadata=metadata)
+        array = np.asarray(image).astype(np.uint16)
+        if isinstance(key, int):
+            array = np.stack([array, np.where(array == key, 0, 65535).astype(np.uint16)], -1)
+        return from_array(upright(array, metadata.orientation), metadata=metadata)
+    if isinstance(key, int) and stored in _SPREAD:  # pillow spreads the pixels and not their key
+        image = image.copy()
+        image.info["transparency"] = key * _SPREAD[stored]
     if image.mode not in _PLAIN:
         raise InputError(f"mode is {image.mode}; grey, RGB, palette or CMYK is required — convert it to RGB first")
     if image.mode == "CMYK":
         image = _cmyk_to_rgb(image, metadata.icc)
-        metadata = replace(metadata, icc=None)  # the pixels are sRGB now
+        # The pixels are sRGB now; a file of four channels has no chroma to halve, as far as pillow tells
+        metadata = replace(metadata, icc=None, jpeg_sampling=metadata.jpeg_sampling and 0)
     plain = _PLAIN[image.mode]
     if image.has_transparency_data:
         plain = "LA" if plain in ("L", "LA") else "RGBA"

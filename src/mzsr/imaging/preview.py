@@ -15,7 +15,7 @@ from PIL import Image
 
 from mzsr.atomic import write_atomically
 from mzsr.imaging.files import NoPicture, bytes_of, formats_of, frames_of, plainly, require_one_frame
-from mzsr.imaging.metadata import TRANSPOSED, orientation_of, tags_of
+from mzsr.imaging.metadata import ORIENTATION, TRANSPOSED, orientation_of, tags_of
 from mzsr.imaging.picture import upright
 
 
@@ -38,7 +38,9 @@ def header(path: Path) -> Header:
     try:
         with _opened(path) as image:
             require_one_frame(frames_of(image))
-            turned = orientation_of(tags_of(image)) in TRANSPOSED
+            # Of a TIFF pillow says the size as it is when upright, by its tag, and not by what XMP says
+            said = image.format == "TIFF" and ORIENTATION in getattr(image, "tag_v2", {})
+            turned = not said and orientation_of(tags_of(image)) in TRANSPOSED
             return Header(str(image.format), *(image.size[::-1] if turned else image.size))
     except NoPicture:
         if (deep := _deep_tiff(path)) is None:

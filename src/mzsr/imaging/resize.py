@@ -52,6 +52,8 @@ def resize(
     """
     if scale is None and size is None:
         raise InputError("resize got neither scale nor size; give one of them")
+    if not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}; floats in [0, 1] are required — divide 8-bit ones by 255")
     height, width = images.shape[2:]
     if scale is not None and not 0 < scale < math.inf:
         raise InputError(f"scale is {scale}; it must be a number above 0")

@@ -34,7 +34,7 @@ LUMA = 0.299, 0.587, 0.114  # of R, G and B, by JFIF, and Cb and Cr
 CHROMA = (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)
 SEEN = 0.3  # mean cosine above which a lattice is believed; without one it is 0 ± 0.03 for a thousand coefficients
 SEEN_BEFORE, COARSER = 0.4, 1.6  # the same of a compression before the last, and how much coarser its steps are
-ENOUGH = 200  # coefficients beyond half a step that are needed to believe it
+ENOUGH = 200  # coefficients beyond half a step that are needed to believe it, and as many that differ
 
 
 def compression(picture: Picture) -> Jpeg | None:
@@ -240,5 +240,10 @@ def _on_lattice(
     telling = (ratio.abs() > beyond) & (steps >= FINEST)
     telling[:, 0, 0] = False  # of flat blocks, and many alike
     if int(telling.sum()) < ENOUGH:
+        return coefficients.new_zeros(())
+    # In a pattern all blocks are alike, and a few values lie on some lattice of so many
+    _, row, column = telling.nonzero(as_tuple=True)
+    values = (4 * coefficients[telling]).round().long() + 100_000 * (BLOCK * row + column)
+    if len(values.unique()) < ENOUGH:
         return coefficients.new_zeros(())
     return torch.cos(2 * math.pi * ratio[telling]).mean()

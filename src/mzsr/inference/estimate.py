@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 
 from mzsr.errors import InputError
 from mzsr.imaging import kernels
+from mzsr.imaging.color import is_grey
 from mzsr.imaging.degrade import Degradation, check_scale
 from mzsr.imaging.jpeg import Jpeg
 from mzsr.inference import spectra
@@ -94,7 +95,7 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
     """Estimate the blur kernel and the noise of a picture.
 
     Args:
-        lr: (1, C, h, w) in [0, 1].
+        lr: (1, C, h, w) in [0, 1]; three channels that are equal count as one of grey.
         scale: the factor by which the picture is to be enlarged, 1 to 8.
         grid: `centre`: a pixel sits in the middle of the s x s it stands for, as in photographs. `corner`: it sits on
             the first of them, as in the protocol of the MZSR paper.
@@ -111,6 +112,8 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
     """
     _check(lr, grid)
     scale = check_scale(scale)
+    if is_grey(lr):  # else rounding would count as noise of its own in every channel
+        lr = lr[:, :1]
     none = (0.0,) * lr.shape[1]
     if min(lr.shape[2:]) < spectrum.WINDOW:
         return _unknown(scale, grid, 0.0, none, 0.0, f"the picture is smaller than {spectrum.WINDOW} pixels", jpeg)
@@ -293,10 +296,13 @@ def _check(lr: Any, grid: str) -> None:
         raise InputError(f"{lr.shape[0]} pictures were given; estimate one at a time, for their kernels may differ")
     if grid not in ("centre", "corner"):
         raise InputError(f"grid is '{grid}'; it must be 'centre' or 'corner'")
+    if not lr.is_floating_point():
+        raise InputError(f"picture is of {lr.dtype}; floats in [0, 1] are required — divide 8-bit ones by 255")
     if not bool(torch.isfinite(lr).all()):
         raise InputError("picture has values that are NaN or infinite; every value must be finite")
-    if float(lr.max()) > 2:  # noise may go a little beyond 1
-        raise InputError(f"picture has values up to {float(lr.max()):g}; they must lie in [0, 1] — divide by 255")
+    low, high = float(lr.min()), float(lr.max())
+    if low < -1 or high > 2:  # noise may go a little beyond
+        raise InputError(f"picture has values from {low:g} to {high:g}; they must lie in [0, 1] — divide by 255")
 
 
 def _unknown(

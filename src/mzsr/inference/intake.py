@@ -163,8 +163,12 @@ def sampling_of(kernel: KernelInput, subsample: Sampling | None) -> Sampling:
 
 
 def _taps(kernel: np.ndarray | Tensor) -> Tensor:
+    if isinstance(kernel, Tensor):
+        return kernel.detach()
+    if np.iscomplexobj(kernel):
+        raise InputError(f"kernel has values of {kernel.dtype}; real numbers are required")
     try:
-        return torch.from_numpy(np.array(kernel, np.float64)) if isinstance(kernel, np.ndarray) else kernel
+        return torch.from_numpy(np.array(kernel, np.float64))
     except (TypeError, ValueError) as error:
         raise InputError(f"kernel is an array of {kernel.dtype}; numbers are required") from error
 

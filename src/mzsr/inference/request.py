@@ -20,6 +20,7 @@ NUMBERS: dict[str, tuple[type, str, object]] = {
     "seed": (Integral, "a whole number", 0),
     "noise": (Real, "'auto' or a standard deviation in [0, 1]", "auto"),
     "max_pixels": (Real, "a number", None),
+    "largest": (Integral, "a whole number", None),
 }
 """What type the others are, in words, and what else they may be."""
 MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False), "best": (10, True)}  # steps, x8
@@ -28,7 +29,7 @@ LONGEST = 2**31 - 1  # pixels along a side
 
 def check_mode(mode: str) -> str:
     """Return the name of a mode, or raise InputError."""
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise unknown("mode", mode, MODES)
     return mode
 

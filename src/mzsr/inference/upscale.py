@@ -19,6 +19,7 @@ from mzsr.card import ErrorLaw
 from mzsr.errors import InputError
 from mzsr.imaging import files
 from mzsr.imaging.alpha import settled
+from mzsr.imaging.color import is_grey
 from mzsr.imaging.data_step import consistent
 from mzsr.imaging.degrade import MAX_SCALE, Degradation, Sampling, phase
 from mzsr.imaging.jpeg import Jpeg
@@ -41,7 +42,7 @@ MAX_TILE = 4096
 # they lose up to 0.2 dB (nine pictures of BSD100 and Set5, g2.0 d and bicubic)
 PACKED = 2.5 / 255
 OFF_GRID = (
-    "{} the paper's grid, where the result lies {:.3g} pixels up and left of the picture; a "
+    "{} the paper's grid, where the result lies {} of the picture; a "
     "photograph is on --subsample centre, and --subsample direct says that this is meant"
 )
 NO_SON = "the picture is too small to learn from; it was enlarged without a step of adaptation"
@@ -76,6 +77,8 @@ class Upscaler:
         Raises:
             InputError: an unknown model or precision, a device that is not there, or a tile of an impossible size.
         """
+        if not isinstance(model, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"model is {model!r}; the name of a model or a .safetensors file is required")
         if tile is not None and not isinstance(tile, Integral):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"tile is {tile!r}; a whole number of pixels is required")
         if tile is not None and tile != 0 and not SMALLEST_TILE <= tile <= MAX_TILE:
@@ -213,7 +216,7 @@ class Upscaler:
         check_kinds(
             scale=scale, size=size, steps=steps, noise=noise, fit=fit, jpeg=jpeg, enlarged=enlarged,
             subsample=subsample, uncertainty=uncertainty, back_projection=back_projection, x8=x8, seed=seed,
-            max_pixels=max_pixels,
+            max_pixels=max_pixels, largest=largest,
         )  # fmt: skip
         intake.check_kernel(kernel)
         asked = steps is not None
@@ -253,16 +256,16 @@ class Upscaler:
             hr = both[:, :3].clamp_(0, 1)
             agreement = reprojection_psnr(hr, taken.rgb, d)
             hr = resized(hr, target).clamp_(0, 1).cpu()
-            hr = hr if picture.pixels.shape[1] == 3 else hr.mean(1, keepdim=True)
+            if is_grey(picture.pixels):
+                grey = hr.mean(1, keepdim=True)
+                hr = grey if picture.pixels.shape[1] == 1 else hr.copy_(grey)
             alpha = expert._enlarge_alpha(adapted.theta, taken, target)
         facts = expert._facts((height, width), target, factor, taken, steps, seed)
         if alone:
             facts["warnings"].append(NO_SON)
-        middle = (d.scale - 1) / 2
-        unsaid = said is None and (subsample is None or taken.estimate is not None)
-        if unsaid and (off := middle - min(phase(d))) > 0.25:
+        if said is None and (subsample is None or taken.estimate is not None) and (where := _moved(d, factor)):
             what = "the kernel is taken to be on" if subsample is None else "the network knows nothing but"
-            facts["warnings"].append(OFF_GRID.format(what, off * factor / d.scale))
+            facts["warnings"].append(OFF_GRID.format(what, where))
         return Result(
             replace(taken.picture, pixels=hr, alpha=alpha), taken.picture.pixels, d.to("cpu"), taken.estimate,
             adapted.losses, adapted.kept, agreement, seconds,
@@ -329,6 +332,19 @@ def upscale(
         (32, 32)
     """
     return Upscaler(model, device=device, tile=tile, precision=precision)(image, **options)
+
+
+def _moved(d: Degradation, factor: float) -> str:
+    """Return how far up and left of its picture a result lies, in its pixels and in words; nothing if hardly at all."""
+    middle = (d.scale - 1) / 2
+    up, left = ((middle - where) * factor / d.scale for where in phase(d))
+    sides = [(abs(up), "up" if up > 0 else "down"), (abs(left), "left" if left > 0 else "right")]
+    if not (seen := [(f"{far:.3g}", side) for far, side in sides if far * d.scale / factor > 0.25]):
+        return ""
+    first, last = seen[0], seen[-1]
+    if len(seen) == 1:
+        return f"{first[0]} pixels {first[1]}"
+    return f"{first[0]} pixels {first[1]} and {'' if first[0] == last[0] else last[0] + ' '}{last[1]}"
 
 
 @contextmanager
