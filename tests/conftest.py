@@ -1,16 +1,19 @@
-"""What tests share: the image packs, a seeded generator, a small picture, the markers' conditions.
+"""What tests share: the image packs, a seeded generator, small pictures, weights, a browser, the markers' conditions.
 
 Imports nothing of mzsr at the top: the shape checks hook into its first import, which comes after this file.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import torch
+from browser import Browser, chromium
 from PIL import Image
+from visitor import DESK, SHOTS, Page
 
 if TYPE_CHECKING:
     from training import Clock, Run
@@ -144,3 +147,73 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
     clock = Clock()
     monkeypatch.setattr(loop, "time", clock)
     return clock
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(SHOTS) if SHOTS else tmp_path_factory.mktemp("shots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, browser: Browser, doubting_weights: Path) -> Iterator[str]:
+    from servers import running
+
+    with running(tmp_path_factory.mktemp("served"), doubting_weights, max_pixels=50_000) as client:
+        yield f"{client.base_url}/"
+        browser.driver.get("about:blank")  # or it would still be asking while the server stops
+
+
+@pytest.fixture
+def page(browser: Browser, address: str, shots: Path) -> Iterator[Page]:
+    browser.screen(*DESK)
+    browser.tell("Network.enable")
+    browser.complaints()
+    yield Page(browser, address, shots)
+    said = [entry["message"] for entry in browser.complaints() if entry["source"] != "network"]
+    assert said == [], "the console must stay empty"
+
+
+@pytest.fixture(scope="module")
+def finished(browser: Browser, address: str, shots: Path) -> str:
+    """Return the anchor of a job that is done: the noisy cat, 225 x 150 → 450 x 300."""
+    page = Page(browser, address, shots)
+    browser.screen(*DESK)
+    page.open()
+    page.click("#examples li:nth-child(3) button")
+    page.until_state("done")
+    return browser.run("return location.hash")
+
+
+@pytest.fixture
+def done(page: Page, finished: str) -> Page:
+    """Return the page with that job on it, as if just opened."""
+    if page.browser.driver.current_url.startswith(page.address):
+        page.browser.run("document.activeElement.blur(); history.replaceState(null, '', '/')")
+        page.browser.run(f"location.hash = '{finished}'")
+        page.until("document.activeElement.id === 'outcome-title'")
+    else:
+        page.open(finished)
+    page.until_state("done")
+    page.until("document.querySelector('#before').complete && document.querySelector('#after').naturalWidth > 0")
+    return page
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small JPEG, 90 x 60, that names its photographer."""
+    from mzsr.service.api import WEB
+
+    path = tmp_path_factory.mktemp("mine") / "holiday & <b>.jpg"
+    exif = Image.Exif()
+    exif[0x013B] = "Ansel"
+    with Image.open(WEB / "examples" / "coffee.png") as picture:
+        picture.convert("RGB").crop((90, 60, 180, 120)).save(path, exif=exif, quality=90)
+    return path
