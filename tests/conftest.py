@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from training import Clock, Run
 
     from mzsr.inference.upscale import Upscaler
+    from mzsr.learning.photographs import Photographs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -147,6 +148,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
     clock = Clock()
     monkeypatch.setattr(loop, "time", clock)
     return clock
+
+
+@pytest.fixture(scope="module")
+def photographs() -> "Photographs":
+    """Return three small pictures in memory that tasks are drawn from."""
+    from tasks import disks
+
+    from mzsr.learning.photographs import Photographs
+
+    generator = torch.Generator().manual_seed(0)
+    return Photographs([disks(48, 56, generator) for _ in range(3)], [], [], "")
 
 
 @pytest.fixture(scope="module")
