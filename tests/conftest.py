@@ -70,6 +70,20 @@ def photo() -> torch.Tensor:
     return 0.05 + 0.9 * (picture - low) / (high - low)
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder that the process is in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def picture(here: Path, photo: torch.Tensor) -> Path:
+    """Return a.png there: the photo in 8 bits."""
+    Image.fromarray((photo[0].permute(1, 2, 0) * 255).round().byte().numpy()).save(here / "a.png")
+    return here / "a.png"
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an untrained flagship: it gives the data-consistent solution, and learns like any other."""
