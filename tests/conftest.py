@@ -6,7 +6,7 @@ Imports nothing of mzsr at the top: the shape checks hook into its first import,
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -84,6 +84,24 @@ def picture(here: Path, photo: torch.Tensor) -> Path:
     return here / "a.png"
 
 
+@pytest.fixture
+def album(tmp_path: Path, photo: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four pictures in three folders, one of them broken, and things that are none."""
+    monkeypatch.chdir(tmp_path)
+    whole = Image.fromarray((photo[0].permute(1, 2, 0) * 255).round().byte().numpy())
+    for index, name in enumerate(("a.png", "one/b.jpg", "one/two/c.webp", "one/two/d.png")):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole.crop((index, 0, index + 40, 32)).save(path)
+    broken = tmp_path / "in/one/two/d.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    for name in (".hidden.png", ".cache/e.png", "notes.txt", "one/._b.jpg"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"no picture")
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an untrained flagship: it gives the data-consistent solution, and learns like any other."""
@@ -96,6 +114,22 @@ def tiny_upscaler(tiny_weights: Path) -> "Upscaler":
     from mzsr.inference.upscale import Upscaler
 
     return Upscaler(tiny_weights, device="cpu")
+
+
+@pytest.fixture
+def worked_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the names of the pictures that are worked on."""
+    from mzsr.inference.upscale import Upscaler
+
+    names: list[str] = []
+    original = Upscaler.__call__
+
+    def noted(self: Upscaler, image: Any, **options: Any) -> Any:
+        names.append(Path(image).name)
+        return original(self, image, **options)
+
+    monkeypatch.setattr(Upscaler, "__call__", noted)
+    return names
 
 
 @pytest.fixture(scope="session")
