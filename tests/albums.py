@@ -4,9 +4,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from mzsr.apps.batch import HIDDEN
 
 FAST = ["--kernel", "bicubic", "--noise", "0", "--steps", "0", "--device", "cpu"]
+
+
+def draw(path: Path, seed: int) -> None:
+    """Write a small picture, another one for each seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    Image.fromarray(noise).resize((32, 32), Image.Resampling.BICUBIC).save(path)
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

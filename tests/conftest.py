@@ -102,6 +102,21 @@ def album(tmp_path: Path, photo: torch.Tensor, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
+@pytest.fixture
+def dozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Eleven pictures in two folders, and a broken one."""
+    from albums import draw
+
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as workers have
+    for index in range(12):
+        draw(tmp_path / "in" / ("one" if index % 2 == 0 and index else ".") / f"{index:02}.png", index)
+    (tmp_path / "in" / "05.png").write_bytes(b"broken")
+    yield tmp_path
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an untrained flagship: it gives the data-consistent solution, and learns like any other."""
