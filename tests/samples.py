@@ -1,8 +1,12 @@
-"""Pixels and tags to be written into files."""
+"""Pixels and tags to be written into files, and a blur."""
 
 import numpy as np
 from PIL import Image, ImageCms
+from torch import Tensor
 
+from mzsr.imaging import kernels
+
+BLUR = kernels.gaussian((2.0, 2.0))
 ORIENTATION, X_DIMENSION, Y_DIMENSION, EXIF_IFD, GPS_IFD = 0x0112, 0xA002, 0xA003, 0x8769, 0x8825
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note/></x:xmpmeta>'
@@ -19,3 +23,8 @@ def exif(orientation: int = 1) -> bytes:
     tags.get_ifd(EXIF_IFD).update({X_DIMENSION: 640, Y_DIMENSION: 480, 0x927C: b"private note"})
     tags.get_ifd(GPS_IFD).update({1: "N", 2: (47.0, 30.0, 0.0)})
     return tags.tobytes()
+
+
+def rgb8(photo: Tensor) -> np.ndarray:
+    """Return a part of the photo in 8 bits, (40, 48, 3)."""
+    return (photo[0].permute(1, 2, 0) * 255).round().byte().numpy()[:40, :48]

@@ -1,70 +1,23 @@
-"""Tests of long lists: structure, what is done and what is not, what is ours, and runs that are killed."""
+"""Tests of long lists: structure, what is done and what is not, what is ours."""
 
 import errno
 import json
 import os
-import random
 import shutil
-import signal
 import stat
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from albums import FAST, outputs, write
 from commands import run
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from mzsr.apps.batch import HIDDEN, Records, Task, each, read_record
 from mzsr.apps.work import Order
 from mzsr.errors import InputError
 from mzsr.inference.upscale import Upscaler
-
-FAST = ["--kernel", "bicubic", "--noise", "0", "--steps", "0", "--device", "cpu"]
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    """Return all that a person sees, while others may be at work in it."""
-    visible = [
-        Path(here, name) for here, _, names in os.walk(folder) for name in names if HIDDEN not in Path(here).parts
-    ]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in visible}
-
-
-@pytest.fixture
-def album(tmp_path: Path, photo: Tensor, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four pictures in three folders, one of them broken, and things that are none."""
-    monkeypatch.chdir(tmp_path)
-    whole = Image.fromarray((photo[0].permute(1, 2, 0) * 255).round().byte().numpy())
-    for index, name in enumerate(("a.png", "one/b.jpg", "one/two/c.webp", "one/two/d.png")):
-        path = tmp_path / "in" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole.crop((index, 0, index + 40, 32)).save(path)
-    broken = tmp_path / "in/one/two/d.png"
-    broken.write_bytes(broken.read_bytes()[:200])
-    for name in (".hidden.png", ".cache/e.png", "notes.txt", "one/._b.jpg"):
-        path = tmp_path / "in" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"no picture")
-    return tmp_path
-
-
-@pytest.fixture
-def worked_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect the names of the pictures that are worked on."""
-    names: list[str] = []
-    original = Upscaler.__call__
-
-    def noted(self: Upscaler, image: Any, **options: Any) -> Any:
-        names.append(Path(image).name)
-        return original(self, image, **options)
-
-    monkeypatch.setattr(Upscaler, "__call__", noted)
-    return names
 
 
 def test_structure_is_kept_and_nothing_is_done_twice(album: Path, tiny_weights: Path, worked_on: list[str]) -> None:
@@ -264,116 +217,12 @@ def test_a_fault_in_one_picture_does_not_stop_the_others() -> None:
     assert said[Path("c.png")].startswith("c.png: ZeroDivisionError: division by zero; please report")
 
 
-DEADLY = """
-import os, signal, sys
-from pathlib import Path
-from mzsr.apps.cli import main
-from mzsr.inference.upscale import Upscaler
-original = Upscaler.__call__
-def deadly(self, image, **options):
-    if Path(image).name == "b.jpg":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(self, image, **options)
-Upscaler.__call__ = deadly
-main()
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
-def test_a_picture_that_ends_the_process_stops_the_others_only_once(
-    album: Path, tiny_weights: Path, worked_on: list[str]
-) -> None:
-    """As one does for which the system has no memory left: it comes last from then on, and is named."""
-    command = ["upscale", "in", "-o", "out", "-r", "-n", str(tiny_weights), *FAST]
-    for done in (["a_x2.png"], ["a_x2.png", "one/two/c_x2.webp"]):
-        ended = subprocess.run([sys.executable, "-c", DEADLY, *command], capture_output=True, text=True, timeout=120)
-        assert ended.returncode == -signal.SIGKILL
-        assert sorted(outputs(album / "out")) == done
-    assert "in/one/b.jpg: another run was at work on this, and was ended or goes on; it comes last now" in ended.stderr
-    run(*command)
-    assert worked_on == ["d.png", "b.jpg"]
-    assert list((album / "out" / HIDDEN / "begun").iterdir()) == []
-    worked_on.clear()
-    assert "comes last" not in run(*command).stderr
-
-
-def test_the_mark_of_a_picture_that_is_done_goes(album: Path, tiny_weights: Path) -> None:
-    """As is left where a run is ended between the result and the removal of its mark, or with other settings."""
-    command = ["upscale", "in", "-o", "out", "-r", "-n", str(tiny_weights), *FAST]
-    run(*command)
-    Records(Path("out"), "any")._mark(Path("out/a_x2.png")).touch()
-    assert "a.png: another run was at work on this" in run(*command).stderr
-    assert list((album / "out" / HIDDEN / "begun").iterdir()) == []
-
-
 def test_a_scale_of_two_is_the_one_that_nobody_named(album: Path, tiny_weights: Path, worked_on: list[str]) -> None:
     command = ["upscale", "in", "-o", "out", "-r", "-n", str(tiny_weights), *FAST]
     run(*command)
     worked_on.clear()
     run(*command, "-s", 2)
     assert worked_on == ["d.png"]  # which cannot be done
-
-
-class Killed(BaseException):
-    """What kill -9 is to a process: nothing is caught, nothing is said."""
-
-
-def write(text: str) -> Any:
-    def put(path: Path) -> dict[str, Any]:
-        path.write_text(text)
-        return {"said": text}
-
-    return put
-
-
-@pytest.mark.parametrize("at", [0, 1, 2])
-def test_killed_between_any_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    """Renames are the steps: of the record, then of the output; an older output of ours is there, of other settings."""
-    (tmp_path / "a").write_text("input")
-    source, target = tmp_path / "a", tmp_path / "out/a_x2"
-    older, records = (Records(tmp_path / "out", settings) for settings in ("older", "newer"))
-    older.finish(older.task(source, target), write("old"))
-    original, calls = os.replace, []
-
-    def replace(this: Any, that: Any) -> None:
-        if len(calls) == at:
-            raise Killed
-        calls.append(this)
-        original(this, that)
-
-    task = records.task(source, target)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace)
-        if at < 2:
-            with pytest.raises(Killed):
-                records.finish(task, write("new"))
-        else:
-            records.finish(task, write("new"))
-    assert target.read_text() == ("new" if at == 2 else "old")
-    task = records.task(source, target)  # it is ours: nothing is refused
-    assert task.told == ({"said": "new"} if at == 2 else None)
-    records.finish(task, write("new"))
-    assert records.task(source, target).told == {"said": "new"}
-    assert older.task(source, target).told is None
-
-
-def test_leftovers_are_cleared_away_unless_others_are_at_work(tmp_path: Path) -> None:
-    records = Records(tmp_path / "out", "")
-    left = [tmp_path / "out" / HIDDEN / name for name in ("parts/x.png", "done/sub/.0123456789abcdef.part")]
-
-    def leave() -> None:
-        for path in left:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"half")
-
-    leave()
-    with records.swept():
-        assert not any(path.exists() for path in left)
-        leave()
-        with records.swept():
-            assert all(path.exists() for path in left)
-    with records.swept():
-        assert not any(path.exists() for path in left)
 
 
 def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
@@ -384,33 +233,6 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     for text in ("", "[]", "{}", '{"source": 1}', '{"unknown": 1}'):
         place.write_text(text)
         assert read_record(tmp_path, target) is None
-
-
-def test_killed_at_random_moments(album: Path, tiny_weights: Path) -> None:
-    """The short form of runs/kill_batch.py: twelve pictures, three kills, and the bytes of a run left in peace."""
-    folder = album / "many"
-    folder.mkdir()
-    for index in range(12):
-        Image.open("in/a.png").rotate(30 * index).save(folder / f"{index}.png")
-    (folder / "6.png").write_bytes(b"broken")
-    words = ["upscale", "many", "-n", str(tiny_weights), *FAST, "-o"]
-    assert run(*words, "peace").exit_code == 1
-    shuffled = random.Random(0)
-    for kill in range(3):
-        process = subprocess.Popen([sys.executable, "-m", "mzsr", *words, "war"], stderr=subprocess.DEVNULL)
-        # Kill after so many results that it is in the middle of the work, and a little later
-        while process.poll() is None and len(outputs(album / "war")) < 3 * (kill + 1):
-            time.sleep(0.001)
-        time.sleep(shuffled.uniform(0, 0.02))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        done = outputs(album / "war")
-        assert done.items() <= outputs(album / "peace").items()
-    last = run(*words, "war", "--json")
-    assert last.exit_code == 1
-    assert outputs(album / "war") == outputs(album / "peace")
-    assert sum("skipped" in json.loads(line) for line in last.stdout.splitlines()) >= 9
-    assert not list((album / "war" / HIDDEN / "parts").glob("*"))
 
 
 def test_all_that_bytes_depend_on_is_in_the_fingerprint(

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,7 +15,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from browser import Browser, chromium
 from pages import Page
 from PIL import Image
 
@@ -316,12 +314,6 @@ def test_a_crop_that_is_no_picture_is_refused(about, crop, tmp_path):
     with pytest.raises(InputError, match=r"page: truth is .* it must be uint8 \(H, W, 3\)"):
         write_page(tmp_path / "page.html", [], about, [], [Comparison("a", [("truth", crop)])])
     assert os.listdir(tmp_path) == []
-
-
-@pytest.fixture
-def browser(tmp_path_factory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
 
 
 def test_the_page_is_sound_in_a_browser(rows, about, comparisons, tmp_path, browser):

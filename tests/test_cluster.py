@@ -13,22 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from albums import draw, outputs
 from commands import run
-from PIL import Image
 
 from mzsr.apps import cluster
-from mzsr.apps.batch import HIDDEN, Records
-from mzsr.apps.work import Done, Order
-from mzsr.apps.worker import Failed, Place, Unfit, Worker
+from mzsr.apps.batch import Records
+from mzsr.apps.work import Order
 from mzsr.errors import InputError
-from mzsr.inference.upscale import Upscaler
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pipes and /proc stand in for slow disks and dead nodes"
@@ -38,17 +33,6 @@ pytest.importorskip("ray")
 FAST = ["--steps", "0", "--device", "cpu"]
 # Ray gives a silent node up after 25 seconds; tests are not that patient
 IMPATIENT = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
-
-
-def visible(folder: Path) -> dict[str, bytes]:
-    found = [path for path in folder.rglob("*") if path.is_file() and HIDDEN not in path.parts]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-
-
-def draw(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
-    Image.fromarray(noise).resize((32, 32), Image.Resampling.BICUBIC).save(path)
 
 
 def until(condition: Callable[[], Any], seconds: float = 600) -> None:
@@ -120,20 +104,7 @@ def meanwhile(story: Callable[[], None]) -> Iterator[None]:
             raise failures[0]
 
 
-@pytest.fixture
-def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Eleven pictures in two folders, and a broken one."""
-    monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as workers have
-    for index in range(12):
-        draw(tmp_path / "in" / ("one" if index % 2 == 0 and index else ".") / f"{index:02}.png", index)
-    (tmp_path / "in" / "05.png").write_bytes(b"broken")
-    yield tmp_path
-    torch.set_num_threads(before)
-
-
-def test_a_node_and_a_worker_die(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+def test_a_node_and_a_worker_die(nodes: Nodes, dozen: Path, tiny_weights: Path) -> None:
     """Begun on this machine, gone on with on a cluster: nothing is lost, nothing repeated, the bytes are the same.
 
     Pipes without a writer stand in for pictures that take long, so both workers are at work on one when they die: one
@@ -141,21 +112,21 @@ def test_a_node_and_a_worker_die(nodes: Nodes, album: Path, tiny_weights: Path) 
     """
     words = ["upscale", "in", "-r", "-n", tiny_weights, *FAST, "-o"]
     assert run(*words, "peace").exit_code == 1
-    whole = visible(album / "peace")
+    whole = outputs(dozen / "peace")
     assert len(whole) == 11
-    slow = [album / "in" / name for name in ("03.png", "one/10.png")]
-    aside = [path.rename(album / path.name) for path in slow]
+    slow = [dozen / "in" / name for name in ("03.png", "one/10.png")]
+    aside = [path.rename(dozen / path.name) for path in slow]
     assert run(*words, "out").exit_code == 1
-    undone = [album / "out" / name for name in ("00_x2.png", "01_x2.png")]
+    undone = [dozen / "out" / name for name in ("00_x2.png", "01_x2.png")]
     for path in undone:
         path.unlink()
-    earlier = {path: path.stat().st_mtime_ns for path in (album / "out").rglob("*.png")}
+    earlier = {path: path.stat().st_mtime_ns for path in (dozen / "out").rglob("*.png")}
     for path in slow:
         os.mkfifo(path)
     doomed = nodes.join()
 
     def story() -> None:
-        until(lambda: len(visible(album / "out")) == 9)
+        until(lambda: len(outputs(dozen / "out")) == 9)
         for path, picture in zip(slow, aside, strict=True):
             picture.replace(path)
         nodes.die(doomed)
@@ -165,7 +136,7 @@ def test_a_node_and_a_worker_die(nodes: Nodes, album: Path, tiny_weights: Path) 
     with meanwhile(story):
         result = run(*words, "out", "--json", "--cluster", nodes.address)
     assert result.exit_code == 1, result.stderr
-    assert visible(album / "out") == whole
+    assert outputs(dozen / "out") == whole
     assert {path: path.stat().st_mtime_ns for path in earlier} == earlier
     told = [json.loads(line) for line in result.stdout.splitlines()]
     assert [record["input"] for record in told if "error" in record] == ["in/05.png"]
@@ -178,7 +149,7 @@ def test_a_node_and_a_worker_die(nodes: Nodes, album: Path, tiny_weights: Path) 
     assert again.stderr.splitlines()[-1].endswith("11 are done, 11 of them before: in/05.png")
 
 
-def test_a_cluster_that_cannot_do_it_says_so(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+def test_a_cluster_that_cannot_do_it_says_so(nodes: Nodes, dozen: Path, tiny_weights: Path) -> None:
     words = ["upscale", "in", "-o", "out", "-n", tiny_weights, "--cluster", nodes.address]
     for option, said in (
         (["--threads", "99"], "no node of the cluster can do the work: none has 99 processors, as --threads asks"),
@@ -202,101 +173,17 @@ def test_a_cluster_that_cannot_do_it_says_so(nodes: Nodes, album: Path, tiny_wei
         (["in", "-o", "out", "--cluster", "ray://127.0.0.1:1"], "cannot be joined ([Errno 111]"),
     ],
 )
-def test_wrong_usage(album: Path, tiny_weights: Path, words: list[str], said: str) -> None:
+def test_wrong_usage(dozen: Path, tiny_weights: Path, words: list[str], said: str) -> None:
     result = run("upscale", *words, "-n", tiny_weights)
     assert result.exit_code == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_without_ray(album: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    result = run("upscale", "in", "-o", "out", "-n", tiny_weights, "--cluster", "auto")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("mzsr: --cluster needs Ray, which is missing (")
-    assert result.stderr.endswith("); pip install '.[cluster]'\n")
-
-
-@pytest.fixture
-def place(album: Path) -> Place:
-    mark = album / "out" / HIDDEN / "parts/0123"
-    mark.parent.mkdir(parents=True)
-    mark.touch()
-    return Place(str(album), (Path("in"), Path("in/one")), mark)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda place: place, None),
-        (lambda place: replace(place, home="/nowhere"), "/nowhere cannot be used there (No such file or directory)"),
-        (lambda place: replace(place, inputs=(Path("on"),)), "on cannot be used there (No such file or directory)"),
-        (lambda place: replace(place, inputs=(Path("empty"),)), "folder empty is empty there"),  # a mount that is not
-        (lambda place: replace(place, mark=place.mark.with_name("4567")), "/out is another folder there"),
-    ],
-    ids=["as it should be", "no home", "no input", "empty", "another output"],
-)
-def test_a_place_is_looked_over(place: Place, album: Path, change: Callable[[Place], Place], said: str | None) -> None:
-    (album / "empty").mkdir()
-    problem = change(place).problem()
-    assert problem == said if said is None else problem is not None and problem.endswith(said)
-    assert [path.name for path in place.mark.parent.iterdir()] == ["0123"]  # what was tried is gone
-
-
-def test_a_worker_tells_pictures_from_places(place: Place, album: Path, tiny_weights: Path) -> None:
-    """A picture that fails is named; where nothing can be seen any more, nothing is said against the picture."""
-    options = {"kernel": "auto", "steps": 0}
-    order = Order(str(tiny_weights), "cpu", None, options, False, 10**8, 95)
-    order = replace(order, records=Records(album / "out", order.fingerprint(order.upscaler())))
-    worker = Worker(order, 1, place)
-    assert worker.begin() is None
-    good, bad = (album / "in/00.png", album / "out/00_x2.png"), (album / "in/05.png", album / "out/05_x2.png")
-    done = worker.do(*good)
-    assert isinstance(done, Done)
-    assert not done.skipped
-    assert good[1].exists()
-    again = worker.do(*good)
-    assert isinstance(again, Done)
-    assert again.told == done.told | {"skipped": True}
-    failed = worker.do(*bad)
-    assert isinstance(failed, Failed)
-    assert failed.reason.startswith(f"{bad[0]} is no image")
-    place.mark.unlink()
-    assert isinstance(worker.do(*bad), Unfit)
-
-
-def test_a_worker_with_other_weights_does_nothing(place: Place, album: Path, tiny_weights: Path) -> None:
-    """Or another version: records of its results would say what is not so."""
-    order = Order(
-        str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, records=Records(album / "out", "another")
-    )
-    answer = Worker(order, 1, place).begin()
-    assert isinstance(answer, Unfit)
-    assert answer.reason.endswith("its weights are not those of the command; install the same everywhere")
-    missing = Worker(replace(order, model="gone.safetensors"), 1, place).begin()
-    assert isinstance(missing, Unfit)
-    assert "gone.safetensors" in missing.reason
-
-
-def test_nodes_of_all_kinds_work_in_the_precision_of_the_command(album: Path, tiny_weights: Path) -> None:
-    """A driver without a GPU says what those with one take, whatever itself would."""
-    fast = Order(str(tiny_weights), "cuda", None, {"kernel": "auto"}, False, 10**8, 95, "bfloat16")
-    exact = replace(fast, precision="float32")
-    upscaler = Upscaler(tiny_weights, device="cpu")
-    assert fast.fingerprint(upscaler) != exact.fingerprint(upscaler)
-    upscaler.network.precision = torch.bfloat16
-    assert exact.fingerprint(upscaler) == exact.fingerprint(Upscaler(tiny_weights, device="cpu", precision="float32"))
-
-
-def test_a_list_of_which_every_picture_is_refused_ends(place: Place, album: Path, tiny_weights: Path) -> None:
-    order = Order(str(tiny_weights), "cpu", None, {}, False, 10**8, 95, records=Records(album / "out", ""))
-    assert cluster.run(order, [], [Path("in")], 1, lambda *_: None, lambda *_: None, lambda _: None) == []
-
-
 @pytest.mark.slow
-def test_a_picture_that_kills_its_workers_is_named(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+def test_a_picture_that_kills_its_workers_is_named(nodes: Nodes, dozen: Path, tiny_weights: Path) -> None:
     """Whoever reads it is killed."""
-    deadly = album / "in/03.png"
+    deadly = dozen / "in/03.png"
     deadly.unlink()
     os.mkfifo(deadly)
     ended, killed = threading.Event(), set[int]()
@@ -320,17 +207,17 @@ def test_a_picture_that_kills_its_workers_is_named(nodes: Nodes, album: Path, ti
     summary, _, names = result.stderr.splitlines()[-1].rpartition(": ")
     assert summary.startswith("mzsr: 2 of 7 pictures failed, 5 are done")
     assert sorted(names.split(", ")) == ["in/03.png", "in/05.png"]
-    assert len(visible(album / "out")) == 5
+    assert len(outputs(dozen / "out")) == 5
 
 
 @pytest.mark.slow
-def test_nodes_that_do_not_see_the_pictures(nodes: Nodes, album: Path, tiny_weights: Path) -> None:
+def test_nodes_that_do_not_see_the_pictures(nodes: Nodes, dozen: Path, tiny_weights: Path) -> None:
     order = Order(
-        str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, records=Records(album / "out", "")
+        str(tiny_weights), "cpu", None, {"kernel": "auto"}, False, 10**8, 95, records=Records(dozen / "out", "")
     )
-    said, jobs = list[str](), [(album / "a.png", album / "out/a.png")]
+    said, jobs = list[str](), [(dozen / "a.png", dozen / "out/a.png")]
     with cluster.connected(nodes.address, "cpu"), pytest.raises(InputError, match="no node of the cluster can do the"):
-        cluster.run(order, jobs, [album / "gone/a.png"], 1, lambda *_: None, lambda *_: None, said.append)
+        cluster.run(order, jobs, [dozen / "gone/a.png"], 1, lambda *_: None, lambda *_: None, said.append)
     assert len(said) == 1
     assert "gone cannot be used there (No such file or directory); all nodes must see the same" in said[0]
     assert said[0].endswith("the node is left out")
@@ -366,7 +253,7 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
-def test_the_guide(album: Path, tmp_path: Path) -> None:
+def test_the_guide(dozen: Path, tmp_path: Path) -> None:
     """What docs/scale.md tells people to type, in its order: a head, a node, a run by one of them, one from outside."""
     text = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
     head, node, inside, outside = re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S)
@@ -397,7 +284,7 @@ def test_the_guide(album: Path, tmp_path: Path) -> None:
         for begun in running:
             begun.wait()
     assert run("upscale", "in", "-r", "-o", "peace", "--device", "cpu").exit_code == 1
-    assert visible(album / "out") == visible(album / "peace")
+    assert outputs(dozen / "out") == outputs(dozen / "peace")
 
 
 def listens(port: int) -> bool:
@@ -406,14 +293,14 @@ def listens(port: int) -> bool:
 
 
 @pytest.mark.slow
-def test_stopped_from_the_keyboard(album: Path, tiny_weights: Path) -> None:
+def test_stopped_from_the_keyboard(dozen: Path, tiny_weights: Path) -> None:
     """A cluster of this machine alone ends with the command; then it goes on where it was."""
-    slow = album / "in/03.png"
+    slow = dozen / "in/03.png"
     slow.unlink()
     os.mkfifo(slow)
     words = f"upscale in -o out -n {tiny_weights} {' '.join(FAST)} --cluster local"
     asked = shell(f"exec {sys.executable} -m mzsr {words}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(lambda: len(visible(album / "out")) >= 2)
+    until(lambda: len(outputs(dozen / "out")) >= 2)
     begun = family(asked.pid)
     os.killpg(asked.pid, signal.SIGINT)
     complaints = asked.communicate(timeout=120)[1]
@@ -425,4 +312,4 @@ def test_stopped_from_the_keyboard(album: Path, tiny_weights: Path) -> None:
     result = run("upscale", "in", "-o", "out", "-n", tiny_weights, *FAST)
     assert result.exit_code == 1
     assert "6 are done, " in result.stderr
-    assert len(visible(album / "out")) == 6
+    assert len(outputs(dozen / "out")) == 6

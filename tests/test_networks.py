@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from measures import psnr
 from torch import Tensor, nn
 
 from mzsr.config import NetworkConfig
@@ -46,10 +47,6 @@ def tiny(
 
 def picture(height: int, width: int, batch: int = 1) -> Tensor:
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(height * width))
-
-
-def psnr(result: Tensor, truth: Tensor) -> float:
-    return -10 * math.log10(float((result - truth).square().mean()))
 
 
 @pytest.mark.parametrize("layers", [2, 8])
