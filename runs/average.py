@@ -14,7 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mzsr.learning.cards import as_earlier, command_line
+from mzsr.commands import command_line
+from mzsr.learning.cards import as_earlier
 from mzsr.learning.contract import HEAD
 from mzsr.learning.weights import load_weights, save_weights
 

@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from mzsr.atomic import write_atomically
 from mzsr.card import Card
+from mzsr.commands import command_line
 from mzsr.config import NetworkConfig
-from mzsr.learning.cards import command_line, commit, machine
+from mzsr.learning.cards import commit, machine
 from mzsr.learning.estimation import LEAST, Sample, draw_sample, fit, losses, stack
 from mzsr.learning.estimator import HEADS, Estimator
 from mzsr.learning.parallel import World

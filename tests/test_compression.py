@@ -157,3 +157,24 @@ def test_what_was_never_compressed_or_resized_since_has_no_traces() -> None:
     resized = as_jpeg(image, 60).convert("RGB").resize((170, 140), Image.Resampling.BICUBIC)
     assert of_pixels(from_pil(resized).pixels) is None
     assert of_pixels(torch.rand(1, 1, 20, 200)) is None  # too small to tell
+
+
+@pytest.mark.parametrize("draw", ["stripes", "sine", "bars", "gradient", "tiles"])
+def test_patterns_that_were_never_compressed_have_no_traces(draw: str) -> None:
+    """All blocks are alike: a few values, many times, lie on some lattice of the many that are tried."""
+    row, column = np.mgrid[:128, :128].astype(float)
+    tile = np.random.default_rng(4).random((8, 8))
+    levels = {
+        "stripes": (column % 4 < 2) * 0.6 + 0.2, "sine": 0.5 + 0.3 * np.sin(column * 2 * np.pi / 6),
+        "bars": np.floor(column / 16) / 7, "gradient": row / 128, "tiles": np.tile(tile, (16, 16)),
+    }[draw]  # fmt: skip
+    pixels = (levels * 255).round().astype(np.uint8)
+    for array in (pixels, np.dstack([pixels] * 3), np.dstack([pixels, pixels, 255 - pixels])):
+        assert of_pixels(from_array(array).pixels) is None
+
+
+def test_a_file_of_four_channels_has_no_chroma_to_halve() -> None:
+    image = as_jpeg(scene().convert("CMYK"), 75)
+    found = compression(from_pil(image))
+    assert found is not None
+    assert found.chroma == "4:4:4"

@@ -269,7 +269,7 @@ def test_to_keeps_everything() -> None:
         ({"scale": 0}, "scale is 0; a degradation needs a whole number from 1 to 8"),
         ({"scale": 9}, "scale is 9"),
         ({"scale": 2.5}, "scale is 2.5; a degradation needs a whole number"),
-        ({"subsample": "nearest"}, "subsampling is 'nearest'; it must be 'direct' or 'bicubic'"),
+        ({"subsample": "nearest"}, "subsampling is 'nearest'; it must be one of direct, bicubic"),
         ({"kernel": torch.ones(4, 4) / 16}, "kernel is 4x4; it must be square and odd — pad it with kernels.centre()"),
         ({"kernel": torch.ones(2, 3, 5) / 15}, "kernel is 3x5; it must be square and odd"),
         ({"kernel": np.ones((3, 3))}, "kernel is a ndarray; a tensor is required"),
@@ -289,11 +289,20 @@ def test_bad_degradation(monkeypatch: pytest.MonkeyPatch, arguments: dict, messa
     assert "\n" not in str(error.value)
 
 
-def test_pictures_that_do_not_fit() -> None:
+def test_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="image is 6x9; both sides must be multiples of 2"):
         linear(draw(1, 1, 6, 9), Degradation(kernels.delta()))
     with pytest.raises(InputError, match="image is 3x9; at x4 it must be at least 4x4"):
         degrade(draw(1, 1, 3, 9), Degradation(kernels.delta(), 4))
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for strange in (torch.zeros(3, 8, 8), np.zeros((8, 8, 3))):
+        with pytest.raises(InputError, match=r"a tensor .batch, channels, height, width. is required"):
+            degrade(strange, Degradation(kernels.delta(), 2))  # pyright: ignore[reportArgumentType]
+    for kernel, total in ((torch.ones(3, 3), "9.0"), (torch.full((3, 3), math.nan), "nan")):
+        with pytest.raises(InputError, match=f"kernel sums to {total}; 1 is required"):
+            degrade(torch.zeros(1, 3, 8, 8), Degradation(kernel, 2))
+    with pytest.raises(InputError, match=r"noise is .-1.0, nan.; standard deviations between 0 and 1"):
+        degrade(torch.zeros(2, 3, 8, 8), Degradation(kernels.delta(), 2, noise=torch.tensor([-1.0, math.nan])))
     with pytest.raises(InputError, match="there are 3 kernels for 2 images; give one, or one for each"):
         linear(draw(2, 1, 4, 4), Degradation(random_kernel(3, 3, 3)))
 

@@ -49,6 +49,13 @@ def test_resolution_goes_through_every_format(tmp_path: Path, out: str) -> None:
     assert read(tmp_path / "c.tif").metadata.dpi == pytest.approx((300, 300), rel=1e-3)
 
 
+@pytest.mark.parametrize(("out", "bits"), [("b.png", 16), ("b.png", 8), ("b.bmp", 8), ("b.tif", 16), ("b.jpg", 8)])
+def test_no_resolution_is_invented(tmp_path: Path, out: str, bits: int) -> None:
+    write(tmp_path / out, from_array(noise(bits, 8, 8, 3)))
+    with Image.open(tmp_path / out) as image:
+        assert image.info.get("dpi", (0, 0)) in ((0, 0), (1, 1))  # what pillow says of JPEG and TIFF without one
+
+
 def test_a_tiff_that_tells_no_resolution_has_none(tmp_path: Path) -> None:
     """Pillow says one pixel per inch of it: a picture metres wide."""
     Image.fromarray(noise(8, 8, 8, 3)).save(tmp_path / "a.tif")
@@ -210,6 +217,29 @@ def test_deep_grey_with_alpha_keeps_its_profile(tmp_path: Path) -> None:
     picture = replace(from_array(noise(16, 6, 9, 2)), metadata=Metadata(icc=linear_grey_profile()))
     write(tmp_path / "a.tif", picture)
     assert read(tmp_path / "a.tif").metadata.icc == linear_grey_profile()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_orientation_that_stands_in_the_xmp_of_a_tiff(tmp_path: Path, bits: int, channels: int) -> None:
+    """A TIFF that has the tag is turned by pillow; this one is not."""
+    array = noise(bits, 4, 6, channels)
+    text = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
+    write(tmp_path / "a.tif", replace(from_array(array), metadata=Metadata(xmp=text)))
+    picture = read(tmp_path / "a.tif")
+    assert picture.bits == bits
+    np.testing.assert_array_equal(to_array(picture), np.rot90(array.squeeze(), -1))
+    assert (header(tmp_path / "a.tif").height, header(tmp_path / "a.tif").width) == (6, 4)
+
+
+def test_the_profile_of_deep_cmyk_with_alpha_does_not_stay_on_rgb(tmp_path: Path) -> None:
+    colours = pyvips.Image.new_from_array(noise(16, 6, 9, 3), interpretation="rgb16")
+    colours.icc_transform("cmyk", depth=16).bandjoin(30_000).write_to_file(tmp_path / "a.tif")
+    assert pyvips.Image.new_from_file(tmp_path / "a.tif").get("icc-profile-data")
+    picture = read(tmp_path / "a.tif")
+    assert picture.pixels.shape[1] == 3
+    assert picture.alpha is not None
+    assert picture.metadata.icc is None
 
 
 def test_deep_grey_with_alpha_keeps_all_that_it_says(tmp_path: Path) -> None:

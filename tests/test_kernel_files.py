@@ -186,7 +186,7 @@ def test_parse() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("", "is a folder"),
+        ("tests", "kernel file tests is a folder"),
         ("gauss", "write gauss:VARIANCE,VARIANCE2,THETA"),
         ("gauss:", "kernel is 'gauss:'; write gauss:"),
         ("gauss:two", "kernel is 'gauss:two'; write gauss:"),
@@ -198,8 +198,12 @@ def test_parse() -> None:
         ("gauss:0", "variances are 0 and 0 pixels²; both must be above 0"),
         ("gauss:2,-1", "variances are 2 and -1"),
         ("gauss:1e9", "variance is 1e\\+09 pixels²; it must be at most 400"),
-        ("Gauss:2", "Gauss:2 does not exist"),
-        ("bicubic:2", "bicubic:2 does not exist"),
+        (
+            "Gauss:2",
+            "kernel is 'Gauss'; did you mean 'gauss'\\? It must be one of bicubic, gauss",
+        ),
+        ("gaus:2", "did you mean 'gauss'.*, or a .mat or .npy file"),
+        ("Bicubic", "did you mean 'bicubic'"),
         ("no/such/kernel.mat", "kernel.mat does not exist"),
     ],
 )

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -75,9 +76,12 @@ def test_gaussians_are_differentiable() -> None:
         (((1.0, math.nan),), "variances are 1 and nan"),
         (((math.inf, 1.0),), "variances are inf and 1"),
         (((1.0, 1.0), math.nan), "angle is nan"),
+        ((2.0,), "variances are 2.0; two are required"),
+        (((2.0,),), r"variances are \(2.0,\); two are required"),
     ],
 )
-def test_bad_gaussian(arguments: tuple, message: str) -> None:
+def test_bad_gaussian(monkeypatch: pytest.MonkeyPatch, arguments: tuple, message: str) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
     with pytest.raises(InputError, match=message):
         kernels.gaussian(*arguments)
 
@@ -86,6 +90,15 @@ def test_bad_gaussian(arguments: tuple, message: str) -> None:
 def test_bad_gaussian_size(size: int) -> None:
     with pytest.raises(InputError, match=f"size is {size}; it must be odd"):
         kernels.gaussian((1.0, 1.0), size=size)
+    with pytest.raises(InputError, match=f"size is {size}; it must be odd"):
+        kernels.delta(size)
+
+
+def test_bad_offset() -> None:
+    with pytest.raises(InputError, match=r"offset is \(nan, 0.0\); two finite numbers"):
+        kernels.gaussian((1.0, 1.0), offset=(math.nan, 0.0))
+    with pytest.raises(InputError, match=r"new centroid is \(nan, 0.0\); two finite numbers"):
+        kernels.centre(kernels.delta(), (math.nan, 0.0))
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
@@ -160,15 +173,38 @@ def test_centre_copies_where_nothing_has_to_move() -> None:
         torch.testing.assert_close(moved[moved > 1e-6].reshape(2, 2), taps, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("taps", [torch.ones(1, 1), torch.ones(3, 3), torch.ones(1, 5), torch.ones(2, 3)])
+@pytest.mark.parametrize("to", [(0.5, 0.5), (0.5, 0.0), (1.5, -0.3)])
+def test_centre_keeps_the_moments_of_a_kernel_that_ends_abruptly(taps: torch.Tensor, to: tuple) -> None:
+    """And so a frame of zeros changes nothing."""
+    rows, columns = taps.shape
+    expected = torch.diag(torch.tensor([rows**2 - 1.0, columns**2 - 1.0], dtype=torch.float64) / 12)
+    for kernel in (taps, torch.nn.functional.pad(taps, (7, 7, 7, 7))):
+        moved = kernels.centre(kernel, to)
+        assert kernels.centroid(moved) == pytest.approx(to, abs=1e-3)
+        torch.testing.assert_close(kernels.covariance(moved), expected, rtol=0, atol=1.1e-3)
+
+
+def test_arrays_are_kernels_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error sends people with an even array to `centre`."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    centred = kernels.centre(np.ones((4, 4)))  # pyright: ignore[reportArgumentType]
+    assert kernels.check(centred).sum() == pytest.approx(1)
+    assert kernels.centroid(centred) == pytest.approx((0.0, 0.0), abs=1e-3)
+    assert float(kernels.check(np.ones((3, 3))).sum()) == pytest.approx(1)  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize(
     ("kernel", "message"),
     [
+        (torch.ones(1, 3, 3), "kernel is 1x3x3; rows and columns are required"),
         (torch.zeros(3, 3), "sums to 0; the sum must be above 0"),
         (torch.full((2, 3), math.nan), "6 values that are NaN or infinite"),
         (torch.tensor([[1.0, -0.9, 0.0]]), "centroid at .* outside itself"),
     ],
 )
-def test_centre_refuses_what_has_no_centre(kernel: torch.Tensor, message: str) -> None:
+def test_centre_refuses_what_has_no_centre(monkeypatch: pytest.MonkeyPatch, kernel: torch.Tensor, message: str) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(InputError, match=message):
         kernels.centre(kernel)
 

@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -117,7 +118,7 @@ def test_grey_is_its_rgb_copy() -> None:
             torch.testing.assert_close(metric(result, truth, protocol=protocol, scale=2), rgb, atol=1e-12, rtol=0)
 
 
-def test_bad_input() -> None:
+def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each misuse gets one line that names what was received."""
     image = torch.zeros(1, 3, 20, 20)
     with pytest.raises(InputError, match="did you mean 'mzsr'"):
@@ -132,6 +133,13 @@ def test_bad_input() -> None:
         psnr(image, image, scale=0)
     with pytest.raises(InputError, match="NaN"):
         psnr(image * math.nan, image, scale=2)
+    bright = torch.full((1, 3, 20, 20), 200, dtype=torch.uint8)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for strange in (bright, bright.float()):
+        for both in ((strange, strange), (strange, image), (image, strange)):
+            for metric in (psnr, ssim):
+                with pytest.raises(InputError, match=r"values up to 200; floats in .0, 1. are required"):
+                    metric(*both, scale=2)
     with pytest.raises(InputError, match="1x4x20x20; batch"):
         psnr(torch.zeros(1, 4, 20, 20), torch.zeros(1, 4, 20, 20), scale=2)
 

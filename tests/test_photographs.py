@@ -63,7 +63,9 @@ def test_unusable_files_are_named_and_passed_over(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.png").write_text("no picture")
-    (tmp_path / "folder.png").mkdir()
+    save(tmp_path / "folder.png" / ".thumbnails" / "hidden.png", coded(20, 20, 2))
+    save(tmp_path / "._a.png", coded(20, 20, 3))
+    (tmp_path / "phone.heic").write_bytes(b"no picture")
     frames = [Image.fromarray(np.full((20, 20, 3), value, np.uint8)) for value in (0, 200)]
     frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
     loaded = load_photographs([tmp_path], 16)
@@ -71,8 +73,8 @@ def test_unusable_files_are_named_and_passed_over(tmp_path: Path) -> None:
     reasons = {
         "cut.png": "damaged or cut short",
         "empty.jpg": "is empty",
-        "folder.png": "is a folder",
         "moving.webp": "animated",
+        "phone.heic": "is no image",
         "small.png": "is 30x15; at least 16x16 is required",
         "text.png": "is no image",
     }
@@ -101,7 +103,7 @@ def test_folders_that_are_not_entered_are_named(tmp_path: Path, monkeypatch: pyt
     assert [int(picture[0, 0, 0]) for picture in loaded.pictures] == [0]
     assert loaded.skipped == [
         f"{tmp_path / 'set' / 'link'} is a link to a folder, which is not followed; give that folder itself",
-        f"{locked} cannot be read (Permission denied); read permission is required — change it",
+        f"folder {locked} cannot be read (Permission denied); read permission is required",
     ]
 
 

@@ -1,5 +1,9 @@
 """Tests of Picture and its ways in and out of numpy and pillow."""
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +116,24 @@ def test_rounding_in_bands_loses_no_row(bits: int, channels: int) -> None:
     peak = 2**bits - 1
     rows = (np.arange(513 * 3 * channels).reshape(513, 3, channels) * 97 % (peak + 1)).astype(f"u{bits // 8}")
     np.testing.assert_array_equal(to_array(from_array(rows)).reshape(rows.shape), rows)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_grey_that_a_png_calls_transparent_is_transparent(depth: int) -> None:
+    """Pillow spreads pixels of few bits to eight, and not the key."""
+    levels = np.arange(2 ** min(depth, 4)) * (4096 if depth == 16 else 16 if depth == 8 else 1)
+    if depth >= 8:
+        row = levels.astype(">u2" if depth == 16 else np.uint8).tobytes()
+    else:
+        bits = "".join(f"{level:0{depth}b}" for level in levels)
+        row = int(bits.ljust(-len(bits) // 8 * -8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    key = int(levels[1])
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", len(levels), 1, depth, 0, 0, 0, 0))
+    data += chunk(b"tRNS", struct.pack(">H", key)) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    picture = from_pil(Image.open(io.BytesIO(data)))
+    assert picture.alpha is not None
+    assert picture.alpha.flatten().tolist() == [float(level != key) for level in levels]

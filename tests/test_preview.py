@@ -37,6 +37,12 @@ def saved(folder: Path, kind: str) -> Path:
         turned = pyvips.Image.new_from_array(np.rot90(array).copy(), interpretation="grey16").copy()
         turned.set_type(pyvips.GValue.gint_type, "orientation", 6)
         turned.write_to_file(path)
+    elif kind in ("tif-turned", "tif-turned16"):
+        array = np.rot90(ramp(40, 60)).copy()
+        deep = array.astype(np.uint16) * 257
+        turned = pyvips.Image.new_from_array(deep if kind == "tif-turned16" else array).copy()
+        turned.set_type(pyvips.GValue.gint_type, "orientation", 6)
+        turned.write_to_file(path)
     elif kind == "png-palette":
         image.quantize(64).save(path)
     else:
@@ -46,7 +52,7 @@ def saved(folder: Path, kind: str) -> Path:
 
 KINDS = [
     "jpg", "jpg-turned", "jpg-cmyk", "png", "png-16", "png-16grey", "png-grey", "png-palette", "tif", "tif-16",
-    "tif-16alpha", "tif-16alpha-turned", "webp", "bmp", "avif", "gif",
+    "tif-16alpha", "tif-16alpha-turned", "tif-turned", "tif-turned16", "webp", "bmp", "avif", "gif",
 ]  # fmt: skip
 
 

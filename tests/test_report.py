@@ -3,10 +3,7 @@
 import math
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,9 +155,3 @@ def test_a_bad_place_is_one_line(data, tmp_path, name, message):
 def test_arrays_that_do_not_fit_are_refused(data, change, message):
     with pytest.raises(InputError, match=message):
         render(replace(data, **change))
-
-
-def test_torch_is_not_imported():
-    code = "import sys, mzsr.apps.report; sys.exit('torch' in sys.modules)"
-    source = str(Path(report.__file__).parents[2])
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": source})

@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import numpy as np
 import oracles
 import pytest
@@ -95,11 +96,14 @@ def test_enlarging_keeps_a_parabola(scale: float, phase: tuple[float, float]) ->
 
 @given(scale=st.floats(0.35, 4.0), phase=phases)
 def test_a_blob_lands_where_the_phase_says(scale: float, phase: tuple[float, float]) -> None:
-    """A centroid at c comes out at scale * c + phase."""
+    """A centroid at c comes out at scale * c + phase.
+
+    A cubic that is stretched to shrink, its weights summing to 1, keeps no line: at 0.88 a blob moves by 0.004 pixels.
+    """
     image = torch.from_numpy(oracles.blob((72, 64), (36.3, 31.8), deviation=max(2.0, 2.0 / scale)))
     result = resize(image[None, None], scale=scale, phase=phase)[0, 0].numpy()
     expected = scale * oracles.centroid(image.numpy()) + np.array(phase)
-    np.testing.assert_allclose(oracles.centroid(result), expected, atol=2e-3)
+    np.testing.assert_allclose(oracles.centroid(result), expected, atol=2e-3 if scale >= 1 else 5e-3)
 
 
 @given(height=st.integers(1, 12), width=st.integers(1, 12), rows=st.integers(1, 20), columns=st.integers(1, 20))
@@ -160,3 +164,10 @@ def test_bad_input(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         resize(torch.zeros(1, 1, 3, 3), **arguments)
     assert "\n" not in str(error.value)
+
+
+def test_whole_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights made whole would give a black picture."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(InputError, match=r"images are torch.uint8; floats in .0, 1. are required"):
+        resize(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), scale=2.0)

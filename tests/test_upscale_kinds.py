@@ -119,3 +119,19 @@ def test_a_picture_that_is_cut_short_is_one_line(tiny_upscaler: Upscaler, tmp_pa
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
     with Image.open(tmp_path / "b.png") as short, pytest.raises(InputError, match="the picture cannot be decoded"):
         tiny_upscaler(short, scale=2, steps=0)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_grey_that_is_kept_as_three_channels_stays_grey(photo: Tensor, noisy: bool) -> None:
+    """Most black-and-white photographs are; it is the same picture as one of a channel, and so is the estimate."""
+    grey = photo[:, 1:2]
+    if noisy:
+        grey = grey + 5 / 255 * torch.randn(grey.shape, generator=torch.Generator().manual_seed(1))
+    grey = (grey * 255).round().clamp(0, 255) / 255
+    upscaler = Upscaler("mzsr", device="cpu")
+    result, alone = (upscaler(image, scale=2) for image in (grey.expand(-1, 3, -1, -1), grey))
+    assert (result.picture.pixels == result.picture.pixels[:, :1]).all()
+    torch.testing.assert_close(result.picture.pixels[:, :1], alone.picture.pixels, rtol=0, atol=1e-6)
+    assert result.estimate is not None
+    assert alone.estimate is not None
+    assert (result.estimate.noise, result.estimate.width) == (alone.estimate.noise, alone.estimate.width)

@@ -73,6 +73,34 @@ def centroid(images: Tensor) -> tuple[float, float]:
     return float(weight.sum(1) @ rows / weight.sum()), float(weight.sum(0) @ columns / weight.sum())
 
 
+def test_rows_and_columns_have_a_phase_each(tiny_upscaler: Upscaler) -> None:
+    row, column = torch.arange(48.0)[:, None] - 20.3, torch.arange(56.0) - 30.8
+    blob = (0.2 + 0.6 * torch.exp(-(row**2 + column**2) / (2 * 3.0**2))).expand(1, 3, -1, -1)
+    cut_out = torch.cat([torch.full_like(blob, 0.5), blob[:, :1] - 0.2], 1)[0].permute(1, 2, 0).numpy()
+    for rows, columns in ((0.5, 0.0), (0.0, 0.5)):
+        kernel = kernels.gaussian((1.0, 1.0), offset=(rows, columns))
+        result, cut = (tiny_upscaler(p, scale=2, noise=0.0, steps=0, kernel=kernel) for p in (blob, cut_out))
+        assert cut.picture.alpha is not None
+        for picture in (result.picture.pixels, result.bicubic, cut.picture.alpha + 0.2):
+            assert centroid(picture) == pytest.approx((40.6 + rows, 61.6 + columns), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("offset", "said"),
+    [
+        ((0.0, 0.0), "0.5 pixels up and left"), ((0.5, 0.0), "0.5 pixels left"), ((0.0, 0.5), "0.5 pixels up"),
+        ((1.5, 1.5), "1 pixels down and right"), ((0.0, 1.5), "0.5 pixels up and 1 right"), ((0.5, 0.5), None),
+    ],
+)  # fmt: skip
+def test_what_lies_elsewhere_is_told(
+    tiny_upscaler: Upscaler, photo: Tensor, offset: tuple[float, float], said: str | None
+) -> None:
+    result = tiny_upscaler(photo, scale=2, noise=0.0, steps=0, kernel=kernels.gaussian((1.0, 1.0), offset=offset))
+    found = [warning for warning in result.facts["warnings"] if "the result lies" in warning]
+    assert len(found) == (said is not None)
+    assert said is None or f"lies {said} of the picture" in found[0]
+
+
 @pytest.mark.parametrize(
     ("options", "offset"),
     [

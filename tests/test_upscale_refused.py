@@ -2,8 +2,10 @@
 
 import inspect
 import math
+from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,8 @@ def test_pictures_that_are_refused(tiny_upscaler: Upscaler, image: Input, messag
         ({"kernel": 5}, "kernel is 5; 'auto', text like gauss:2.0, a file, an array or a tensor is required"),
         ({"size": (40.0, 52.0)}, "size is .40.0, 52.0.; .height, width. in whole pixels is required"),
         ({"seed": "x"}, "seed is 'x'; a whole number is required"),
+        ({"largest": "x"}, "largest is 'x'; a whole number is required"),
+        ({"kernel": np.ones((3, 3)) * 1j}, "kernel has values of complex128; real numbers are required"),
         ({"x8": "no"}, "x8 is 'no'; it must be one of None, False, True"),
         ({"size": 40}, "size is 40; .height, width. in whole pixels"),
         ({"size": (40, 52, 3)}, "size is .40, 52, 3.;"),
@@ -89,7 +93,7 @@ def test_slips_in_options(tiny_upscaler: Upscaler, photo: Tensor, options: dict[
         ({"noise": 1.5}, "noise is 1.5"),
         ({"noise": -0.1}, "noise is -0.1"),
         ({"noise": math.nan}, "noise is nan"),
-        ({"kernel": "gaus:2"}, "kernel file gaus:2 does not exist"),
+        ({"kernel": "gaus:2"}, "kernel is 'gaus'; did you mean 'gauss'"),
         ({"kernel": torch.ones(4, 4)}, "kernel is 4x4; it must be square and odd"),
         ({"kernel": np.ones((3, 5))}, "kernel is 3x5; it must be square and odd"),
         ({"kernel": torch.full((3, 3), math.nan)}, "kernel has 9 values that are NaN"),
@@ -116,3 +120,28 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device("auto") == torch.device("cpu")
     with pytest.raises(InputError, match="PyTorch finds none here; take auto or cpu"):
         upscale("a.png", device="cuda")
+
+
+@pytest.mark.parametrize("model", [None, 3])
+def test_a_model_is_a_name_or_a_file(monkeypatch: pytest.MonkeyPatch, model: Any) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    with pytest.raises(InputError, match=f"model is {model}; the name of a model or a .safetensors file"):
+        Upscaler(model)
+
+
+@pytest.mark.parametrize("quality", [95.5, "high", None, 0, 101])
+def test_a_quality_is_a_whole_number(
+    monkeypatch: pytest.MonkeyPatch, tiny_upscaler: Upscaler, photo: Tensor, tmp_path: Path, quality: Any
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    result = tiny_upscaler(photo, scale=2, steps=0)
+    with pytest.raises(InputError, match=f"quality is {quality!r}; a whole number from 1 to 100 is required"):
+        result.save(tmp_path / "a.jpg", quality=quality)
+    result.save(tmp_path / "a.jpg", quality=np.int64(90))
+
+
+@pytest.mark.parametrize("mode", [None, 3, ["fast"]])
+def test_a_mode_is_a_name(monkeypatch: pytest.MonkeyPatch, tiny_upscaler: Upscaler, photo: Tensor, mode: Any) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(InputError, match=r"mode is '.*'; .*t must be one of fast, balanced, best"):
+        tiny_upscaler(photo, scale=2, steps=0, mode=mode)

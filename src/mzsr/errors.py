@@ -20,3 +20,18 @@ def unknown(what: str, name: object, known: Iterable[str], more: str = "") -> In
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     start = f"did you mean '{near[0]}'? It" if near else "it"
     return InputError(f"{what} is '{name}'; {start} must be one of {', '.join(names)}{more}")
+
+
+def one_of(what: str, name: object, known: Iterable[str], more: str = "") -> str:
+    """Return a name that is known; see `unknown`.
+
+    Raises:
+        InputError: it is none of them.
+
+    >>> one_of("device", "cpu", ("auto", "cpu", "cuda"))
+    'cpu'
+    """
+    names = list(known)
+    if name not in names:
+        raise unknown(what, name, names, more)
+    return str(name)

@@ -24,7 +24,7 @@ def escape(text: str) -> str:
     return html.escape(clean(text))
 
 
-def command_line(command: str) -> str:
+def command_html(command: str) -> str:
     """Return a command with a span for each word, so that a style can break lines between words alone."""
     return " ".join(f"<span>{escape(word)}</span>" for word in command.split(" "))
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from mzsr.config import TrainConfig
-from mzsr.errors import InputError, unknown
+from mzsr.errors import InputError, one_of
 
 T = TypeVar("T", bound=TrainConfig)
 WHOLE = ("scales", "families")  # mappings whose keys are data: replaced whole, not key by key
@@ -28,9 +28,7 @@ def load_config(presets: dict[str, T], preset: str, path: Path | None, overrides
     Raises:
         InputError: an unknown preset or key, a value of the wrong kind, an unreadable file.
     """
-    if preset not in presets:
-        raise unknown("preset", preset, presets)
-    values = presets[preset].model_dump()
+    values = presets[one_of("preset", preset, presets)].model_dump()
     sources = []
     if path is not None:
         sources.append(str(path))

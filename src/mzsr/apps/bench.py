@@ -1,6 +1,5 @@
 """The `mzsr bench` commands: each a few lines over `benchmark`."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -9,10 +8,9 @@ import typer
 
 from mzsr.apps.requests import (
     blind_twin,
-    complain,
+    finish,
     listed,
     make_folder,
-    one_of,
     read_cells,
     read_condition,
     read_methods,
@@ -22,7 +20,8 @@ from mzsr.apps.requests import (
     whole,
 )
 from mzsr.apps.usage import seconds, usage
-from mzsr.errors import InputError
+from mzsr.commands import command_line
+from mzsr.errors import InputError, one_of
 
 if TYPE_CHECKING:
     from mzsr.benchmark.cells import Cell, Source
@@ -121,7 +120,7 @@ def quality(
             None: "nothing is published of any of these, so nothing was checked",
         }
         typer.echo(verdict[agrees])
-        complain(measured.problems)
+        finish(measured.problems)
         raise typer.Exit(0 if agrees else 1)
     _publish(plan, measured, {
         "PSNR (dB) / SSIM": tables.quality(measured.rows),
@@ -152,7 +151,7 @@ def blind(
         from mzsr.learning.devices import cores
 
         known = {"clean": (0.0, None), "noise": (5 / 255, None), "jpeg": (0.0, 80)}
-        cells = read_cells(kernels, scale, [known[one_of(known, name, "condition")] for name in listed(conditions)])
+        cells = read_cells(kernels, scale, [known[one_of("condition", name, known)] for name in listed(conditions)])
         both = [spec for name in listed(methods) for spec in (name, blind_twin(name))]
         compared, unknown = read_methods(",".join(["bicubic", *both]), steps)
         sources, problems = read_sources(data, every)
@@ -203,7 +202,7 @@ def inputs(
         except InputError as error:
             problems.append(f"{source.set} {source.path.name}, {cell}: {error}")
     typer.echo(f"wrote {sum(target.exists() for *_, target in jobs)} pictures into {out}", err=True)
-    complain(problems)
+    finish(problems)
 
 
 @bench.command()
@@ -253,10 +252,10 @@ def speed(
             lines += ["", f"\\* {ZSSR_ITERATIONS} iterations, calculated from {ZSSR_TIMED}."]
         heading = f"Seconds, memory and arithmetic, x2, {count} threads"
         typer.echo(f"{heading}\n\n" + "\n".join(lines) + "\n")
-        told = about_speed(shlex.join(["mzsr", *sys.argv[1:]]), pick_device(device), count, found.skipped)
+        told = about_speed(command_line("mzsr", sys.argv[1:]), pick_device(device), count, found.skipped)
         publish_speed(out, found.timings, told, [(heading, "\n".join(lines))])
         typer.echo(f"wrote {out}/results.csv, results.md, results.html", err=True)
-    complain(found.skipped)
+    finish(found.skipped)
 
 
 def _measure(plan: Plan) -> "Measured":
@@ -266,7 +265,7 @@ def _measure(plan: Plan) -> "Measured":
         from mzsr.benchmark.measure import measure
         from mzsr.imaging.metrics import PROTOCOLS
 
-        one_of(PROTOCOLS, plan.protocol, "protocol")
+        one_of("protocol", plan.protocol, PROTOCOLS)
         unique([method.spec for method in plan.methods], "method")
         make_folder(plan.out)
         for method in plan.methods:
@@ -291,11 +290,11 @@ def _publish(plan: Plan, measured: "Measured", tables: dict[str, str]) -> None:
         made = [(heading, table) for heading, table in tables.items() if table.count("\n") > 1]
         for heading, table in made:
             typer.echo(f"{heading}, protocol {plan.protocol}\n\n{table}\n")
-        command = shlex.join(["mzsr", *sys.argv[1:]])
+        command = command_line("mzsr", sys.argv[1:])
         told = about(command, plan.protocol, plan.sources, plan.workers, measured.problems)
         publish(
             plan.out, measured.rows, told, made,
             lambda: comparisons(measured.rows, plan.sources, plan.cells, plan.methods),
         )  # fmt: skip
         typer.echo(f"wrote {plan.out}/results.csv, results.md, results.html", err=True)
-    complain(measured.problems)
+    finish(measured.problems)

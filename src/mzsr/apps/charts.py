@@ -8,6 +8,9 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import torch
+
+from mzsr.imaging import kernels
 
 STAGES = {
     "read": "opening the file",
@@ -23,14 +26,9 @@ def moments(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
     The angle is counter-clockwise from the horizontal as seen on the page, in [0, 180).
     """
-    n = len(kernel)
-    weights = kernel.astype(np.float64).ravel() / kernel.sum(dtype=np.float64)
-    points = np.indices((n, n)).reshape(2, -1) - (n - 1) / 2  # (2, n n)
-    centroid = points @ weights
-    covariance = (points * weights) @ points.T - np.outer(centroid, centroid)
-    variances, axes = np.linalg.eigh(covariance)  # ascending
-    row, column = axes[:, 1]
-    return centroid, variances[::-1], math.degrees(math.atan2(-row, column)) % 180
+    centroid, covariance = kernels.moments(torch.from_numpy(kernel / kernel.sum(dtype=np.float64)))
+    variances, theta = kernels.principal(covariance)
+    return centroid.numpy(), variances.numpy(), math.degrees(-float(theta)) % 180
 
 
 def kernel_picture(kernel: np.ndarray) -> str:

@@ -7,7 +7,6 @@ each named, the others finished; 2 wrong usage.
 import io
 import json
 import os
-import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from mzsr.apps.jobs import check_recursive, claim, is_several, pair, pictures
 from mzsr.apps.serve import serve
 from mzsr.apps.training import train
 from mzsr.apps.usage import complain, echo, millions, noise_level, usage
+from mzsr.commands import command_line
 from mzsr.errors import InputError
 from mzsr.version import __version__
 
@@ -205,7 +205,7 @@ def upscale(
         if uncertainty is not None and done.result is not None:
             files.write(uncertainty, present.error_plot(done.result))
         if report is not None and done.result is not None:
-            command = shlex.join(["mzsr", *sys.argv[1:]])
+            command = command_line("mzsr", sys.argv[1:])
             write_report(report, present.report_data(source, done.result, command, __version__))
 
     def answered(source: Path, done: Done) -> None:
@@ -348,7 +348,7 @@ def degrade(
         small = degradation.degrade(picture.pixels, d, generator).clamp(0, 1)
         alpha = None if picture.alpha is None else degradation.degrade(picture.alpha, replace(d, jpeg=None)).clamp(0, 1)
         for words in files.write(output, replace(picture, pixels=small, alpha=alpha), quality=100):
-            typer.echo(f"mzsr: {source}: mind: {words}", err=True)
+            complain(f"{source}: mind: {words}")
     typer.echo(f"{source} → {output}, {small.shape[3]}x{small.shape[2]}", err=True)
 
 

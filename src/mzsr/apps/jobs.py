@@ -181,28 +181,17 @@ def pictures(
 ) -> list[tuple[Path, Path]]:
     """Return (picture, its folder within `path`): a file as it is given, of a folder the pictures by their names.
 
-    Hidden files and folders are passed over, and the folder of the outputs.
+    What `pictures_in` passes over is, and the folder of the outputs.
     """
     from mzsr.imaging.files import READABLE
+    from mzsr.imaging.folders import pictures_in
 
     if not os.path.isdir(path):
         return [(path, Path())]
-
-    def unreadable(error: OSError) -> None:
-        words = f"folder {error.filename} cannot be read ({error.strerror}); read permission is required"
-        refuse(Path(error.filename), InputError(words))
-
-    skipped = None if output is None else os.path.realpath(output)
-    found = []
-    for here, folders, names in os.walk(path, onerror=unreadable):
-        folders[:] = sorted(
-            name for name in folders if recursive and name[0] != "." and os.path.realpath(Path(here, name)) != skipped
-        )
-        for link in filter(os.path.islink, (Path(here, name) for name in folders)):
-            refuse(link, InputError(f"{link} is a link to a folder, which is not followed; give that folder itself"))
-        pictures = sorted(name for name in names if name[0] != "." and Path(name).suffix.lower() in READABLE)
-        found += [(Path(here, name), Path(here).relative_to(path)) for name in pictures]
+    found, closed = pictures_in(path, recursive=recursive, leave_out=output)
+    for place, words in closed:
+        refuse(place, InputError(words))
     if not found:
         remedy = "name another" if recursive else "name another, or add --recursive to look into folders inside"
         raise InputError(f"{path} is a folder without pictures; {', '.join(READABLE)} are read — {remedy}")
-    return found
+    return [(picture, picture.parent.relative_to(path)) for picture in found]

@@ -144,16 +144,10 @@ def estimate_record(told: Estimate, source: str | Path, scale: int, size: Sequen
         "variances_px2": [round(value, 4) for value in told.variances],
         "theta_rad": round(told.theta, 4),
         "noise": round(told.noise, 6),
-        "noise_channels": [round(level, 6) for level in told.channels],
         "jpeg": jpeg_record(told.degradation.jpeg),
-        "enlarged": round(told.enlarged, 3),
         "detail_size": list(detail(size, told.enlarged)),
-        "confidence": round(told.confidence, 4),
         "width_px": round(told.width, 4),
-        "width_error": None if told.fallback else round(told.width_error, 4),
-        "expected_loss_db": None if told.fallback else round(told.loss, 3),
-        "fallback": told.fallback,
-        "note": told.note,
+        **told.record(),
     }
 
 

@@ -19,7 +19,7 @@ from mzsr.apps import error_map
 from mzsr.apps.charts import colour_bar, kernel_key, kernel_picture, loss_chart, moments, time_table
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
-from mzsr.pages import command_line, data_uri, escape, fill
+from mzsr.pages import command_html, data_uri, escape, fill
 
 PICTURE_PIXELS = 2_000_000
 """Pixels embedded of each picture: two of these make a page of a few megabytes, which a phone still opens."""
@@ -141,7 +141,7 @@ def render(data: ReportData) -> str:
         "seconds": time_table(data.seconds),
         "facts": _fact_table(data.facts),
         **_error_fields(data),
-        "command": command_line(data.command),
+        "command": command_html(data.command),
     }
     return fill(template(), fields)
 

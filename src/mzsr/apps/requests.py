@@ -1,13 +1,13 @@
 """What people ask of `mzsr bench`, in words → sets, cells and methods; and what could not be done, in words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from mzsr.apps.usage import noise_level
-from mzsr.errors import InputError, unknown
+from mzsr.apps.usage import complain, noise_level
+from mzsr.errors import InputError
 
 if TYPE_CHECKING:
     from mzsr.benchmark.cells import Cell, Source
@@ -121,13 +121,13 @@ def read_sources(data: list[Path], every: int) -> tuple[list["Source"], list[str
     return sources, problems
 
 
-def complain(problems: Sequence[str]) -> None:
+def finish(problems: Sequence[str]) -> None:
     """Name what could not be done; exit code 1 where there is anything."""
     for sentence in problems:
-        typer.echo(f"mzsr: {sentence}", err=True)
+        complain(sentence)
     if problems:
         things = "1 thing" if len(problems) == 1 else f"{len(problems)} things"
-        typer.echo(f"mzsr: {things} could not be measured; the rest is done", err=True)
+        complain(f"{things} could not be measured; the rest is done")
         raise typer.Exit(1)
 
 
@@ -163,11 +163,3 @@ def _named(text: str, option: str) -> tuple[str, Path]:
     if not (name and equals and path):
         raise InputError(f"{option} received '{text}'; it must read NAME=PATH, for instance CARN=results/carn")
     return name, Path(path)
-
-
-def one_of(known: Iterable[str], name: str, what: str) -> str:
-    """Return a name if it is known; refuse it with the nearest one if not."""
-    names = list(known)
-    if name not in names:
-        raise unknown(what, name, names)
-    return name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mzsr.apps.usage import seconds, usage
+from mzsr.apps.usage import complain, seconds, usage
 from mzsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _run(
     if world.rank == 0:
         if outcome.silent >= SILENT_SHARE:
             words = f"{outcome.silent:.0%} of the filters answer to nothing any more, and so learn no more"
-            typer.echo(f"mzsr: mind: {words}; a smaller learning_rate keeps them", err=True)
+            complain(f"mind: {words}; a smaller learning_rate keeps them")
         more = "" if outcome.step == outcome.iterations else "; go on with --resume"
         done = f"iteration {outcome.step} of {outcome.iterations}, {outcome.rate:.2f} per second"
         typer.echo(f"{done}; wrote {outcome.weights}{more}", err=True)

@@ -16,6 +16,7 @@ from mzsr.benchmark.rows import cell_name
 from mzsr.errors import InputError, unknown
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, Subsample, crop, degrade, informed, phase
+from mzsr.imaging.folders import pictures_in
 from mzsr.imaging.jpeg import Jpeg, tables
 from mzsr.imaging.random_kernels import random_kernels
 from mzsr.shapes import Images, Kernel
@@ -124,13 +125,11 @@ def read_set(folder: Path, every: int = 1) -> tuple[list[Source], list[str]]:
     if not os.path.isdir(folder):
         return [], [f"set {folder} is no folder; name a folder of ground-truth pictures"]
     name = os.path.basename(os.path.abspath(folder)) + (f"/{every}" if every > 1 else "")
-    try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES]
-    except OSError as error:
-        return [], [f"set {folder} cannot be read ({error.strerror}); read permission is required"]
-    paths = sorted(path for path in paths if not path.name.startswith("."))  # macOS leaves ._a.png beside a.png
+    paths, closed = pictures_in(folder, recursive=False)
+    if closed:
+        return [], [words for _, words in closed]
     if not paths:
-        return [], [f"set {folder} holds no ground truth; pictures are required ({', '.join(files.SUFFIXES)})"]
+        return [], [f"set {folder} holds no ground truth; pictures are required ({', '.join(files.READABLE)})"]
     found, problems = [], []
     for index, path in list(enumerate(paths))[::every]:
         try:

@@ -28,7 +28,7 @@ import torch
 
 from mzsr.benchmark.cells import Case, Cell, Source, centred
 from mzsr.card import Card
-from mzsr.errors import InputError, unknown
+from mzsr.errors import InputError, one_of, unknown
 from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project, consistent
 from mzsr.imaging.degrade import Degradation, upsample
@@ -170,8 +170,7 @@ def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = ZSSR_I
     if method.name not in known and not method.name.endswith(".safetensors"):
         raise unknown("method", method.name, known, ", or a .safetensors file")
     for option in method.options:
-        if option not in OPTIONS:
-            raise unknown(f"the option of method {spec}", option, OPTIONS)
+        one_of(f"the option of method {spec}", option, OPTIONS)
     twice = len(set(method.options)) < len(method.options) or len({"blind", "wrong", "clean"} & set(method.options)) > 1
     if twice or ({"x8", "bp"} & set(method.options) and not method.adapts):
         raise InputError(

@@ -21,7 +21,7 @@ from mzsr.benchmark import plots
 from mzsr.benchmark.rows import About, Row
 from mzsr.benchmark.timings import Timing
 from mzsr.errors import InputError
-from mzsr.pages import clean, command_line, data_uri, escape, fill
+from mzsr.pages import clean, command_html, data_uri, escape, fill
 
 CROP_WIDTH = 192  # CSS pixels, or the largest multiple of the crop below it: each pixel becomes a square
 
@@ -93,7 +93,7 @@ def render(
     fields = {
         "lead": escape(_lead(rows, timings)),
         "about": _about(about),
-        "command": command_line(about.command),
+        "command": command_html(about.command),
         "skipped": f'<section id="skipped"><h2>Skipped</h2><ul>{skipped}</ul></section>' if skipped else "",
         "links": "".join(f'<li><a href="#{name}">{heading}</a></li>' for heading, name, _ in shown),
         "sections": "".join(f'<section id="{name}"><h2>{head}</h2>{body}</section>' for head, name, body in shown),

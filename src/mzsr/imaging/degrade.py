@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, one_of
 from mzsr.imaging import kernels
 from mzsr.imaging.borders import fold_symmetric, pad_symmetric
 from mzsr.imaging.jpeg import Jpeg, compress, compression_error
@@ -58,8 +58,7 @@ class Degradation:
     def __post_init__(self) -> None:
         """Check everything that does not depend on a picture."""
         object.__setattr__(self, "scale", check_scale(self.scale))
-        if self.subsample not in ("direct", "bicubic"):
-            raise InputError(f"subsampling is '{self.subsample}'; it must be 'direct' or 'bicubic'")
+        one_of("subsampling", self.subsample, ("direct", "bicubic"))
         if not isinstance(self.kernel, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - anybody may call
             raise InputError(
                 f"kernel is a {type(self.kernel).__name__}; a tensor is required — torch.from_numpy makes one"

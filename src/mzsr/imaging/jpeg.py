@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mzsr.errors import InputError, unknown
+from mzsr.errors import InputError, one_of
 from mzsr.shapes import Images
 
 Chroma = Literal["4:4:4", "4:2:2", "4:2:0"]
@@ -267,8 +267,7 @@ def _triangle(planes: Images, dim: int) -> Images:
 def _check(images: Images, jpeg: Jpeg) -> None:
     if images.shape[1] not in (1, 3):
         raise InputError(f"images have {images.shape[1]} channels; JPEG takes 1 (grey) or 3 (RGB) — drop an alpha")
-    if jpeg.chroma not in _CHROMA:
-        raise unknown("chroma subsampling", jpeg.chroma, _CHROMA)
+    one_of("chroma subsampling", jpeg.chroma, _CHROMA)
     b = images.shape[0]
     if jpeg.tables.shape not in ((1, 2, BLOCK, BLOCK), (b, 2, BLOCK, BLOCK)):
         shape = "x".join(str(side) for side in jpeg.tables.shape)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mzsr.errors import InputError, unknown
+from mzsr.errors import InputError, one_of
 from mzsr.imaging.color import rgb_to_y
 from mzsr.imaging.degrade import Degradation, effective_kernel, linear
 from mzsr.shapes import Images
@@ -142,9 +142,7 @@ def reprojection_psnr(hr: Images, lr: Images, d: Degradation) -> float:
 
 
 def _rules(protocol: str) -> Protocol:
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
-    return PROTOCOLS[protocol]
+    return PROTOCOLS[one_of("protocol", protocol, PROTOCOLS)]
 
 
 def _comparable(result: Tensor, truth: Tensor, rules: Protocol, scale: int | float) -> tuple[Tensor, Tensor]:

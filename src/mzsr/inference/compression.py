@@ -241,9 +241,10 @@ def _on_lattice(
     telling[:, 0, 0] = False  # of flat blocks, and many alike
     if int(telling.sum()) < ENOUGH:
         return coefficients.new_zeros(())
-    # In a pattern all blocks are alike, and a few values lie on some lattice of so many
-    _, row, column = telling.nonzero(as_tuple=True)
-    values = (4 * coefficients[telling]).round().long() + 100_000 * (BLOCK * row + column)
-    if len(values.unique()) < ENOUGH:
-        return coefficients.new_zeros(())
-    return torch.cos(2 * math.pi * ratio[telling]).mean()
+    mean = torch.cos(2 * math.pi * ratio[telling]).mean()
+    if mean > SEEN:  # in a pattern all blocks are alike, and a few values lie on some lattice of so many
+        _, row, column = telling.nonzero(as_tuple=True)
+        values = (4 * coefficients[telling]).round().long() + 100_000 * (BLOCK * row + column)
+        if len(values.unique()) < ENOUGH:
+            return coefficients.new_zeros(())
+    return mean

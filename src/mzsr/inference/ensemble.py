@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mzsr.errors import InputError
+from mzsr.errors import one_of
 from mzsr.imaging.degrade import Degradation, phase
 from mzsr.shapes import Images, Layers
 
@@ -141,8 +141,7 @@ def ensemble(
     >>> float(ensemble(lambda lr, d: lr + turns.pop(), torch.zeros(1, 1, 1, 1), Degradation(torch.ones(1, 1))))
     15.0
     """
-    if reduce not in ("mean", "median"):
-        raise InputError(f"reduce is '{reduce}'; it must be 'mean' or 'median'")
+    one_of("reduce", reduce, ("mean", "median"))
     results = ((symmetry, enhance(symmetry.turn(lr), symmetry.degradation(d))) for symmetry in over)
     if reduce == "mean":
         # One after another, and added in place and in bands of rows, for eight large results would fill the memory

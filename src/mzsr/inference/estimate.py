@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, one_of
 from mzsr.imaging import kernels
 from mzsr.imaging.color import is_grey
 from mzsr.imaging.degrade import Degradation, check_scale
@@ -57,6 +57,10 @@ LOSS = 1.5  # times the decibels that the network expects to lose
 LUMA_POWER = sum(weight**2 for weight in LUMA)  # of the luma of independent noise of power 1 in each of them
 
 
+RECORD = ("noise_channels", "confidence", "width_error", "expected_loss_db", "fallback", "enlarged", "note")
+"""What JSON says of an estimate beside its kernel; nulls where the kernel was given."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What a picture went through, as far as its spectrum tells.
@@ -89,6 +93,18 @@ class Estimate:
     width_error: float
     loss: float
     enlarged: float = 1.0
+
+    def record(self) -> dict[str, object]:
+        """Return what is said of an estimate beside its kernel, as plain values for JSON; the keys are RECORD."""
+        return {
+            "noise_channels": [round(level, 6) for level in self.channels],
+            "confidence": round(self.confidence, 4),
+            "width_error": None if self.fallback else round(self.width_error, 4),
+            "expected_loss_db": None if self.fallback else round(self.loss, 3),
+            "fallback": self.fallback,
+            "enlarged": round(self.enlarged, 3),
+            "note": self.note,
+        }
 
 
 def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None = None) -> Estimate:
@@ -294,8 +310,7 @@ def _check(lr: Any, grid: str) -> None:
         )
     if lr.shape[0] != 1:
         raise InputError(f"{lr.shape[0]} pictures were given; estimate one at a time, for their kernels may differ")
-    if grid not in ("centre", "corner"):
-        raise InputError(f"grid is '{grid}'; it must be 'centre' or 'corner'")
+    one_of("grid", grid, ("centre", "corner"))
     if not lr.is_floating_point():
         raise InputError(f"picture is of {lr.dtype}; floats in [0, 1] are required — divide 8-bit ones by 255")
     if not bool(torch.isfinite(lr).all()):

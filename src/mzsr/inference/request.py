@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 from typing import Literal, get_args
 
-from mzsr.errors import InputError, unknown
+from mzsr.errors import InputError, one_of
 from mzsr.imaging.degrade import MAX_SCALE, Sampling
 from mzsr.inference.adapt import check_steps
 
@@ -29,9 +29,7 @@ LONGEST = 2**31 - 1  # pixels along a side
 
 def check_mode(mode: str) -> str:
     """Return the name of a mode, or raise InputError."""
-    if not isinstance(mode, str) or mode not in MODES:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise unknown("mode", mode, MODES)
-    return mode
+    return one_of("mode", mode, MODES)
 
 
 def with_mode(mode: str, steps: int | None, x8: bool | None) -> tuple[int, bool]:

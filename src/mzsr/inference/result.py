@@ -17,7 +17,7 @@ from mzsr.imaging.degrade import Degradation, phase
 from mzsr.imaging.picture import Picture, to_array, to_pil
 from mzsr.imaging.resize import Window, resize
 from mzsr.inference.compression import jpeg_record
-from mzsr.inference.estimate import Estimate
+from mzsr.inference.estimate import RECORD, Estimate
 from mzsr.shapes import Images
 
 BAND = 256  # rows that are brought to another size at a time: what that takes does not grow with the picture
@@ -101,14 +101,8 @@ class Result:
                 "phase_px": list(phase(self.degradation)),
                 "subsample": self.degradation.subsample,
                 "noise": round(float(self.degradation.noise), 6),
-                "noise_channels": None if told is None else [round(level, 6) for level in told.channels],
                 "jpeg": jpeg_record(self.degradation.jpeg),
-                "confidence": None if told is None else round(told.confidence, 4),
-                "width_error": None if told is None or told.fallback else round(told.width_error, 4),
-                "expected_loss_db": None if told is None or told.fallback else round(told.loss, 3),
-                "fallback": None if told is None else told.fallback,
-                "enlarged": None if told is None else round(told.enlarged, 3),
-                "note": None if told is None else told.note,
+                **(dict.fromkeys(RECORD) if told is None else told.record()),
             },
             "losses": [round(loss, 7) if math.isfinite(loss) else None for loss in self.losses],
             "steps_kept": self.kept,

@@ -1,16 +1,14 @@
 """The card of a training run: data, recipe, commit, machine and hours, and what the objective says of its weights."""
 
-import os
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from mzsr.card import Card
+from mzsr.commands import command_line
 from mzsr.config import TrainConfig
 from mzsr.learning.devices import name_of
 from mzsr.learning.parallel import World
@@ -80,12 +78,6 @@ def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None
     if law.name == "bicubic" or law.bicubic_share == 1:
         return "bicubic"
     return "direct" if law.bicubic_share == law.centred_share == 0 else None
-
-
-def command_line(program: str, arguments: Iterable[str]) -> str:
-    """Return a command as a shell takes it, with files as they lie from here: where that is concerns nobody."""
-    told = (os.path.relpath(word) if os.path.isabs(word) and os.path.exists(word) else word for word in arguments)
-    return shlex.join([program, *told])
 
 
 def commit() -> str:

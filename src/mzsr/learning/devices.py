@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from mzsr.errors import InputError, unknown
+from mzsr.errors import InputError, one_of
 
 PRECISIONS = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -29,9 +29,7 @@ def pick_device(name: str) -> torch.device:
 
 def check_device(name: str) -> str:
     """Return a name that a device may have, whether it is there or not; InputError for another."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device is '{name}'; it must be auto, cpu or cuda")
-    return name
+    return one_of("device", name, ("auto", "cpu", "cuda"))
 
 
 def train_fast(device: torch.device) -> None:
@@ -72,9 +70,7 @@ def best_precision(device: torch.device) -> torch.dtype:
 
 def precision_of(name: str, device: torch.device) -> torch.dtype:
     """Return the precision of a name, `auto` being the best one of the device; InputError if it is none."""
-    if name not in PRECISIONS:
-        raise unknown("precision", name, PRECISIONS)
-    return PRECISIONS[name] or best_precision(device)
+    return PRECISIONS[one_of("precision", name, PRECISIONS)] or best_precision(device)
 
 
 def cores() -> int:

@@ -18,7 +18,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from mzsr.errors import InputError
-from mzsr.imaging.files import SUFFIXES, read
+from mzsr.imaging.files import read
+from mzsr.imaging.folders import pictures_in
 from mzsr.imaging.resize import resize
 
 Photograph = UInt8[Tensor, "3 _h _w"]
@@ -96,9 +97,10 @@ def load_photographs(folders: Sequence[Path], smallest: int, *, empty: bool = Fa
     summaries = []
     digest = hashlib.sha256()
     for folder in folders:
-        paths, passed = _find(folder)
+        paths, closed = pictures_in(folder)
+        passed = sorted(words for _, words in closed)
         sizes: list[Size] = []
-        for path in paths:
+        for path in sorted(paths):
             found = _decode(path, smallest)
             if isinstance(found, str):
                 passed.append(found)
@@ -198,21 +200,6 @@ def _check(folders: Sequence[Path]) -> None:
                     f"data folders {given} and {folder} {both}; a picture must be given once — leave out one of them"
                 )
         taken[real] = folder
-
-
-def _find(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return the pictures below a folder, by their suffixes, and one line for each folder that is not entered."""
-    paths: list[Path] = []
-    passed: list[str] = []
-
-    def unreadable(error: OSError) -> None:
-        passed.append(f"{error.filename} cannot be read ({error.strerror}); read permission is required — change it")
-
-    for place, inner, names in os.walk(folder, onerror=unreadable):
-        paths += [path for name in (*inner, *names) if (path := Path(place, name)).suffix.lower() in SUFFIXES]
-        links = [path for name in inner if os.path.islink(path := os.path.join(place, name))]
-        passed += [f"{path} is a link to a folder, which is not followed; give that folder itself" for path in links]
-    return sorted(paths), sorted(passed)
 
 
 def _decode(path: Path, smallest: int) -> Photograph | str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
-from mzsr.errors import InputError, unknown
+from mzsr.errors import InputError, one_of
 from mzsr.service import names, options
 from mzsr.service.form import JobForm
 from mzsr.service.look import Refused
@@ -77,11 +77,9 @@ def _receive(form: JobForm, path: Path, most: int) -> str:
         with path.open("wb") as file:
             shutil.copyfileobj(picture.file, file, 1 << 20)
         return names.safe(picture.filename or "picture")
-    known = [words["name"] for words in example_words()]
-    if form.example not in known:
-        raise unknown("example", str(form.example), known)
-    shutil.copyfile(WEB / "examples" / form.example, path)
-    return form.example
+    example = one_of("example", form.example, (words["name"] for words in example_words()))
+    shutil.copyfile(WEB / "examples" / example, path)
+    return example
 
 
 def example_words() -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mzsr.apps.usage import noise_level
 from mzsr.card import Card
-from mzsr.errors import InputError, unknown
+from mzsr.errors import InputError, one_of
 from mzsr.imaging import kernel_files
 from mzsr.imaging.degrade import Sampling
 from mzsr.imaging.files import largest_side
@@ -155,8 +155,7 @@ def check(values: dict[str, Any], models: dict[str, Card]) -> Options:
     )
     steps, x8 = MODES[check_mode(given.get("mode", "balanced"))]
     options = Options(**{"steps": steps, "x8": x8, "model": next(iter(models))} | given)
-    if options.model not in models:
-        raise unknown("model", options.model, models)
+    one_of("model", options.model, models)
     if not 1 <= options.quality <= 100:
         raise InputError(f"quality is {options.quality}; it must lie between 1 and 100 — 95 is a good choice")
     if options.noise != "auto":
