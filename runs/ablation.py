@@ -96,10 +96,7 @@ def main() -> None:
     for name in arguments.only:
         config = variant(VARIANTS[name], arguments.iterations, network)
         with tempfile.TemporaryDirectory() as folder:
-            outcome = train(
-                lambda photographs, config=config: MetaTraining(config, photographs, world.device),
-                config, folders, Path(folder), world, start_from=arguments.start,
-            )  # fmt: skip
+            outcome = train(MetaTraining, config, folders, Path(folder), world, start_from=arguments.start)
             told(name, outcome.rate, outcome.weights)
 
 

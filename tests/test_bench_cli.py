@@ -131,7 +131,7 @@ def test_speed_from_sizes_to_page(tiny_weights: Path, tmp_path: Path) -> None:
     [
         (["--networks", "edsr"], "did you mean 'edsr-s'"),
         (["--sizes", "63"], "size is 63; it must be a multiple of 4"),
-        (["--limit", "long"], "time limit is 'long'"),
+        (["--limit", "long"], "--limit is 'long'"),
         (["--steps", "1000"], "steps is 1000"),
     ],
 )

@@ -109,6 +109,7 @@ BAD_INPUT = [
     (["a.png", "--steps", "-1"], "steps is -1; it must lie between 0 and 100", 2),
     (["a.png", "--quality", "0"], "--quality is 0; it must lie between 1 and 100", 2),
     (["a.png", "--tile", "16"], "tile is 16; it must be 0 (no tiles), or from 32 to 4096", 2),
+    (["a.png", "--kernel", "bicubic", "--subsample", "direct"], "kernel is bicubic, which shrinks by itself", 2),
     (["a.png", "--device", "abacus"], "device is 'abacus'; it must be one of auto, cpu, cuda", 2),
     (["a.png", "--model", "best"], "model is 'best'; give a .safetensors file or a model that is installed: ", 2),
 ]

@@ -19,7 +19,11 @@ from servers import finished, png, post
 from typer.testing import CliRunner
 
 from mzsr.apps.cli import app
+from mzsr.apps.serve import _door
+from mzsr.errors import InputError
 from mzsr.service import listen, settings
+from mzsr.service.api import create
+from mzsr.service.store import Store
 
 
 def refused(*words: str, token: str | None = None) -> str:
@@ -43,13 +47,15 @@ def refused(*words: str, token: str | None = None) -> str:
         ([], "a" * 20 + "\t" + "b" * 20, "one line of at least 16 of ASCII without spaces is required"),
         (["--token-file", "/nowhere/token"], None, "--token-file /nowhere/token cannot be read"),
         (["--max-pixels", "0"], None, "--max-pixels is 0; it must be a number of millions above 0"),
-        (["--time-limit", "soon"], None, "time limit is 'soon'; write 90s, 9m or 2h"),
+        (["--time-limit", "soon"], None, "--time-limit is 'soon'; write 90s, 9m or 2h"),
         (["--keep", "-1"], None, "--keep is -1; it must be a number of hours above 0"),
         (["--keep", "1e9"], None, "--keep is 1e+09; it must be a number of hours above 0, 876000 at most"),
         (["--time-limit", "0s"], None, "--time-limit is 0s; a picture needs more"),
         (["--memory", "0.1"], None, "--memory is 0.1; a worker needs a number of GB, at least 1"),
         (["--memory", "inf"], None, "--memory is inf; a worker needs a number of GB"),
+        (["--grace", "soon"], None, "--grace is 'soon'; write 90s, 9m or 2h"),
         (["--allow-host", ""], None, "--allow-host is ''; the name of a host is required"),
+        (["--allow-host", "https://a.example"], None, "--allow-host is 'https://a.example'; the name of a host is"),
         (["--host", "foo..bar", "--no-token"], None, "foo..bar port 0 cannot be listened on"),
         (["--model", "none"], None, "model is 'none'; give a .safetensors file or a model that is installed"),
         (["--device", "tpu"], None, "device is 'tpu'"),
@@ -97,6 +103,54 @@ def test_workers_put_large_results_into_the_data_folder(tmp_path, tiny_weights, 
     assert told == [tempfile.gettempdir()] == [str(tmp_path / "incoming")]
 
 
+def test_weights_that_are_damaged_are_found_before_any_worker(tmp_path, tiny_weights) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(tiny_weights.read_bytes()[:9000])
+    (tmp_path / "broken.json").write_bytes(tiny_weights.with_suffix(".json").read_bytes())
+    assert "broken.safetensors" in refused("--data", str(tmp_path / "data"), "--port", "0", "-n", str(broken))
+
+
+def test_a_door_is_ours_alone() -> None:
+    with _door("127.0.0.1", 0) as door, pytest.raises(InputError, match="cannot be listened on"):
+        _door("127.0.0.1", door.getsockname()[1])
+
+
+def test_what_lies_in_the_data_folder_is_its_users_alone(tmp_path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+    (tmp_path / "before").touch()
+    with listen.locked(tmp_path / "data"):
+        store = Store(tmp_path / "data")
+        modes = [path.stat().st_mode & 0o077 for path in (tmp_path / "data").iterdir() if path.name != "lock"]
+        store.close()
+    (tmp_path / "after").touch()
+    assert len(modes) >= 3
+    assert not any(modes), "the base tells the ids of all jobs"
+    assert (tmp_path / "after").stat().st_mode == (tmp_path / "before").stat().st_mode
+
+
+def test_a_lower_limit_of_memory_stays(tmp_path) -> None:
+    code = """
+import resource
+from mzsr.service.processes import limit_memory
+resource.setrlimit(resource.RLIMIT_DATA, (6_000_000_000, 6_000_000_000))
+limit_memory(8_000_000_000)
+print(*resource.getrlimit(resource.RLIMIT_DATA))
+limit_memory(5_000_000_000)
+print(*resource.getrlimit(resource.RLIMIT_DATA))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["6000000000"] * 2 + ["5000000000"] * 2
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_for_an_orderly_stop_and_the_next_breaks_off(tmp_path, tiny_weights, sig: int) -> None:
+    listener = listen.Listener(create(settings.Settings(data=tmp_path, models=(str(tiny_weights),))))
+    listener.handle_exit(sig, None)
+    assert (listener.should_exit, listener.force_exit) == (True, False)
+    listener.handle_exit(signal.SIGINT, None)
+    assert listener.force_exit
+
+
 def test_cores_and_memory_are_shared_among_workers() -> None:
     for available in (1, 2, 3, 8, 64):
         workers, threads = settings.share_of_cores(None, None, available)
@@ -134,10 +188,6 @@ def served(data: Path, weights: Path, *words: str) -> Iterator[tuple[subprocess.
                 yield process, client
         finally:
             process.kill()
-
-
-def children(pid: int) -> set[int]:
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def alive(pid: int) -> bool:

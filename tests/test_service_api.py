@@ -14,6 +14,7 @@ from PIL import Image
 from servers import Asleep, events, finished, png, post, running
 
 from mzsr.inference.upscale import Upscaler
+from mzsr.service import api
 from mzsr.service.store import Store
 
 
@@ -283,7 +284,10 @@ def test_health_tells_what_goes_on(client) -> None:
     assert (told["status"], told["queued"], told["running"]) == ("ok", 0, 0)
 
 
-def test_the_client_in_the_documents_works(client, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("streams", [256, 0])
+def test_the_client_in_the_documents_works(client, tmp_path, monkeypatch, streams: int) -> None:
+    """Though too many are listening already."""
+    monkeypatch.setattr(api, "STREAMS", streams)
     text = (Path(__file__).parent.parent / "docs" / "serving.md").read_text("utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     address = "http://127.0.0.1:7860"

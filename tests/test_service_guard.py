@@ -5,6 +5,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from servers import Asleep, finished, png, post, running
 
-from mzsr.service import body, guard, sessions
+from mzsr.service import body, guard, server, sessions
 
 TOKEN = "a token of some length"
 
@@ -53,7 +54,12 @@ def test_every_answer_carries_the_headers_of_a_careful_server(client) -> None:
         headers = client.get(path).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
         assert "unsafe" not in headers["content-security-policy"]
+        for part in ("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"):
+            assert part in headers["content-security-policy"].split("; ")
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+        assert headers["permissions-policy"] == "camera=(), microphone=(), geolocation=()"
         assert headers["cache-control"] == ("no-store" if path.startswith("/api") else "no-cache")
         assert "server" not in headers
         assert not [name for name in headers if name.startswith("access-control")], "no other site may read"
@@ -128,8 +134,12 @@ def test_the_page_signs_in_once_and_its_cookie_is_out_of_reach_of_scripts(tmp_pa
         assert signed.status_code == 204
         told = {part.strip().partition("=")[0] for part in signed.headers["set-cookie"].lower().split(";")}
         assert told >= {sessions.COOKIE, "httponly", "samesite", "max-age"}
+        assert "samesite=strict" in signed.headers["set-cookie"].lower()
+        assert "secure" not in told
         assert TOKEN not in signed.headers["set-cookie"]
         assert post(client).status_code == 201
+        proxied = client.post("/api/session", json={"token": TOKEN}, headers={"X-Forwarded-Proto": "https"})
+        assert "secure" in {part.strip() for part in proxied.headers["set-cookie"].lower().split(";")}
 
 
 @pytest.mark.parametrize(
@@ -227,6 +237,41 @@ def test_half_a_head_does_not_hold_a_line_for_ever(tmp_path, tiny_weights, monke
             time.sleep(0.5)  # an answer may take as long as it likes
             assert client.post(job["links"]["cancel"]).status_code == 200
             assert '"cancelled"' in "".join(told)
+
+
+def test_who_does_not_read_does_not_hold_a_line_for_ever(tmp_path, tiny_weights, monkeypatch) -> None:
+    from mzsr.service import listen
+
+    monkeypatch.setattr(listen, "READ_SECONDS", 1.0)
+    with running(tmp_path, tiny_weights, Asleep) as client:
+        content = png(1800, 1800)  # more than the kernel keeps on the way
+        job = post(client, content).json()
+        with socket.socket() as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            line.connect((client.base_url.host, client.base_url.port or 80))
+            line.sendall(f"GET {job['links']['input']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            time.sleep(3)
+            line.settimeout(20)
+            read = 0
+            with suppress(ConnectionError):
+                while part := line.recv(65536):
+                    read += len(part)
+            assert read < len(content)
+        assert client.get(job["links"]["input"]).content == content  # who reads gets all
+
+
+def test_pictures_of_strangers_run_nothing(client) -> None:
+    job = finished(client, post(client).json())
+    for link in ("input", "result"):
+        assert client.get(job["links"][link]).headers["content-security-policy"].startswith("sandbox;")
+
+
+def test_nothing_is_taken_in_where_the_disk_is_full(tmp_path, tiny_weights, monkeypatch) -> None:
+    with running(tmp_path, tiny_weights, Asleep) as client:
+        monkeypatch.setattr(server, "FREE_BYTES", 10**18)
+        full = post(client)
+        assert (full.status_code, full.headers["retry-after"]) == (503, "600")
+        assert "disk of the server is nearly full" in full.json()["detail"]
 
 
 def test_a_line_that_breaks_leaves_nothing_behind(client, place) -> None:

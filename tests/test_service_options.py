@@ -54,6 +54,7 @@ def test_a_mode_says_what_steps_and_x8_are_unless_they_are_said() -> None:
         ({"kernel": "gauss:1e9"}, "it must be at most 400"),
         ({"kernel_file": "k.pkl"}, "kernel file 'k.pkl' ends in '.pkl'; .mat and .npy files are read"),
         ({"kernel_file": "k.mat", "kernel": "bicubic"}, "give one of them"),
+        ({"kernel": "bicubic", "subsample": "direct"}, "kernel is bicubic, which shrinks by itself"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(values: dict[str, object], words: str) -> None:
@@ -139,13 +140,14 @@ def test_a_side_that_a_format_does_not_hold_is_known_before_any_work(options: Op
             "enlarged": "off",
         },
         {"scale": 1.5, "subsample": "direct", "steps": 0, "model": "mzsr-meta"},
+        {"scale": 2.3456789},
     ],
 )
 def test_the_command_of_a_report_asks_the_command_line_for_the_same(values: dict[str, object]) -> None:
     from mzsr.apps.cli import app
 
     options = check(values, MODELS)
-    program, command, *rest = shlex.split(options.command("my photo.png"))
+    program, command, *rest = shlex.split(options.command("my photo.png", "PNG"))
     assert (program, command) == ("mzsr", "upscale")
     parsed = typer.main.get_command(app).commands["upscale"].make_context("upscale", rest).params  # pyright: ignore
     asked = {("format" if key == "form" else key): value for key, value in parsed.items()}
@@ -155,6 +157,22 @@ def test_the_command_of_a_report_asks_the_command_line_for_the_same(values: dict
         assert asked[key] == getattr(options, key), key
     again = check({"mode": asked["mode"], "steps": asked["steps"], "x8": asked["x8"]}, MODELS)
     assert (again.steps, again.x8) == (options.steps, options.x8)
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "options", "form"),
+    [
+        ("photo.jpg", "PNG", Options(), "png"), ("photo.jpeg", "MPO", Options(), None),
+        ("scan", "TIFF", Options(), "tif"), ("scan", "PNG", Options(), None), ("a.heic", "HEIF", Options(), None),
+        ("photo.jpg", "PNG", Options(format="webp"), "webp"),
+    ],
+)  # fmt: skip
+def test_the_command_of_a_report_makes_the_same_kind_of_file(
+    name: str, found: str, options: Options, form: str | None
+) -> None:
+    """The command line goes by the name of a picture, the service by what is in it."""
+    words = shlex.split(options.command(name, found))
+    assert (words[words.index("--format") + 1] if "--format" in words else None) == form
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@ import sqlite3
 from contextlib import suppress
 from types import SimpleNamespace
 
+import pytest
+from starlette.exceptions import HTTPException
+
 from mzsr.service import server
 from mzsr.service.pool import Pool
 from mzsr.service.settings import Settings
@@ -33,3 +36,11 @@ def test_the_house_is_kept_on_after_the_disk_was_full(tmp_path, tiny_weights, mo
     asyncio.run(keep())
     assert turns[:4] == ["workers", "expired"] * 2
     assert "database or disk is full" in caplog.text
+
+
+def test_a_server_that_stops_takes_nothing_in(tmp_path, tiny_weights) -> None:
+    house = server.Server(Settings(data=tmp_path, models=(str(tiny_weights),)), Pool)
+    house.closing = True
+    with pytest.raises(HTTPException, match="the server is stopping") as refusal:
+        house.admit()
+    assert (refusal.value.status_code, refusal.value.headers) == (503, {"Retry-After": "60"})

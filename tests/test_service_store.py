@@ -193,7 +193,12 @@ def test_a_base_that_cannot_be_written_to_keeps_no_picture(store, monkeypatch) -
 
 
 def test_only_the_end_of_a_job_waits_for_the_disk(store) -> None:
-    job = added(store)
+    job, said = added(store), list[str]()
+    store._base.set_trace_callback(said.append)
     store.claim()
+    assert not any("synchronous" in statement for statement in said)
     assert store.done(job.id, "x.png", {}, [], 9.0)
+    pragmas = [statement for statement in said if "synchronous" in statement or "state = 'done'" in statement]
+    assert [statement.split(" = ")[-1] for statement in (pragmas[0], pragmas[-1])] == ["FULL", "NORMAL"]
+    assert len(pragmas) == 3, "the change lies between the two"
     assert store._base.execute("PRAGMA synchronous").fetchone()[0] == 1  # NORMAL

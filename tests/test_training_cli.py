@@ -229,7 +229,7 @@ REFUSED = [
     ("pretrain", ["--set", "steps=3"], "unknown key 'steps'", 2),
     ("pretrain", ["--config", "data/a.png"], "a.png is not text", 2),
     ("pretrain", ["--config", "none.yaml"], "none.yaml cannot be read", 2),
-    ("pretrain", ["--time-limit", "soon"], "time limit is 'soon'; write 90s, 9m or 2h", 2),
+    ("pretrain", ["--time-limit", "soon"], "--time-limit is 'soon'; write 90s, 9m or 2h", 2),
     ("pretrain", ["--device", "abacus"], "device is 'abacus'; it must be one of auto, cpu, cuda", 2),
     ("meta", [], "meta-transfer training starts from trained weights; give --from MODEL or FILE.safetensors", 2),
     ("meta", ["--set", "compile=true"], "unknown key 'compile'", 2),

@@ -137,7 +137,7 @@ def test_a_quality_is_a_whole_number(
     result = tiny_upscaler(photo, scale=2, steps=0)
     with pytest.raises(InputError, match=f"quality is {quality!r}; a whole number from 1 to 100 is required"):
         result.save(tmp_path / "a.jpg", quality=quality)
-    result.save(tmp_path / "a.jpg", quality=np.int64(90))
+    result.save(tmp_path / "a.jpg", quality=np.int64(90))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("mode", [None, 3, ["fast"]])

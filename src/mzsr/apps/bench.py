@@ -238,7 +238,7 @@ def speed(
         if not (names := listed(networks)):
             raise InputError("--networks names no network; at least one is required")
         sides = whole(sizes, "--sizes", 1, 2**16)
-        patience, count = seconds(limit), threads or cores()
+        patience, count = seconds("--limit", limit), threads or cores()
         make_folder(out)
     with usage(2), present.progress(out, 1000) as progress:
         found = measure_all(

@@ -157,6 +157,7 @@ def upscale(
         from mzsr.apps.report import write_report
         from mzsr.apps.work import Done, Order, do
         from mzsr.imaging import files, kernel_files
+        from mzsr.inference.intake import sampling_of
         from mzsr.inference.request import check_options
         from mzsr.inference.uncertainty import error_law
         from mzsr.inference.upscale import Upscaler
@@ -169,6 +170,7 @@ def upscale(
         limit = millions("--max-pixels", max_pixels)
         level = "auto" if noise == "auto" else noise_level(noise)
         taps = kernel if kernel in ("auto", "bicubic") else kernel_files.parse(kernel)
+        sampling_of(kernel, subsample)
         ending = f"_x{scale or 2:g}" if size is None else "_large"
         suffix = None if form is None else f".{form}"
         if cluster is not None and (output is None or not is_several(inputs)):

@@ -72,7 +72,7 @@ def serve(
             raise InputError(f"--keep is {keep:g}; it must be a number of hours above 0, {LONGEST_KEEP} at most")
         if memory is not None and not LEAST_MEMORY <= memory < float("inf"):
             raise InputError(f"--memory is {memory:g}; a worker needs a number of GB, at least {LEAST_MEMORY}")
-        if not seconds(time_limit) > 0:
+        if not seconds("--time-limit", time_limit) > 0:
             raise InputError(f"--time-limit is {time_limit}; a picture needs more, like 90s or 10m")
         _require_extra()
         from mzsr.learning.devices import cores, pick_device
@@ -83,8 +83,9 @@ def serve(
 
         pick_device(device)
         names = [hostname(name) for name in allow_host or []]
-        if "" in names:
-            raise InputError(f"--allow-host is '{(allow_host or [])[names.index('')]}'; the name of a host is required")
+        for name, said in zip(names, allow_host or [], strict=True):
+            if not name or "/" in said:
+                raise InputError(f"--allow-host is '{said}'; the name of a host is required, without https://")
         workers, threads = bounds.share_of_cores(workers, threads, cores())
         os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # of the workers to come
         chosen = bounds.Settings(
@@ -95,10 +96,10 @@ def serve(
             queue=queue,
             max_bytes=millions("--max-bytes", max_bytes),
             max_pixels=millions("--max-pixels", max_pixels),
-            seconds=seconds(time_limit),
+            seconds=seconds("--time-limit", time_limit),
             memory=bounds.share_of_memory(memory, workers),
             keep=3600.0 * keep,
-            grace=seconds(grace),
+            grace=seconds("--grace", grace),
             token=token,
             hosts=None if host not in LOOPBACK and not allow_host else frozenset({*LOOPBACK, *names}),
             device=device,
@@ -149,13 +150,14 @@ def _data_folder() -> Path:
 
 
 def _door(host: str, port: int) -> socket.socket:
-    """Take the port before any worker starts."""
+    """Take the port before any worker starts: nobody else can listen there from now on."""
     with ExitStack() as opened:
         try:
             kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             door = opened.enter_context(socket.socket(kind))
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             door.bind(address)
+            door.listen()
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", error)
             raise InputError(

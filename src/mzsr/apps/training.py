@@ -52,7 +52,7 @@ def pretrain(
 
         head = ["network.log_var=true"] if loss in ("eu", "esu") else []
         settings = load_config(PRETRAIN, preset, config, [*([f"loss.name={loss}"] if loss else []), *head, *change])
-        limit = seconds(time_limit) if time_limit else math.inf
+        limit = seconds("--time-limit", time_limit) if time_limit else math.inf
         if settings.loss.needs_step1:
             _require_start(start_from, resume, out, step1_missing(settings.loss))
         if settings.train != ("*",):
@@ -74,7 +74,7 @@ def meta(
         from mzsr.settings import load_config
 
         settings = load_config(META, preset, config, change)
-        limit = seconds(time_limit) if time_limit else math.inf
+        limit = seconds("--time-limit", time_limit) if time_limit else math.inf
         missing = "meta-transfer training starts from trained weights; give --from MODEL or FILE.safetensors"
         _require_start(start_from, resume, out, missing)
     _run(MetaTraining, settings, data, out, device, start_from, resume, limit, tensorboard)

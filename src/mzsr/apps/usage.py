@@ -58,10 +58,10 @@ def noise_level(text: str) -> float:
     return value
 
 
-def seconds(text: str) -> float:
+def seconds(option: str, text: str) -> float:
     """Read a time such as 90s, 9m or 2h."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     value = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else math.inf
     if value > LONGEST:
-        raise InputError(f"time limit is '{text}'; write 90s, 9m or 2h, {LONGEST / 3600:g}h at most")
+        raise InputError(f"{option} is '{text}'; write 90s, 9m or 2h, {LONGEST / 3600:g}h at most")
     return value

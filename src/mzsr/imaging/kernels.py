@@ -180,12 +180,18 @@ def centre(kernel: Float[Tensor, "rows columns"], to: tuple[int | float, int | f
     spread = torch.from_numpy((places - middle[:, None]) * taps.ravel() @ (places - middle[:, None]).T)
     # A spline rings beyond a kernel that ends abruptly, by a quarter as much at each tap: cut off too early, it moves
     # the moments. One tap is enough for a kernel that fades out; a kernel of a single tap needs six.
-    for margin in range(1, 17):
+    margin = 1
+    moved = _moved(taps, middle, to, margin)
+    while margin < 16 and not _has(moved, to, spread):
+        margin += 1
         moved = _moved(taps, middle, to, margin)
-        found, covariance = moments(moved)
-        if math.dist(found.tolist(), to) < 1e-3 and float((covariance - spread).abs().max()) < 1e-3:
-            break
     return moved.float()
+
+
+def _has(kernel: Kernel, centroid: tuple[int | float, int | float], covariance: Float[Tensor, "2 2"]) -> bool:
+    """Tell whether a kernel has these moments, to a thousandth."""
+    found, spread = moments(kernel)
+    return math.dist(found.tolist(), centroid) < 1e-3 and float((spread - covariance).abs().max()) < 1e-3
 
 
 def _moved(taps: np.ndarray, middle: np.ndarray, to: tuple[int | float, int | float], margin: int) -> Kernel:

@@ -130,7 +130,8 @@ def from_pil(image: Image.Image) -> Picture:
     Raises:
         InputError: If the mode is not a picture of 8 bits, or 16-bit grey, or if a CMYK profile is damaged.
     """
-    stored = image.tile[0][3] if getattr(image, "tile", None) else None  # how a PNG keeps its pixels, until it is read
+    tiles = getattr(image, "tile", ())
+    stored = tiles[0][3] if tiles else None  # how a PNG keeps its pixels, until it is read
     image.load()
     metadata, key = metadata_of(image), image.info.get("transparency")
     if image.mode.startswith("I;16"):

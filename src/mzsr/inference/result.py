@@ -87,6 +87,7 @@ class Result:
         """Return what `--json` prints: plain values only; None for a number that is not finite, which JSON has not."""
         covariance = kernels.covariance(self.degradation.kernel).tolist()
         told = self.estimate
+        estimated: dict[str, object] = dict.fromkeys(RECORD) if told is None else told.record()
         expected = {}
         if self.uncertainty is not None and self.expected_psnr is not None:
             expected["expected_error"] = round(float(self.uncertainty.mean()), 3)
@@ -102,7 +103,7 @@ class Result:
                 "subsample": self.degradation.subsample,
                 "noise": round(float(self.degradation.noise), 6),
                 "jpeg": jpeg_record(self.degradation.jpeg),
-                **(dict.fromkeys(RECORD) if told is None else told.record()),
+                **estimated,
             },
             "losses": [round(loss, 7) if math.isfinite(loss) else None for loss in self.losses],
             "steps_kept": self.kept,

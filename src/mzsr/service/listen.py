@@ -1,6 +1,7 @@
-"""A listening server: uvicorn, with a time limit on the head of a request, and a folder of its own."""
+"""A listening server: uvicorn, with time limits on the head of a request and on reading its answer, and a folder."""
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -15,13 +16,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from mzsr.errors import InputError
 
 HEAD_SECONDS = 15.0  # in which the head of a request must have come in
+READ_SECONDS = 60.0  # that a client may read nothing of an answer, or its line would be held for ever
 CONNECTIONS = 512  # at a time; beyond, uvicorn answers 503
 
 
 class PromptProtocol(H11Protocol):
-    """HTTP/1.1 that waits only so long for the head of a request; uvicorn itself waits for ever."""
+    """HTTP/1.1 that waits only so long for a head to come, and for an answer to go; uvicorn itself waits for ever."""
 
     _late: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -36,6 +39,16 @@ class PromptProtocol(H11Protocol):
         elif self._late is None:
             self._wait()
 
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._stuck = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._stop_waiting()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._stop_waiting()
@@ -48,9 +61,10 @@ class PromptProtocol(H11Protocol):
         self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def _stop_waiting(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        for timer in (self._late, self._stuck):
+            if timer is not None:
+                timer.cancel()
+        self._late = self._stuck = None
 
     def _give_up(self) -> None:
         self._late = None
@@ -77,9 +91,9 @@ class Listener(uvicorn.Server):
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop when a signal comes."""
-        self.stop()
+        """Begin to stop when a signal comes; uvicorn takes one that comes while it stops for an order to break off."""
         super().handle_exit(sig, frame)
+        self.stop()
 
     def stop(self) -> None:
         """Begin to stop."""
@@ -102,7 +116,7 @@ def serve(app: FastAPI, door: socket.socket, ready: Callable[[], None]) -> None:
 
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
-    """Keep a data folder to this server.
+    """Keep a data folder to this server, and what it writes there to its user.
 
     Raises:
         InputError: it cannot be written to, or another server has it.
@@ -124,4 +138,8 @@ def locked(data: Path) -> Iterator[None]:
                 raise InputError(
                     f"{data} belongs to a server that runs; stop it, or choose another folder with --data"
                 ) from error
-        yield
+        before = os.umask(0o077)  # of the workers, too; a database that others read would tell them all jobs
+        try:
+            yield
+        finally:
+            os.umask(before)

@@ -14,10 +14,10 @@ from mzsr.card import Card
 from mzsr.errors import InputError, one_of
 from mzsr.imaging import kernel_files
 from mzsr.imaging.degrade import Sampling
-from mzsr.imaging.files import largest_side
-from mzsr.inference.intake import whole_scale
+from mzsr.imaging.files import SUFFIXES, largest_side
+from mzsr.inference.intake import sampling_of, whole_scale
 from mzsr.inference.request import MODES, check_mode, check_options, target_size
-from mzsr.learning.weights import card_of, shipped_models
+from mzsr.learning.weights import card_of, load_weights, shipped_models
 from mzsr.shapes import Kernel
 
 Format = Literal["png", "jpg", "webp", "tif", "bmp", "avif"]
@@ -117,10 +117,10 @@ class Options:
             "back_projection": self.back_projection,
         }  # fmt: skip
 
-    def command(self, name: str) -> str:
-        """Return the command line that does the same.
+    def command(self, name: str, found: str) -> str:
+        """Return the command line that does the same with a picture of a name, of the format that was found.
 
-        >>> Options(scale=3, kernel="gauss:1.5").command("a b.png")
+        >>> Options(scale=3, kernel="gauss:1.5").command("a b.png", "PNG")
         "mzsr upscale 'a b.png' --scale 3 --kernel gauss:1.5"
         """
         words = ["mzsr", "upscale", f"./{name}" if name.startswith("-") else name]
@@ -131,7 +131,10 @@ class Options:
             if key == "kernel" and self.kernel_file is not None:
                 words += ["--kernel", self.kernel_file]
             elif value != getattr(usual, key):
-                words += [f"--{key}", f"{value:g}" if isinstance(value, float) else str(value)]
+                short = f"{value:g}" if isinstance(value, float) else str(value)
+                words += [f"--{key}", short if isinstance(value, str) or float(short) == value else repr(value)]
+        if self.format is None and SUFFIXES.get(Path(name).suffix.lower(), "PNG") != SUFFIXES[f".{self.suffix(found)}"]:
+            words += ["--format", self.suffix(found)]  # the command line goes by the name
         words += ["--no-back-projection"] * (not self.back_projection)
         words += ["--mode", self.mode] * (self.mode != "balanced")
         words += ["--x8" if self.x8 else "--no-x8"] * (self.x8 != usual.x8)
@@ -172,6 +175,7 @@ def check(values: dict[str, Any], models: dict[str, Card]) -> Options:
                 f"kernel is '{options.kernel}'; write auto, bicubic or {known}, or send a file as kernel_file"
             )
         kernel_files.parse(options.kernel)
+    sampling_of(options.kernel, options.subsample)
     return options
 
 
@@ -194,12 +198,13 @@ def cards(models: tuple[str, ...]) -> dict[str, tuple[str, Card]]:
         models: names and files; none means all that are installed.
 
     Raises:
-        InputError: there is no such model, or two have one name.
+        InputError: there is no such model, its file is damaged, or two have one name.
     """
     installed = sorted(shipped_models(), key=lambda name: (name != "mzsr", name))
     found: dict[str, tuple[str, Card]] = {}
     for model in models or installed:
-        card = card_of(model)
+        # A file that is damaged is found here, and not by every worker anew
+        card = load_weights(model)[1] if model.endswith(".safetensors") else card_of(model)
         if card.name in found:
             raise InputError(f"two models are called {card.name}; leave one of them out")
         found[card.name] = model, card

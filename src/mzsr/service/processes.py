@@ -20,8 +20,10 @@ def end_with_parent() -> None:
 
 
 def limit_memory(allowed: int) -> None:
-    """Make allocations beyond so many bytes fail with MemoryError; Windows knows no such limit."""
+    """Make allocations beyond so many bytes, or a lower limit that is set, fail with MemoryError; not on Windows."""
     if sys.platform != "win32":
         import resource
 
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        allowed = allowed if most == resource.RLIM_INFINITY else min(allowed, most)
         resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))

@@ -90,9 +90,8 @@ def run(data: Path, id: str, model: str, device: str, max_pixels: int, keep: flo
         tell("write", 0.3)
         _write_views(result, part)
         tell("write", 0.7)
-        write_report(
-            part / "report.html", present.report_data(job.name, result, options.command(job.name), __version__)
-        )
+        command = options.command(job.name, job.input["format"])
+        write_report(part / "report.html", present.report_data(job.name, result, command, __version__))
         shutil.rmtree(folder / "out", ignore_errors=True)
         os.rename(part, folder / "out")
     finally:
