@@ -299,7 +299,7 @@ def test_weights_that_do_not_fit(here: Path, tiny_weights: Path, arguments: list
     ("text", "expected"), [("90s", 90), ("9m", 540), ("2h", 7200), ("1.5h", 5400), ("0s", 0), ("10000h", 3.6e7)]
 )
 def test_times_as_people_write_them(text: str, expected: float) -> None:
-    assert seconds(text) == expected
+    assert seconds("--time-limit", text) == expected
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_times_as_people_write_them(text: str, expected: float) -> None:
 )
 def test_times_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="write 90s, 9m or 2h"):
-        seconds(text)
+        seconds("--time-limit", text)
 
 
 def test_memory_that_runs_out_is_said_in_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,15 @@ LOSS = 1.5  # times the decibels that the network expects to lose
 LUMA_POWER = sum(weight**2 for weight in LUMA)  # of the luma of independent noise of power 1 in each of them
 
 
-RECORD = ("noise_channels", "confidence", "width_error", "expected_loss_db", "fallback", "enlarged", "note")
+RECORD: tuple[str, ...] = (
+    "noise_channels",
+    "confidence",
+    "width_error",
+    "expected_loss_db",
+    "fallback",
+    "enlarged",
+    "note",
+)
 """What JSON says of an estimate beside its kernel; nulls where the kernel was given."""
 
 

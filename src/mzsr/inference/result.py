@@ -87,7 +87,7 @@ class Result:
         """Return what `--json` prints: plain values only; None for a number that is not finite, which JSON has not."""
         covariance = kernels.covariance(self.degradation.kernel).tolist()
         told = self.estimate
-        estimated: dict[str, object] = dict.fromkeys(RECORD) if told is None else told.record()
+        estimated: dict[str, Any] = dict.fromkeys(RECORD) if told is None else told.record()
         expected = {}
         if self.uncertainty is not None and self.expected_psnr is not None:
             expected["expected_error"] = round(float(self.uncertainty.mean()), 3)
