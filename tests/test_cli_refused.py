@@ -48,7 +48,6 @@ BAD_INPUT = [
     (["nowhere", "-o", "bare"], "nowhere does not exist; a picture or a folder of pictures is required", 2),
     (["a.png", "--fit", "inside"], "fit is 'inside', which is of a box; give both its width and its height", 2),
     (["a.png", "--fit", "outside", "--width", "200"], "fit is 'outside', which is of a box", 2),
-    (["a.png", "--kernel", "bicubic", "--subsample", "direct"], "kernel is bicubic, which shrinks by itself", 1),
     (["a.png", "-o", "é" * 124 + ".png"], "é" * 16 + "… is a name of 252 bytes; 250 are the most that a result", 2),
     (["a.png", "-o", "folder.png"], "folder.png is a folder; a file is required", 2),
     (["a.png", "-o", "nowhere/b.png"], "which is no folder; an existing one is required — create it", 2),
