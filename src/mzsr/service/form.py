@@ -7,8 +7,9 @@ from fastapi import Request, Response, UploadFile
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
-from mzsr.imaging.degrade import MAX_SCALE
+from mzsr.imaging.degrade import MAX_SCALE, Sampling
 from mzsr.inference.adapt import MAX_STEPS
+from mzsr.inference.request import Fit
 from mzsr.service.options import Format
 
 MOST_FILES, MOST_FIELDS, MOST_LETTERS = 4, 40, 4096
@@ -43,9 +44,7 @@ class JobForm(BaseModel):
     scale: Annotated[float | None, Field(ge=1, le=MAX_SCALE, description="2 if no size is given either.")] = None
     width: Annotated[int | None, Field(ge=1, description="Pixels of the result, instead of a scale.")] = None
     height: Annotated[int | None, Field(ge=1, description="Likewise; one of them is enough.")] = None
-    fit: Annotated[
-        Literal["stretch", "inside", "outside"], Field(description="Where both are given, and not in proportion.")
-    ] = "stretch"
+    fit: Annotated[Fit, Field(description="Where both are given, and not in proportion.")] = "stretch"
     mode: Annotated[
         Literal["fast", "balanced", "best"], Field(description="What steps and x8 are where they are left out.")
     ] = "balanced"
@@ -54,7 +53,7 @@ class JobForm(BaseModel):
     kernel: Annotated[str, Field(description="auto, bicubic, gauss:VAR or gauss:VAR,VAR,ANGLE.")] = "auto"
     kernel_file: Annotated[UploadFile | None, Field(description="A .mat or .npy file instead.")] = None
     subsample: Annotated[
-        Literal["direct", "centre", "bicubic"] | None,
+        Sampling | None,
         Field(description="Left out: bicubic for that kernel, direct for others, centre, as in photographs, for auto."),
     ] = None
     noise: Annotated[str, Field(description="auto, or a standard deviation like 5/255 or 0.02.")] = "auto"

@@ -16,7 +16,7 @@ from mzsr.imaging import kernel_files
 from mzsr.imaging.degrade import Sampling
 from mzsr.imaging.files import SUFFIXES, largest_side
 from mzsr.inference.intake import sampling_of, whole_scale
-from mzsr.inference.request import MODES, check_mode, check_options, target_size
+from mzsr.inference.request import MODES, Fit, check_mode, check_options, target_size
 from mzsr.learning.weights import card_of, load_weights, shipped_models
 from mzsr.shapes import Kernel
 
@@ -42,7 +42,7 @@ class Options:
     scale: float | int | None = None
     width: int | None = None
     height: int | None = None
-    fit: Literal["stretch", "inside", "outside"] = "stretch"
+    fit: Fit = "stretch"
     mode: str = "balanced"
     steps: int = 1
     x8: bool = False
