@@ -44,6 +44,29 @@ def test_this_visit_is_remembered_until_it_is_deleted(page, finished, tmp_path):
     assert "is no longer here" in page.text("#refusal-words")
 
 
+def test_why_a_job_failed_is_said_again_where_its_address_is_opened(page, photograph, tmp_path):
+    """Not that it was deleted; the picture is there, for other settings."""
+    path = tmp_path / "torn.png"
+    with Image.open(photograph) as picture:
+        picture.save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    page.open()
+    page.choose(path)
+    page.until_state("chosen")
+    page.click("#start")
+    page.until("!document.querySelector('#refusal').hidden")
+    words = page.text("#refusal-words")
+    assert words.startswith("The picture is damaged or cut short")
+    page.browser.driver.refresh()
+    page.until("!document.querySelector('#refusal').hidden")
+    assert page.text("#refusal-words") == words
+    page.until_state("chosen")
+    assert page.text("#preview-name") == "torn.png"
+    page.browser.run("location.hash = '#no-name-of-a-job'")
+    page.until("document.querySelector('#refusal-words').textContent.includes('is no longer here')")
+    page.until_state("chosen")
+
+
 def test_a_queue_a_full_one_and_a_change_of_mind(browser, shots, tmp_path, photograph, doubting_weights, monkeypatch):
     monkeypatch.setattr(Store, "usual_seconds", lambda _: 2.0)  # so much for Retry-After
     with running(tmp_path, doubting_weights, slot=Asleep, queue=1) as client:

@@ -193,7 +193,7 @@ async function open(id) {
     await finish(job, mine);
   } catch (error) {
     if (mine ? running !== mine : wanted !== opening) return;
-    const gone = error.status === 404 || error.status === 422;
+    const gone = error.status === 404 || (!mine && error.status === 422); // 422: no name of a job; later on, why it failed
     if (gone) {
       visit.forget(id);
       error.message = "That picture is no longer here: it was deleted, or its time had passed.";
