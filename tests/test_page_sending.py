@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 
 import numpy as np
@@ -178,6 +179,30 @@ def test_a_server_that_is_gone_is_tried_again_with_a_picture_that_no_browser_sho
     page.click("#refusal-retry")
     page.until_state("done")
     assert page.browser.run("return document.querySelector('#preview-picture').src").endswith("/views/thumbnail.jpg")
+
+
+@pytest.mark.parametrize("change", ["written", "deleted"])
+def test_a_picture_that_changed_since_it_was_chosen_is_to_be_chosen_again(page, photograph, tmp_path, change):
+    """The browser refuses to send it, which is no fault of the server, and to try again would not help."""
+    path = tmp_path / "mine.jpg"
+    path.write_bytes(photograph.read_bytes())
+    page.open()
+    page.choose(path)
+    page.until_state("chosen")
+    page.until("document.querySelector('#preview-picture').naturalWidth === 90")
+    if change == "written":
+        path.write_bytes(photograph.read_bytes() + b"more")
+        os.utime(path, (0, 0))  # browsers look at whole seconds
+    else:
+        path.unlink()
+    page.click("#start")
+    page.until("!document.querySelector('#refusal').hidden")
+    assert page.text("#refusal-words").startswith("mine.jpg cannot be read any more: ")
+    assert not page.browser.find("#refusal-retry").is_displayed()
+    path.write_bytes(photograph.read_bytes())
+    page.choose(path)
+    page.click("#start")
+    page.until_state("done")
 
 
 def test_what_is_missing_in_a_folded_part_is_shown(done):

@@ -45,6 +45,18 @@ export const post = (path, body) => ask(path, {
   ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
 });
 
+/** Say which file of a form keeps it from being sent: a request does not tell that from a server that is gone. */
+async function unreadable(form) {
+  for (const part of form.values()) {
+    try {
+      if (part instanceof File) await part.slice(0, 1).arrayBuffer();
+    } catch {
+      return new Refusal(422, `${part.name} cannot be read any more: it has changed, is gone, or is a folder. Choose it again.`);
+    }
+  }
+  return null;
+}
+
 /** Send a form; `tell` hears the share that has left, which `fetch` cannot say. Returns the job. */
 export function submit(form, tell, signal) {
   return new Promise((resolve, reject) => {
@@ -62,7 +74,7 @@ export function submit(form, tell, signal) {
         resolve(job);
       } else reject(refusal(status, responseText, request.getResponseHeader("Retry-After")));
     });
-    request.addEventListener("error", () => reject(new Refusal(0, SILENT)));
+    request.addEventListener("error", async () => reject(await unreadable(form) ?? new Refusal(0, SILENT)));
     request.addEventListener("abort", () => reject(signal.reason));
     // Once it is sent the server makes a job of it, whether somebody listens or not: its name is needed to cancel it
     signal.addEventListener("abort", () => (sent ? reject(signal.reason) : request.abort()));
