@@ -5,6 +5,7 @@ import io
 import os
 import re
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -121,7 +122,7 @@ def test_what_is_refused_is_said_and_another_picture_may_come(page, photograph, 
         ("notes.txt", b"hello", False, "notes.txt is no kind of picture that can be read."),
         ("empty.png", b"", False, "empty.png is empty."),
         ("broken.png", b"no picture at all", True, "The picture is no image that can be read; "),
-        ("large.png", coffee, True, "has 300 x 200 pixels, 0.1 million; the limit here is 0.05 million"),
+        ("large.png", coffee, False, "The picture has 300 x 200 pixels, 0.1 million; the limit here is 0.05 million"),
     ):
         (tmp_path / name).write_bytes(content)
         page.choose(tmp_path / name)
@@ -201,6 +202,40 @@ def test_a_picture_that_changed_since_it_was_chosen_is_to_be_chosen_again(page, 
     assert not page.browser.find("#refusal-retry").is_displayed()
     path.write_bytes(photograph.read_bytes())
     page.choose(path)
+    page.click("#start")
+    page.until_state("done")
+
+
+def test_too_many_pixels_are_found_before_anything_is_sent(page, photograph, tmp_path):
+    """In the words that the server has for them."""
+    large = tmp_path / "large.png"
+    large.write_bytes((WEB / "examples" / "coffee.png").read_bytes())
+    address = f"{page.address}api/jobs"
+    page.open()
+    page.browser.requests()
+    page.choose(large)
+    page.until("!document.querySelector('#refusal').hidden")
+    page.click("#refusal-close")
+    page.click("#start")
+    said = page.text("#refusal-words")
+    refused = httpx.post(address, files={"file": ("large.png", large.read_bytes())}, data={"scale": "2"})
+    assert refused.status_code == 413
+    assert said.casefold() == f"{refused.json()['detail']}.".casefold()
+    page.choose(photograph)
+    page.until("document.querySelector('#becomes').textContent.startsWith('90 × 60 pixels become')")
+    page.click("[name=scale][value=other]")
+    page.browser.run("document.querySelector('#times').value = 8")
+    page.browser.find("#times").send_keys(".0")
+    page.until("document.querySelector('#becomes').textContent.startsWith('The result would have 720 x 480')")
+    page.click("#start")
+    said = page.text("#refusal-words")
+    assert page.text("#becomes") == said
+    refused = httpx.post(address, files={"file": ("small.jpg", photograph.read_bytes())}, data={"scale": "8"})
+    assert refused.status_code == 422
+    assert said.casefold() == f"{refused.json()['detail']}.".casefold()
+    assert address not in page.browser.requests()
+    page.click("[name=scale][value='2']")
+    assert page.text("#becomes") == "90 × 60 pixels become 180 × 120."
     page.click("#start")
     page.until_state("done")
 

@@ -68,6 +68,7 @@ async function preview(address, about, size) {
   const measured = ({ width, height }) => {
     byId("preview-size").textContent = `${width} × ${height} pixels, ${about}`.replace(/, $/, "");
     settings.suit(width, height);
+    if (settings.pictureExcess()) refuse(settings.pictureExcess());
   };
   byId("preview-size").textContent = about;
   settings.suit(0, 0);
@@ -90,6 +91,8 @@ async function preview(address, about, size) {
 
 async function start() {
   clear();
+  const excess = settings.pictureExcess() || settings.resultExcess();
+  if (excess) return refuse(excess);
   const mine = running = new AbortController();
   const begun = performance.now();
   shown = null; // what is shown is not this job yet

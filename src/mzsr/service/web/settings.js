@@ -6,6 +6,7 @@ import * as kernel from "./kernel.js";
 const form = document.querySelector("#settings");
 const chosen = (name) => form.elements[name].value;
 let size = null; // [width, height] of the picture, where it is known
+let limits = null; // of this server
 
 function scale() {
   return chosen("scale") === "other" ? byId("times").valueAsNumber : Number(chosen("scale"));
@@ -36,6 +37,7 @@ export function suit(width, height) {
 
 /** Offer what this server can do. */
 export function offer(options) {
+  limits = options.limits;
   for (const format of options.formats) byId("format").add(new Option(format.toUpperCase(), format));
   const models = byId("model");
   for (const model of options.models) models.add(new Option(model.name, model.name));
@@ -57,14 +59,29 @@ function refresh() {
   byId("kernel-file").required = chosen("kernel") === "file";
   only("grain-of", chosen("grain") === "known");
   byId("noise-value").textContent = Number(byId("noise").value).toFixed(1);
+  const large = larger();
+  byId("becomes").textContent = large ? resultExcess() || `${size.join(" × ")} pixels become ${large.join(" × ")}.` : "";
+}
+
+// Width and height of the result, where they are known.
+function larger() {
   const factor = scale();
-  const known = size && factor >= 1;
-  const [width, height] = known ? size.map((side) => whole(side * factor)) : [];
-  byId("becomes").textContent = known ? `${size[0]} × ${size[1]} pixels become ${width} × ${height}.` : "";
+  return size && factor >= 1 ? size.map((side) => whole(side * factor)) : null;
 }
 
 // A half to the even side, as the server does it.
 const whole = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value));
+
+/** What is too large about the picture, in the words of the server, which counts only what it has received. */
+export const pictureExcess = () => over("The picture has", size, limits?.pixels, "make it smaller, or crop it");
+/** What is too large about the result. */
+export const resultExcess = () => over("The result would have", larger(), limits?.result_pixels, "ask for a smaller scale, or send a smaller picture");
+
+function over(what, sides, limit, advice) {
+  const count = sides && sides[0] * sides[1];
+  if (!limit || !count || count <= limit) return "";
+  return `${what} ${sides.join(" x ")} pixels, ${(count / 1e6).toFixed(1)} million; the limit here is ${Number((limit / 1e6).toPrecision(6))} million — ${advice}.`;
+}
 
 /** The word on the button: the first time, or once more. */
 export function name(button) {
