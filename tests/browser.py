@@ -47,12 +47,15 @@ class Browser:
         """Return the first element of a CSS selector."""
         return self.driver.find_element("css selector", selector)
 
-    def screen(self, width: int, height: int, *, touch: bool = False, scheme: str = "light") -> None:
-        """Become a screen of this size, one with fingers instead of a mouse, light or dark."""
-        self._screen = (width, height), {"touch": touch, "scheme": scheme}
+    def screen(
+        self, width: int, height: int, *, touch: bool = False, scheme: str = "light", forced: str = "none"
+    ) -> None:
+        """Become a screen of this size, one with fingers instead of a mouse, light or dark, with colours of its own."""
+        self._screen = (width, height), {"touch": touch, "scheme": scheme, "forced": forced}
         self.tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         self.tell("Emulation.setTouchEmulationEnabled", enabled=touch)
-        self.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        features = {"prefers-color-scheme": scheme, "forced-colors": forced}
+        self.tell("Emulation.setEmulatedMedia", features=[{"name": n, "value": v} for n, v in features.items()])
 
     def picture(self) -> bytes:
         """Return what the whole page looks like, below the edge of the screen too, as a PNG."""

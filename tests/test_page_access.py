@@ -68,3 +68,25 @@ def test_everything_can_be_reached_by_the_keyboard(done):
         "start",
     ):
         assert name in reached
+
+
+def test_what_is_on_can_be_told_in_forced_colours(done):
+    """High contrast takes backgrounds and shadows away: toggles, the chosen scale, the bar and the line keep theirs."""
+    page, browser = done, done.browser
+
+    def colour(selector: str, part: str = "background-color") -> str:
+        return browser.find(selector).value_of_css_property(part)
+
+    for scheme in ("light", "dark"):
+        browser.screen(*DESK, scheme=scheme, forced="active")
+        assert browser.run("return matchMedia('(forced-colors: active)').matches")
+        assert colour("[data-zoom][aria-pressed=true]") != colour("[data-zoom][aria-pressed=false]")
+        assert colour(".segments input:checked + span") != colour(".segments input:not(:checked) + span")
+        assert colour("#divider") == colour("body", "color") != colour("body")
+        browser.run("document.querySelector('#progress').hidden = false; document.querySelector('#bar').value = .5")
+        bar = browser.picture_of("#bar").astype(int)
+        middle, (full, empty) = bar.shape[0] // 2, (bar.shape[1] // 4, 3 * bar.shape[1] // 4)
+        assert abs(bar[middle, full] - bar[middle, empty]).max() > 60, "how far it is can be seen"
+        assert abs(bar[0, empty] - bar[middle, empty]).max() > 60, "and how far it has to go"
+        page.shot(f"done-forced-{scheme}")
+        browser.run("document.querySelector('#progress').hidden = true")
