@@ -44,6 +44,24 @@ def test_this_visit_is_remembered_until_it_is_deleted(page, finished, tmp_path):
     assert "is no longer here" in page.text("#refusal-words")
 
 
+def test_the_focus_stays_near_what_was_deleted(page, photograph):
+    """On the next one, else on the one before, and after the last on the page's heading, while another is chosen."""
+    from selenium.webdriver import Keys
+
+    page.open()
+    entries = [{"id": 32 * name, "name": name, "words": "", "thumbnail": None} for name in "abc"]  # gone meanwhile
+    page.browser.run("sessionStorage.setItem('mzsr-visit', JSON.stringify(arguments[0]))", entries)
+    page.browser.driver.refresh()
+    page.until("document.querySelectorAll('#visit li').length === 3")
+    page.choose(photograph)
+    page.until_state("chosen")
+    for name, left, focused in (("b", 2, "Delete c"), ("c", 1, "Delete a"), ("a", 0, "Make a small picture larger")):
+        page.browser.find(f"[aria-label='Delete {name}']").send_keys(Keys.ENTER)
+        page.until(f"document.querySelectorAll('#visit li').length === {left}")
+        at = page.browser.driver.switch_to.active_element
+        assert (at.get_attribute("aria-label") or at.get_attribute("textContent")) == focused
+
+
 def test_why_a_job_failed_is_said_again_where_its_address_is_opened(page, photograph, tmp_path):
     """Not that it was deleted; the picture is there, for other settings."""
     path = tmp_path / "torn.png"

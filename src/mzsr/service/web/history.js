@@ -1,6 +1,6 @@
 // The pictures of this visit: kept by the browser until its tab closes, and only as links to what the server keeps.
 
-import { element } from "./dom.js";
+import { byId, element } from "./dom.js";
 
 const KEY = "mzsr-visit";
 const section = document.querySelector("#visit");
@@ -28,9 +28,18 @@ export function add(job) {
   keep([entry, ...all().filter((known) => known.id !== job.id)]);
 }
 
+/** Take an entry out; whoever was on it comes to the next one, or the last one, or to the page's heading. */
 export function forget(id) {
-  keep(all().filter((entry) => entry.id !== id));
+  const entries = all();
+  const place = entries.findIndex((entry) => entry.id === id);
+  const held = buttons().indexOf(document.activeElement);
+  keep(entries.filter((entry) => entry.id !== id));
+  if (held < 0) return;
+  const now = place >= 0 && held > 2 * place + 1 ? held - 2 : held; // those behind it move up
+  (buttons()[now] ?? buttons()[now - 2] ?? byId("title")).focus();
 }
+
+const buttons = () => [...list.querySelectorAll("button")]; // two of each entry
 
 function render() {
   const entries = all();
