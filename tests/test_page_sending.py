@@ -165,6 +165,23 @@ def test_a_picture_may_be_dropped_or_pasted(page, photograph, way):
         assert not page.browser.find("#dropping").is_displayed()
 
 
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_of_several_pictures_one_is_taken_and_named(page, way):
+    page.open()
+    page.browser.run(
+        """
+        const [way] = arguments, carried = new DataTransfer();
+        for (const name of ["first.png", "second.png"]) carried.items.add(new File(["x"], name));
+        if (way === "paste") document.dispatchEvent(new ClipboardEvent(way, {clipboardData: carried}));
+        else window.dispatchEvent(new DragEvent(way, {dataTransfer: carried, cancelable: true}));
+        """,
+        way,
+    )
+    page.until_state("chosen")
+    assert page.text("#preview-name") == "first.png"
+    assert page.text("#refusal-words") == "One picture at a time: first.png was taken."
+
+
 def test_a_server_that_is_gone_is_tried_again_with_a_picture_that_no_browser_shows(page, photograph):
     path = photograph.with_suffix(".tif")
     with Image.open(photograph) as picture:

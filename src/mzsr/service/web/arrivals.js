@@ -4,13 +4,11 @@ import { byId } from "./dom.js";
 
 const file = byId("file");
 
-/** Hand every picture that comes to `take`, while `welcome()` says that one may come. */
+/** Hand every picture that comes to `take`, while `welcome()` says that one may come; of several the first, and how many. */
 export function begin(take, welcome) {
-  file.addEventListener("change", () => file.files[0] && welcome() && take(file.files[0]));
-  document.addEventListener("paste", (event) => {
-    const [pasted] = event.clipboardData.files;
-    if (pasted && welcome()) take(pasted);
-  });
+  const come = (files) => files.length && welcome() && take(files[0], files.length);
+  file.addEventListener("change", () => come(file.files));
+  document.addEventListener("paste", (event) => come(event.clipboardData.files));
   const carries = (event) => event.dataTransfer?.types.includes("Files");
   let over = 0; // elements that the file is over: to leave a child is not to leave the window
   for (const [kind, change] of [["dragenter", 1], ["dragleave", -1]]) {
@@ -28,8 +26,7 @@ export function begin(take, welcome) {
     document.body.classList.remove("dragging");
     if (!carries(event)) return;
     event.preventDefault();
-    const [dropped] = event.dataTransfer.files;
-    if (dropped && welcome()) take(dropped);
+    come(event.dataTransfer.files);
   });
 }
 

@@ -27,13 +27,14 @@ function become(state) {
 
 // Choosing
 
-function choose(chosen) {
+function choose(chosen, count) {
   const reason = unfit(chosen);
   if (reason) return refuse(reason);
   const name = chosen.name || "pasted.png";
   take({ file: chosen, name }, URL.createObjectURL(chosen), bytes(chosen.size));
   become("chosen");
   byId("start").focus({ preventScroll: true });
+  if (count > 1) refuse(`One picture at a time: ${name} was taken.`);
 }
 
 // Said before the upload, which may take minutes, and said again by the server, which knows better.
