@@ -9,7 +9,7 @@
 # hours:   0.1 to 0.3 for θ_T, then 1 to 2 for each model
 # score:   known kernel, 1 / 10 steps, Set5, with back-projection at last: x2 g0.2 d 34.44 / 35.04, g2.0 d 35.54 / 36.00, g_ani d
 #          34.45 / 34.93 (mzsr-x2-direct), g1.3 b 35.44 / 36.41 (mzsr-x2-bicubic), x4 g2.0 d 30.11 / 30.19
-#          (mzsr-x4-direct), x2 g2.0 d 35.44 / 35.85, x4 30.02 / 29.98 (mzsr-multiscale); docs/measured.md for all
+#          (mzsr-x4-direct), x2 g2.0 d 35.44 / 35.87, x4 30.02 / 29.98 (mzsr-multiscale); docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
