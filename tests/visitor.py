@@ -47,6 +47,7 @@ class Page:
         self.browser.find(selector).click()
 
     def choose(self, path: Path) -> None:
+        self.browser.run("document.getElementById('file').value = ''")  # as the page does before its dialog opens
         self.browser.find("#file").send_keys(str(path))
 
     def shot(self, name: str) -> None:
