@@ -83,7 +83,8 @@ def test_a_folder_with_one_bad_file_is_done_but_for_that(picture: Path, tiny_wei
     result = run("upscale", "in", "-o", "out", "-n", tiny_weights, "--steps", "0", "--kernel", "bicubic")
     assert result.exit_code == 1
     assert sorted(name for name in listing(Path("out")) if not name.startswith(".mzsr")) == ["a_x2.png", "c_x2.bmp"]
-    lines = result.stderr.splitlines()
+    # On a slow machine it is told beside them how far the work is
+    lines = [line for line in result.stderr.splitlines() if line.startswith("mzsr: ")]
     assert len(lines) == 2
     assert lines[0].startswith("mzsr: in/b.JPG is damaged or cut short")
     assert lines[1] == "mzsr: 1 of 3 pictures failed, 2 are done: in/b.JPG"
