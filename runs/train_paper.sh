@@ -26,13 +26,13 @@ fi
 
 paper=('{uniform: 1}' '[1, 2.5]') # l1 ~ U(1, 2.5 s), l2 ~ U(1, l1)
 wide=('{uniform: 0.6, gaussian: 0.4}' '[0.1, 2.5]') # no variance below 1 is where MZSR loses to ZSSR (g0.2)
-# A part of the meta-training is iterations:seed, and has a schedule of its own
-gentle=() hot=(--set loss=l1 --set learning_rate=0.002 --set iterations=2400)
-model() { # name, scales, share of bicubic subsampling, kernels, their variances, published step sizes, what for, patch, parts, how
-    local start=paper-t rate=0.0006 last=$1 part law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
+# A part of the meta-training is iterations:seed, and has a schedule of its own; hot is the first recipe
+model() { # name, scales, share of bicubic subsampling, kernels, their variances, published step sizes, what for, patch, parts, hot
+    local last=$1 part start=paper-t first=() later=() law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
     local how="meta-trained on sons and fathers with learned step sizes, on a CPU"
-    local -n first=${10}
-    if [ "${10}" = hot ]; then start=paper-t-hot rate=0.001; fi
+    if [ "${10:-}" = hot ]; then
+        start=paper-t-hot first=(--set loss=l1 --set learning_rate=0.002 --set iterations=2400) later=(--set learning_rate=0.001)
+    fi
     if [ "${PRESET:-}" = paper ]; then
         how="meta-trained by the published schedule"
         train meta "$1" --preset paper "${law[@]}" --set "test_alphas=$6" --from "$out/paper-t/weights.safetensors"
@@ -43,14 +43,14 @@ model() { # name, scales, share of bicubic subsampling, kernels, their variances
         last=$1-law
         for part in $9; do
             train meta "$1-${part/:/-}" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "patch=$8" \
-                --set "learning_rate=$rate" --set "iterations=${part%:*}" --set "seed=${part#*:}" --from "$out/$last/weights.safetensors"
+                "${later[@]}" --set "iterations=${part%:*}" --set "seed=${part#*:}" --from "$out/$last/weights.safetensors"
             last=$1-${part/:/-}
         done
     fi
     python runs/publish.py "$1" --weights "$out/$last/weights.safetensors" \
         --summary "network of MZSR, $7; $how"
 }
-model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2' 128 4500:0 gentle
-model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2' 128 4500:0 gentle
+model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2' 128 4500:0
+model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2' 128 4500:0
 model mzsr-x4-direct '{4: 1}' 0 "${paper[@]}" '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4' 192 4500:0 hot
 model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 "${paper[@]}" '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4' 192 '3500:0 2800:32' hot

@@ -1,5 +1,8 @@
 """Pixels and tags to be written into files, and a blur."""
 
+import struct
+import zlib
+
 import numpy as np
 from PIL import Image, ImageCms
 from torch import Tensor
@@ -28,3 +31,8 @@ def exif(orientation: int = 1) -> bytes:
 def rgb8(photo: Tensor) -> np.ndarray:
     """Return a part of the photo in 8 bits, (40, 48, 3)."""
     return (photo[0].permute(1, 2, 0) * 255).round().byte().numpy()[:40, :48]
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG: length, name, data, and the CRC of both."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

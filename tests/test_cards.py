@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from training import go
 
 from mzsr.card import Card
 from mzsr.config import KernelLaw, MetaConfig, PretrainConfig, TrainConfig
@@ -68,8 +69,7 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(config: TrainConfig, folder: Path, out: Path, **options: Any) -> tuple[Path, Card]:
-    stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
-    path = loop.train(stage, config, [folder], out, ALONE, **options).weights
+    path = go(config, folder, out, **options).weights
     return path, load_weights(path)[1]
 
 

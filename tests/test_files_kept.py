@@ -1,7 +1,6 @@
 """Tests of what a file says beside its pixels: orientation, profiles, texts."""
 
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import pyvips
 import torch
 from PIL import Image, ImageOps
 from pyvips.enums import ForeignKeep
-from samples import EXIF_IFD, GPS_IFD, ORIENTATION, SRGB, X_DIMENSION, XMP, Y_DIMENSION, exif, noise
+from samples import EXIF_IFD, GPS_IFD, ORIENTATION, SRGB, X_DIMENSION, XMP, Y_DIMENSION, chunk, exif, noise
 
 from mzsr.imaging.files import read, write
 from mzsr.imaging.metadata import Metadata
@@ -160,14 +159,12 @@ def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, w
     data = save.pngsave_buffer(keep=ForeignKeep.NONE)
     if where == "xmp":
         text = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
-        chunk = b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text
+        extra = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text)
     else:
         tags = Image.Exif()
         tags[ORIENTATION] = 6
         block = b"Exif\0\0" + tags.tobytes().removeprefix(b"Exif\0\0")
-        chunk = b"tEXt", b"Raw profile type exif\0\nexif\n%8d\n" % len(block) + block.hex().encode() + b"\n"
-    name, body = chunk
-    extra = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        extra = chunk(b"tEXt", b"Raw profile type exif\0\nexif\n%8d\n" % len(block) + block.hex().encode() + b"\n")
     (tmp_path / "a.png").write_bytes(data[:33] + extra + data[33:])  # behind the header
     picture = read(tmp_path / "a.png")
     assert picture.bits == bits

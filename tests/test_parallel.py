@@ -13,13 +13,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from training import go
 
 from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
-from mzsr.learning.loop import train
-from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.parallel import World, join
-from mzsr.learning.pretrain import Pretraining
 from mzsr.learning.state import load_state
 from mzsr.learning.weights import load_weights
 from mzsr.presets import META, PRETRAIN
@@ -157,8 +155,7 @@ def far(one: Params, other: Params) -> float:
 
 
 def alone(config: TrainConfig, folder: Path, out: Path) -> Params:
-    stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
-    train(stage, config, [folder], out, World(CPU))
+    go(config, folder, out)
     return tensors(out)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from samples import chunk
 
 from mzsr.errors import InputError
 from mzsr.imaging.picture import Picture, from_array, from_pil, to_array, to_pil
@@ -128,10 +129,6 @@ def test_a_grey_that_a_png_calls_transparent_is_transparent(depth: int) -> None:
         bits = "".join(f"{level:0{depth}b}" for level in levels)
         row = int(bits.ljust(-len(bits) // 8 * -8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
     key = int(levels[1])
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", len(levels), 1, depth, 0, 0, 0, 0))
     data += chunk(b"tRNS", struct.pack(">H", key)) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
     picture = from_pil(Image.open(io.BytesIO(data)))

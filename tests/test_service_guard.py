@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
+from samples import chunk
 from servers import Asleep, finished, png, post, running
 
 from mzsr.service import body, guard, server, sessions
@@ -283,10 +284,6 @@ def test_a_line_that_breaks_leaves_nothing_behind(client, place) -> None:
 
 def png_of(width: int, height: int, body: bytes = b"") -> bytes:
     """Return a PNG that says it has so many pixels, with whatever in it."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 

@@ -72,7 +72,8 @@ def serve(
             raise InputError(f"--keep is {keep:g}; it must be a number of hours above 0, {LONGEST_KEEP} at most")
         if memory is not None and not LEAST_MEMORY <= memory < float("inf"):
             raise InputError(f"--memory is {memory:g}; a worker needs a number of GB, at least {LEAST_MEMORY}")
-        if not seconds("--time-limit", time_limit) > 0:
+        limit = seconds("--time-limit", time_limit)
+        if not limit > 0:
             raise InputError(f"--time-limit is {time_limit}; a picture needs more, like 90s or 10m")
         _require_extra()
         from mzsr.learning.devices import cores, pick_device
@@ -96,7 +97,7 @@ def serve(
             queue=queue,
             max_bytes=millions("--max-bytes", max_bytes),
             max_pixels=millions("--max-pixels", max_pixels),
-            seconds=seconds("--time-limit", time_limit),
+            seconds=limit,
             memory=bounds.share_of_memory(memory, workers),
             keep=3600.0 * keep,
             grace=seconds("--grace", grace),

@@ -212,7 +212,7 @@ def _kernel_paths(cell: Cell) -> list[Path]:
     folder = Path(cell.kernel)
     folder = folder / f"x{cell.scale}" if (folder / f"x{cell.scale}").is_dir() else folder
     try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in (".mat", ".npy")]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in kernel_files.SUFFIXES]
     except OSError as error:
         raise InputError(f"folder {folder} cannot be read ({error.strerror}); read permission is required") from error
     if not paths:

@@ -28,7 +28,7 @@ import torch
 
 from mzsr.benchmark.cells import Case, Cell, Source, centred
 from mzsr.card import Card
-from mzsr.errors import InputError, one_of, unknown
+from mzsr.errors import InputError, one_of
 from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project, consistent
 from mzsr.imaging.degrade import Degradation, upsample
@@ -167,8 +167,8 @@ def parse(spec: str, steps: Sequence[int] = (0, 1, 10), iterations: int = ZSSR_I
     """
     method = Method(spec, tuple(sorted(set(steps))), iterations)
     known = [*CLASSICAL, *shipped_models()]
-    if method.name not in known and not method.name.endswith(".safetensors"):
-        raise unknown("method", method.name, known, ", or a .safetensors file")
+    if not method.name.endswith(".safetensors"):
+        one_of("method", method.name, known, ", or a .safetensors file")
     for option in method.options:
         one_of(f"the option of method {spec}", option, OPTIONS)
     twice = len(set(method.options)) < len(method.options) or len({"blind", "wrong", "clean"} & set(method.options)) > 1

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mzsr.benchmark.methods import ZSSR_ITERATIONS
 from mzsr.benchmark.references import REFERENCES, SCALE
-from mzsr.errors import unknown
+from mzsr.errors import one_of
 from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation
 from mzsr.imaging.picture import Picture
@@ -37,8 +37,8 @@ def check_network(network: str) -> None:
     known = [*shipped_models(), "zssr", *REFERENCES]
     if network.endswith(".safetensors"):
         card_of(network)
-    elif network not in known:
-        raise unknown("network", network, known, ", or a .safetensors file")
+    else:
+        one_of("network", network, known, ", or a .safetensors file")
 
 
 def counter() -> FlopCounterMode:

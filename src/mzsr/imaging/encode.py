@@ -82,8 +82,6 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
     if kind in ("PNG", "AVIF") and picture.bits == 16:
         return _deep(picture, kind, quality), without
     options: dict[str, Any] = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp, "dpi": kept.dpi}
-    if kind == "BMP":
-        options["dpi"] = kept.dpi or (0, 0)  # else pillow says 96
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0}  # 4:4:4: halving the chroma would undo half of the work
         options["extra"] = photoshop_segment(kept.iptc) if kept.iptc else None
@@ -95,6 +93,8 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         options["exif"] = without_orientation(kept.exif) if kept.exif else None
     elif kind == "PNG":
         options["pnginfo"] = _png_texts(kept)
+    elif kind == "BMP":
+        options["dpi"] = kept.dpi or (0, 0)  # else pillow says 96
     image = to_pil(replace(picture, bits=8))
     image.info.clear()  # all that is kept is named in the options
     out = io.BytesIO()

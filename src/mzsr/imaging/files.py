@@ -193,8 +193,9 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
         require_one_frame(pyvips.Image.new_from_buffer(data, "").get_n_pages())
         if (array := _sixteen_bits(data, max_pixels)) is None:
             raise
-        metadata, colours = metadata_of_tiff(data), 1 if array.ndim == 2 or array.shape[2] < 3 else 3
-        return from_array(array, metadata=replace(metadata, icc=profile_for(metadata, colours)))
+        picture = from_array(array, metadata=metadata_of_tiff(data))
+        icc = profile_for(picture.metadata, picture.pixels.shape[1])  # that of CMYK, whose pixels are sRGB now, is none
+        return replace(picture, metadata=replace(picture.metadata, icc=icc))
     with image:
         _require_within(max_pixels, *image.size)
         require_one_frame(frames_of(image))

@@ -82,8 +82,7 @@ def gaussian(
         raise InputError(f"kernel offset is {offset}; two finite numbers of pixels are required")
     if not math.isfinite(theta):
         raise InputError(f"kernel angle is {theta:g}; it must be a finite number of radians")
-    if size < 1 or size % 2 == 0:
-        raise InputError(f"kernel size is {size}; it must be odd and at least 1")
+    _check_size(size)
     exact = torch.tensor(variances, dtype=torch.float64), torch.tensor(theta, dtype=torch.float64)
     return gaussians(*exact, size=size, offset=offset).float()
 
@@ -97,11 +96,15 @@ def delta(size: int = 1) -> Kernel:
     >>> delta(3).tolist()
     [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    if size < 1 or size % 2 == 0:
-        raise InputError(f"kernel size is {size}; it must be odd and at least 1")
+    _check_size(size)
     taps = torch.zeros(size, size)
     taps[size // 2, size // 2] = 1.0
     return taps
+
+
+def _check_size(size: int) -> None:
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"kernel size is {size}; it must be odd and at least 1")
 
 
 def moments(kernels: Kernels) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch 2 2"]]:

@@ -341,10 +341,8 @@ def _moved(d: Degradation, factor: float) -> str:
     sides = [(abs(up), "up" if up > 0 else "down"), (abs(left), "left" if left > 0 else "right")]
     if not (seen := [(f"{far:.3g}", side) for far, side in sides if far * d.scale / factor > 0.25]):
         return ""
-    first, last = seen[0], seen[-1]
-    if len(seen) == 1:
-        return f"{first[0]} pixels {first[1]}"
-    return f"{first[0]} pixels {first[1]} and {'' if first[0] == last[0] else last[0] + ' '}{last[1]}"
+    (far, side), *rest = seen
+    return " and ".join([f"{far} pixels {side}", *(side if by == far else f"{by} {side}" for by, side in rest)])
 
 
 @contextmanager

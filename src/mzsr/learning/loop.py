@@ -240,16 +240,11 @@ def _update(run: state.Run, gradient: Params) -> None:
 
 
 def _publish(run: state.Run, photographs: Photographs, world: World, out: Path) -> None:
-    about = run.objective.about(run.ema)
+    objective = run.objective
     card = make_card(
-        run.objective.config,
-        photographs,
-        world,
-        about=about,
-        iterations=run.step,
-        hours=run.seconds / 3600,
-        earlier=run.objective.earlier,
-    )
+        objective.config, photographs, world, about=objective.about(run.ema), iterations=run.step,
+        hours=run.seconds / 3600, earlier=objective.earlier,
+    )  # fmt: skip
     weights = {name: tensor for name, tensor in (run.ema | run.objective.still).items() if "/" not in name}
     save_weights(out / "weights.safetensors", weights, card)
 

@@ -186,7 +186,7 @@ def kernel_place(name: str) -> str:
         InputError: it is neither a .mat nor a .npy file.
     """
     suffix = Path(name).suffix.lower()
-    if suffix not in (".mat", ".npy"):
+    if suffix not in kernel_files.SUFFIXES:
         raise InputError(f"kernel file '{name}' ends in '{suffix}'; .mat and .npy files are read")
     return f"kernel{suffix}"
 

@@ -69,7 +69,8 @@ async function preview(address, about, size) {
   const measured = ({ width, height }) => {
     byId("preview-size").textContent = `${width} × ${height} pixels, ${about}`.replace(/, $/, "");
     settings.suit(width, height);
-    if (settings.pictureExcess()) refuse(settings.pictureExcess());
+    const excess = settings.pictureExcess();
+    if (excess) refuse(excess);
   };
   byId("preview-size").textContent = about;
   settings.suit(0, 0);
