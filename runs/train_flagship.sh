@@ -22,7 +22,7 @@ train_as() { # run, whose configuration, options
     python -m mzsr train pretrain --config "runs/$2.yaml" --out "$out/$1" --resume "${photographs[@]}" "${@:3}"
 }
 go_on() { # run, from which, iterations, learning rate, warm-up, seed
-    train_as "$1" flagship-signed-on --from "$out/$2/weights.safetensors" \
+    train_as "$1" flagship-on --from "$out/$2/weights.safetensors" \
         --set "iterations=$3" --set "learning_rate=$4" --set "warmup=$5" --set "seed=$6"
 }
 average() { # first run, second, share of the second, where to
@@ -33,33 +33,31 @@ publish() { # run, name, summary
 }
 
 # `mzsr`: four folding blocks a stage, then a head for the log-variance on a body that stays as it is
-train pretrain flagship-signed
-go_on flagship-signed-on flagship-signed 2000 0.0004 100 53
-go_on flagship-signed-long flagship-signed-on 7200 0.0006 200 54
-go_on flagship-signed-last flagship-signed-long 3000 0.0005 100 55
-average flagship-signed-long flagship-signed-last 0.6 mean-signed
-go_on flagship-signed-more mean-signed 3800 0.0005 100 56
-average mean-signed flagship-signed-more 0.5 mean-more
-train pretrain flagship-signed-view --from "$out/mean-more/weights.safetensors"
-average mean-more flagship-signed-view 0.75 mean-view
+train pretrain flagship
+go_on flagship-on flagship 2000 0.0004 100 53
+go_on flagship-long flagship-on 7200 0.0006 200 54
+go_on flagship-last flagship-long 3000 0.0005 100 55
+average flagship-long flagship-last 0.6 mean-long
+go_on flagship-more mean-long 3800 0.0005 100 56
+average mean-long flagship-more 0.5 mean-more
+train pretrain flagship-view --from "$out/mean-more/weights.safetensors"
+average mean-more flagship-view 0.75 mean-view
 train_as head-first head --from "$out/mean-view/weights.safetensors" --set iterations=6000 --set seed=8
-train_as flagship-signed-wide flagship-signed-view --from "$out/mean-view/weights.safetensors" --set iterations=5000 --set seed=62
-average head-first flagship-signed-wide 0.75 mean-wide # with the head of the first
+train_as flagship-wide flagship-view --from "$out/mean-view/weights.safetensors" --set iterations=5000 --set seed=62
+average head-first flagship-wide 0.75 mean-wide # with the head of the first
 train pretrain head --from "$out/mean-wide/weights.safetensors"
 publish head mzsr "flagship: three data-step/network stages of four folding blocks, large-scale training on random kernels"
 # Its experts
 for expert in x4 jpeg; do
-    train pretrain "flagship-signed-$expert" --from "$out/mean-more/weights.safetensors"
-    train pretrain "head-$expert" --from "$out/flagship-signed-$expert/weights.safetensors"
+    train pretrain "flagship-$expert" --from "$out/mean-more/weights.safetensors"
+    train pretrain "head-$expert" --from "$out/flagship-$expert/weights.safetensors"
 done
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
-# Meta-trained, with one block a stage
-train pretrain flagship
-train meta flagship-meta --from "$out/flagship/weights.safetensors"
-publish flagship-meta mzsr-meta \
-    "flagship, meta-trained: a misjudged kernel costs less, steps gain a little; known kernels a little worse"
+# Meta-trained
+train meta flagship-meta --from "$out/head/weights.safetensors"
+publish flagship-meta mzsr-meta "flagship, meta-trained: steps gain a little where the kernel is known"
 # What their maps say, set right on photographs of training that are degraded anew
 for model in mzsr mzsr-x4 mzsr-jpeg; do
     python runs/calibration.py -n "$model" --scale "$([[ $model == mzsr-x4 ]] && echo 4 || echo 2)" --every 4 --fit \

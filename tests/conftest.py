@@ -159,7 +159,7 @@ def _tiny(folder: Path, *, log_var: bool) -> Path:
     from mzsr.learning.networks import build
     from mzsr.learning.weights import save_weights
 
-    config = NetworkConfig(channels=8, stages=1, signed=True, log_var=log_var)
+    config = NetworkConfig(channels=8, stages=1, blocks=1, log_var=log_var)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build(config)

@@ -27,14 +27,14 @@ NARROW = kernels.gaussian((0.8, 1.6), 0.4, size=7)
 
 def tiny(
     name: str, *, tail: float | int = 0, seed: int = 0, stages: int = 2, channels: int = 8, scale: int = 2,
-    log_var: bool = False, signed: bool = False,
+    log_var: bool = False,
 ) -> Network:  # fmt: skip
     """Build a small network; `tail` is the standard deviation of last convolutions that are 0 untrained."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if name.startswith("edsr"):  # the size is in the name
             return Edsr(scale=scale, blocks=2, channels=channels, log_var=log_var).requires_grad_(False)
-        shape = {"layers": 3} if name == "paper" else {"stages": stages, "blocks": 1, "signed": signed}
+        shape = {"layers": 3} if name == "paper" else {"stages": stages, "blocks": 1}
         network = build(NetworkConfig.parse({"name": name, "channels": channels, "log_var": log_var, **shape}))
         if isinstance(network, Dpdnn):
             nn.init.normal_(network.denoiser.last.weight, std=tail)
@@ -127,10 +127,9 @@ def test_alpha_grows_with_the_noise(sigma: float, a: float, g: float) -> None:
     assert reported == pytest.approx([loudest / 20, loudest / 20, loudest], rel=1e-4)
 
 
-@pytest.mark.parametrize("signed", [False, True])
-def test_a_network_sees_what_a_sharper_solution_would_change(signed: bool) -> None:
+def test_a_network_sees_what_a_sharper_solution_would_change() -> None:
     """A stage whose tail hands on the sharper solution's channels returns that solution, before the last data step."""
-    network, lr = tiny("unfolded", stages=1, channels=12, signed=signed), picture(7, 9)
+    network, lr = tiny("unfolded", stages=1, channels=12), picture(7, 9)
     d = Degradation(NARROW, 2)
     stage = network.get_submodule("stages.0")
     assert isinstance(stage, Stage)
@@ -139,46 +138,32 @@ def test_a_network_sees_what_a_sharper_solution_would_change(signed: bool) -> No
             nn.init.zeros_(parameter)
     for channel in range(12):
         stage.head.weight[channel, 12 + channel, 1, 1] = 1.0
-        stage.tail.weight[channel, channel, 1, 1] = 1 / networks.SHARPER_GAIN if signed else 1.0
+        stage.tail.weight[channel, channel, 1, 1] = 1 / networks.SHARPER_GAIN
     network.get_submodule("last").log_alpha.fill_(30.0)  # pyright: ignore[reportCallIssue] - all trust in the prior
     torch.testing.assert_close(network(lr, d), data_step(lr, upsample(lr, d), d, 0.003 / 20), rtol=0, atol=1e-5)
 
 
-def test_signed_blocks_answer_to_what_is_below_zero() -> None:
-    """Where all features are below zero a block of the first form adds a constant, a signed one does not."""
-    below = -picture(6, 7).repeat(1, 2, 1, 1)
-    for signed in (False, True):
-        block = Block(6, signed=signed, idle=False).requires_grad_(False)
-        added = block(below) - below
-        assert bool(added[:, :, 2:-2, 2:-2].std(dim=(2, 3)).max() > 1e-3) == signed
-
-
 @pytest.mark.parametrize("grad", [False, True])
-def test_units_of_signed_blocks_learn_wherever_they_are_pushed(grad: bool) -> None:
-    """Far below zero those of the first form are silent for good; and what is done in place changes nothing."""
-    given = torch.rand(1, 6, 8, 8, generator=torch.Generator().manual_seed(0))
-    for signed in (False, True):
-        block = Block(6, signed=signed, idle=False)
-        with torch.no_grad():
-            block.first.bias.fill_(-9.0)  # pyright: ignore[reportOptionalMemberAccess]
-        with torch.set_grad_enabled(grad):
-            result = block(given.clone())
-        below = block.first(given) if signed else torch.zeros(1, 6, 8, 8)
-        torch.testing.assert_close(result, given + block.second(-0.5 * below))
-        if grad:
-            result.square().mean().backward()
-            moved = block.first.weight.grad.abs().amax((1, 2, 3))  # pyright: ignore[reportOptionalMemberAccess]
-            assert bool((moved > 0).all()) == signed
+def test_units_of_a_block_learn_wherever_they_are_pushed(grad: bool) -> None:
+    """Far below zero, where those of a ReLU are silent for good; and what is done in place changes nothing."""
+    given, block = torch.rand(1, 6, 8, 8, generator=torch.Generator().manual_seed(0)), Block(6)
+    with torch.no_grad():
+        block.first.bias.fill_(-9.0)  # pyright: ignore[reportOptionalMemberAccess]
+        nn.init.normal_(block.second.weight, std=0.1)
+    with torch.set_grad_enabled(grad):
+        result = block(given.clone())
+    torch.testing.assert_close(result, given + block.second(-0.5 * block.first(given)))
+    if grad:
+        result.square().mean().backward()
+        assert block.first.weight.grad.abs().amax((1, 2, 3)).min() > 0  # pyright: ignore[reportOptionalMemberAccess]
 
 
-@pytest.mark.parametrize("signed", [False, True])
-def test_a_signed_network_is_given_pictures_about_zero(signed: bool) -> None:
-    """Of a picture of middle grey the first convolution sees nothing, or, without the sign, its brightness."""
-    network, given = tiny("unfolded", stages=1, signed=signed), []
+def test_a_flagship_is_given_pictures_about_zero() -> None:
+    """Of a picture of middle grey the first convolution sees nothing."""
+    network, given = tiny("unfolded", stages=1), []
     network.get_submodule("stages.0.head").register_forward_hook(lambda _, inputs, __: given.append(inputs[0]))
     network(torch.full((1, 3, 6, 6), networks.MIDDLE), Degradation(NARROW, 2))
-    level = 0.0 if signed else networks.MIDDLE
-    torch.testing.assert_close(given[0][:, :12], torch.full_like(given[0][:, :12], level), atol=1e-5, rtol=0)
+    torch.testing.assert_close(given[0][:, :12], torch.zeros_like(given[0][:, :12]), atol=1e-5, rtol=0)
 
 
 def test_paper_has_no_alpha() -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_every_variant_differs_from_the_base_in_its_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    ablation, network = script_of("ablation"), NetworkConfig(blocks=4, signed=True)
+    ablation, network = script_of("ablation"), NetworkConfig()
     base = ablation.variant({}, 9, network).model_dump()
     for name, change in ablation.VARIANTS.items():
         other = ablation.variant(change, 9, network).model_dump()

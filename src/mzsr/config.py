@@ -63,12 +63,7 @@ class NetworkConfig(Config):
     channels: int = Field(default=64, ge=1, description="not for edsr-s and edsr: features of every hidden layer")
     layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")
     stages: int = Field(default=3, ge=1, description="unfolded only: data-step/network stages")
-    blocks: int = Field(default=1, ge=0, description="unfolded only: residual blocks of a stage")
-    signed: bool = Field(
-        default=False,
-        description="unfolded only: inputs about zero, and blocks that fold features of both signs; weights trained "
-        "without it need it false",
-    )
+    blocks: int = Field(default=4, ge=0, description="unfolded only: residual blocks of a stage")
     scale: int = Field(default=0, description="edsr-s and edsr only, built for one: 2, 3 or 4; 0 where any is served")
     log_var: bool = Field(default=False, description="a head for the log-variance: s, expected error in grey levels")
 

@@ -15,10 +15,7 @@ _PHOTOGRAPHS = KernelLaw(
 )  # fmt: skip
 """What happens to photographs: Gaussians above all, both grids, x2 above all."""
 
-_FLAGSHIP = NetworkConfig(blocks=4, signed=True)
-"""As the body of `mzsr` is, so that `--from mzsr` goes on with it."""
-
-_SMOKE = NetworkConfig(channels=8, stages=1, signed=True)
+_SMOKE = NetworkConfig(channels=8, stages=1, blocks=1)
 """As small as it can be: for a look whether training works at all."""
 
 _BICUBIC_X2 = KernelLaw(name="bicubic", scales={2: 1.0})
@@ -34,7 +31,7 @@ _EDSR_S = PretrainConfig(
 
 PRETRAIN: dict[str, PretrainConfig] = {
     "flagship": PretrainConfig(
-        network=_FLAGSHIP, law=_PHOTOGRAPHS, loss=LossConfig(name="psnr"), batch=8, optimiser="muon", learning_rate=5e-4
+        law=_PHOTOGRAPHS, loss=LossConfig(name="psnr"), batch=8, optimiser="muon", learning_rate=5e-4
     ),
     "paper": PretrainConfig(
         network=NetworkConfig(name="paper"),
@@ -65,7 +62,6 @@ PRETRAIN: dict[str, PretrainConfig] = {
 
 META: dict[str, MetaConfig] = {
     "flagship": MetaConfig(
-        network=_FLAGSHIP,
         law=KernelLaw(
             families={"gaussian": 0.45, "perturbed": 0.3, "motion": 0.1, "disk": 0.08, "box": 0.07},
             scales={2: 0.75, 3: 0.05, 4: 0.2}, noise_share=0.15, error_share=0.3,

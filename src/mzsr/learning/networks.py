@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, pad, relu
+from torch.nn.functional import leaky_relu, pad
 
 from mzsr.config import NetworkConfig
 from mzsr.imaging.blocks import from_blocks, to_blocks
@@ -24,7 +24,7 @@ from mzsr.shapes import Images
 MIDDLE = 0.45
 """About the mean of photographs. Taken off what a network is given, whose units would first learn brightness alone."""
 FOLD = -0.5
-"""Slope of the activation of signed blocks below zero."""
+"""Slope of the activation of residual blocks below zero."""
 SHARPER_GAIN = 5.0
 """Brings what a sharper solution changes, about 0.01, nearer to the size of the other inputs."""
 
@@ -99,12 +99,11 @@ class Unfolded(Network):
     """
 
     def __init__(
-        self, *, stages: int = 3, blocks: int = 1, channels: int = 64, signed: bool = False, log_var: bool = False
+        self, *, stages: int = 3, blocks: int = 4, channels: int = 64, log_var: bool = False
     ) -> None:
         """Build it so that, untrained, it returns the data-consistent solution."""
         super().__init__()
-        self.signed = signed
-        self.stages = nn.ModuleList([Stage(blocks, channels, signed=signed) for _ in range(stages)])
+        self.stages = nn.ModuleList([Stage(blocks, channels) for _ in range(stages)])
         self.last = Trust()
         if log_var:
             self.variance = Variance(channels, outputs=12, layers=2)
@@ -133,9 +132,8 @@ class Unfolded(Network):
         return list(self.stages)
 
     def begins_idle(self, name: str) -> bool:
-        """Tell whether a tensor is of a block behind the first of its stage, see `Block`."""
-        parts = name.split(".")  # stages.0.blocks.1.first.weight
-        return parts[0] == "stages" and parts[2] == "blocks" and int(parts[3]) > 0
+        """Tell whether a tensor is of a residual block, see `Block`."""
+        return ".blocks." in name  # stages.0.blocks.1.first.weight
 
     def reach(self, d: Degradation) -> int:
         """Return the radius of bicubic and of all convolutions; that of the data steps comes on top."""
@@ -159,7 +157,7 @@ class Unfolded(Network):
         corner: tuple[int, int],
     ) -> tuple[Images, Features]:  # fmt: skip
         (top, left), (height, width) = corner, hr.shape[2:]
-        both = torch.cat([hr - MIDDLE, SHARPER_GAIN * sharper] if self.signed else [hr, sharper], 1)
+        both = torch.cat([hr - MIDDLE, SHARPER_GAIN * sharper], 1)
         over = (left, (left + width) % 2, top, (top + height) % 2)
         even = pad(both, over, mode="replicate") if any(over) else both
         blocks = to_blocks(even, 2)  # (B, 24, H/2, W/2)
@@ -198,14 +196,14 @@ class Trust(nn.Module):
 class Stage(nn.Module):
     """One network of `Unfolded` and the trusts of the data step before it."""
 
-    def __init__(self, blocks: int, channels: int, *, signed: bool) -> None:
+    def __init__(self, blocks: int, channels: int) -> None:
         """Build head, residual blocks and a tail that starts at zero."""
         super().__init__()
         self.depth = 2 + 2 * blocks  # convolutions, each of which reaches 2 high-resolution pixels far
         self.trust = Trust()
         self.log_sharper = nn.Parameter(torch.tensor(math.log(1 / 20)))
         self.head = ExactConv2d(25, channels, 3, padding=1)
-        self.blocks = nn.ModuleList([Block(channels, signed=signed, idle=signed or i > 0) for i in range(blocks)])
+        self.blocks = nn.ModuleList([Block(channels) for _ in range(blocks)])
         self.tail = ExactConv2d(channels, 12, 3, padding=1)
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
@@ -230,31 +228,26 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block: x + conv(fold(conv(x))) where x is signed; else x + conv(relu(conv(relu(x)))).
+    """A residual block: x + conv(fold(conv(x))).
 
     fold(h) = h above zero, -h / 2 below. As long as a block is little more than noise, training turns it down, and the
     units of a ReLU go where they say nothing, and stay: three of four blocks of a flagship ended so (LOG.md). A fold
     says least at its kink, so there its units go, and there they learn.
     """
 
-    def __init__(self, channels: int, *, signed: bool, idle: bool) -> None:
-        """Build two convolutions; those of an idle block change nothing until they are trained."""
+    def __init__(self, channels: int) -> None:
+        """Build two convolutions, which change nothing until they are trained."""
         super().__init__()
-        self.signed = signed
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        if idle:
-            nn.init.zeros_(self.second.weight)
-            nn.init.zeros_(self.second.bias)  # pyright: ignore[reportArgumentType]
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, hidden: Features) -> Features:
         """Add the block's correction."""
         # In place where nobody looks again: fresh memory costs the system as much as arithmetic
         alone = not torch.is_grad_enabled()
-        if self.signed:
-            correction = self.second(leaky_relu(self.first(hidden), FOLD, inplace=alone))
-        else:
-            correction = self.second(relu(self.first(relu(hidden)), inplace=True))
+        correction = self.second(leaky_relu(self.first(hidden), FOLD, inplace=alone))
         # The sum is of the precision of `hidden`, float32, whatever that of the convolutions is
         return hidden.add_(correction) if alone else hidden + correction
 
@@ -270,9 +263,7 @@ def build(config: NetworkConfig) -> Network:
 
 NETWORKS: dict[str, Callable[[NetworkConfig], Network]] = {
     "paper": lambda c: Paper(layers=c.layers, channels=c.channels, log_var=c.log_var),
-    "unfolded": lambda c: Unfolded(
-        stages=c.stages, blocks=c.blocks, channels=c.channels, signed=c.signed, log_var=c.log_var
-    ),
+    "unfolded": lambda c: Unfolded(stages=c.stages, blocks=c.blocks, channels=c.channels, log_var=c.log_var),
     "edsr-s": lambda c: Edsr(scale=c.scale, blocks=16, channels=64, log_var=c.log_var),
     "edsr": lambda c: Edsr(scale=c.scale, blocks=32, channels=256, log_var=c.log_var),
     "dpdnn": lambda c: Dpdnn(channels=c.channels, log_var=c.log_var),

@@ -81,13 +81,12 @@ class Objective(Generic[C]):
             InputError: the file is of another network, or scale.
         """
         network, card = load_weights(path)
-        # Not the configurations: those of one network may differ in what only the other one uses
+        # Not the configurations: those of one network may differ in what only another one uses
         found, needed = (dict(net.named_parameters()) for net in (network, self.network))
         before, now = ({n: p.shape for n, p in net.items() if not n.startswith(HEAD)} for net in (found, needed))
         grown = {n for n in now.keys() - before.keys() if self.network.begins_idle(n)}
-        forms = {(net.scale, net.signed and net.name == "unfolded") for net in (card.network, self.config.network)}
-        if before != {n: shape for n, shape in now.items() if n not in grown} or len(forms) > 1:
-            wanted = self.config.network
+        wanted = self.config.network
+        if before != {n: shape for n, shape in now.items() if n not in grown} or card.network.scale != wanted.scale:
             raise InputError(f"{path} is of network {card.network}; this run trains {wanted} — make them the same")
         with torch.no_grad():
             for name in found.keys() & needed.keys():
