@@ -29,7 +29,7 @@ def tiny(
     name: str, *, tail: float | int = 0, seed: int = 0, stages: int = 2, channels: int = 8, scale: int = 2,
     log_var: bool = False,
 ) -> Network:  # fmt: skip
-    """Build a small network; `tail` is the standard deviation of last convolutions that are 0 untrained."""
+    """Build a small network; `tail` is the standard deviation of convolutions that are 0 untrained."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if name.startswith("edsr"):  # the size is in the name
@@ -41,7 +41,8 @@ def tiny(
         if isinstance(network, Unfolded):
             for stage in network.stages:
                 assert isinstance(stage, networks.Stage)
-                nn.init.normal_(stage.tail.weight, std=tail)
+                for idle in (stage.tail, *(block.second for block in stage.blocks)):
+                    nn.init.normal_(idle.weight, std=tail)  # pyright: ignore[reportArgumentType]
     return network.requires_grad_(False)
 
 

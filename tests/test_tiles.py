@@ -47,11 +47,12 @@ def shipped() -> Network:
 def network(name: str) -> Network:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        built = build(NetworkConfig.parse({"name": name, "channels": 8}))
+        built = build(NetworkConfig.parse({"name": name, "channels": 8, "blocks": 1}))
         if isinstance(built, Unfolded):  # untrained it would be the data step alone
             for stage in built.stages:
                 assert isinstance(stage, Stage)
-                nn.init.normal_(stage.tail.weight, std=0.03)
+                for idle in (stage.tail, *(block.second for block in stage.blocks)):
+                    nn.init.normal_(idle.weight, std=0.03)  # pyright: ignore[reportArgumentType]
     return built.requires_grad_(False)
 
 
