@@ -2,12 +2,12 @@
 # Every table of docs/measured.md and README.md, from nothing, by way of docs/results. Stop it at any time, run it again,
 # and it goes on where it was: what is measured already, by the same weights, is not measured again.
 #
-# command: bash runs/bench.sh ../shared/data/bench [OUT] [NAME...]   (NAME: only these of the runs below)
+# command: bash runs/bench.sh ../shared/data [OUT] [NAME...]   (NAME: only these of the runs below)
 # machine: 2 cores of an Intel Xeon with AMX or of an AMD EPYC (bfloat16), some of a Xeon without (float32), as docs/measured.md says, torch 2.13
 # hours:   3
 # score:   docs/measured.md
 set -euo pipefail
-data=${1:?give the folder that holds the sets}
+data=${1:?give the folder that holds train/ and bench/}/bench
 out=${2:-out/bench}
 only=("${@:3}")
 bench() { # kind, name of the CSV, options

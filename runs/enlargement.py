@@ -4,7 +4,7 @@ Prints three tables: alarms on pictures as they are and on blurred ones; share o
 and wrong; PSNR (Y, protocol mzsr) of x2 from the enlarged picture as it is, from its detail as `upscale` does it, and
 of what would have come of the small one.
 
-command: python runs/enlargement.py ../shared/data/bench
+command: python runs/enlargement.py ../shared/data
 machine: 1 core of an Intel Xeon, torch 2.13
 hours:   0.2
 score:   LOG.md, "Pictures that were enlarged before"
@@ -119,12 +119,13 @@ def worth(paths: list[Path]) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", type=Path, help="The folder that holds the sets.")
+    parser.add_argument("data", type=Path, help="The folder that holds bench/.")
     parser.add_argument("--every", type=int, default=10, help="Of BSD100, for the second and third table.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    paths = sorted((arguments.data / "BSD100").iterdir())[:: arguments.every]
-    for table in (lambda: alarms(arguments.data), lambda: detections(paths), lambda: worth(paths)):
+    data = arguments.data / "bench"
+    paths = sorted((data / "BSD100").iterdir())[:: arguments.every]
+    for table in (lambda: alarms(data), lambda: detections(paths), lambda: worth(paths)):
         table()
         print()
 

@@ -1,7 +1,7 @@
 """Put trained weights into the package under a name, or put measured scores on the card of a model that is there.
 
 command: python runs/publish.py mzsr --weights out/flagship/weights.safetensors --summary "..."
-         python runs/publish.py mzsr --scores docs/results/flagship-x2.csv docs/results/flagship-x4.csv
+         python runs/publish.py mzsr --scores docs/results/flagship-x2.csv
 machine: any
 hours:   0
 score:   none of its own; `mzsr bench quality` measures

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "mzsr"
@@ -217,6 +218,19 @@ def test_readme_draws_the_house_that_stands() -> None:
     stands = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")}
     stands -= {str(path.relative_to(SOURCE)) for path in SOURCE.glob("*/__init__.py")}  # the rooms' own, empty ones
     assert drawn == stands, f"only in README: {sorted(drawn - stands)}; only on disk: {sorted(stands - drawn)}"
+
+
+def test_notation_names_every_key_of_a_record(doubting_weights: Path, photo: Tensor) -> None:
+    from mzsr.imaging import kernels
+    from mzsr.imaging.degrade import Degradation, degrade
+    from mzsr.inference.upscale import Upscaler
+
+    section = (ROOT / "docs" / "notation.md").read_text("utf-8").partition("## Records")[2]
+    told = {name.rpartition(".")[2] for name in re.findall(r"`([a-z_0-9.]+)`", section)}
+    lr = degrade(photo, Degradation(kernels.gaussian((1.0, 1.0)), 2))
+    record = Upscaler(doubting_weights)(lr, scale=2, uncertainty=True).record()
+    keys = {*record, *record["degradation"]} - {"degradation"}
+    assert keys <= told, f"docs/notation.md does not tell of {sorted(keys - told)}"
 
 
 def test_worked_example_works() -> None:

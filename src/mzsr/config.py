@@ -252,9 +252,9 @@ class PretrainConfig(TrainConfig):
 
 
 class MetaConfig(TrainConfig):
-    """Meta-transfer training, θ_T → θ_M. The defaults are the flagship's; the preset `paper` is MZSR as published."""
+    """Meta-transfer training, θ_T → θ_M. The presets are `flagship` and, as published, `paper`."""
 
-    loss: Literal["l1"] = "l1"
+    loss: Literal["l1", "psnr"] = Field(default="l1", description="of the outer loop; steps are taken on L1")
     iterations: int = Field(default=2000, ge=1)
     tasks: int = Field(default=4, ge=1, description="kernels of an iteration on each process")
     batch: int = Field(default=3, ge=1, description="patches of D_tr, and of D_te")
@@ -279,7 +279,7 @@ class MetaConfig(TrainConfig):
     )
     episodes: Literal["published", "same-image"] = Field(
         default="same-image",
-        description="published: D_tr and D_te of different images; same-image: (son, lr) and (lr, hr) of the same",
+        description="published: D_tr and D_te of different images; same-image: (son, lr) and (lr, hr) of one photograph",
     )
     adapt: tuple[str, ...] = Field(default=("*",), description="patterns of the tensors that the inner loop moves")
     vectorise: bool = Field(default=False, description="all tasks of a process at once, by torch.func.vmap")

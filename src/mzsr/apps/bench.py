@@ -74,7 +74,7 @@ def quality(
                           "README says what each is.")
     ] = METHODS,
     results: Annotated[
-        list[str], typer.Option(metavar="NAME=DIR", help="Results of another program; may be repeated.")
+        list[str], typer.Option(metavar="NAME=DIR", help="Results of another program in DIR/SET/CELL; may be repeated.")
     ] = [],  # noqa: B006
     network: Annotated[
         list[str], typer.Option(metavar="NAME=FILE", help="A network that spandrel reads; may be repeated.")

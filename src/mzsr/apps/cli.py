@@ -124,12 +124,20 @@ def upscale(
         Path | None,
         typer.Option(metavar="MAP.png", help="Draw how far each pixel of one picture is likely to be off."),
     ] = None,
-    tile: Annotated[int | None, typer.Option("-t", "--tile", metavar="PX", help="Tile side; 0: no tiles.")] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "-t",
+            "--tile",
+            metavar="PX",
+            help="Tile side; 0: no tiles. Left out: 384 for pictures above 512, less if memory runs out.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto, float32 (tiles are exact) or bfloat16 (faster, a grey level off here and there).")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the noise that a son gets.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the noise in the smaller copy that adaptation learns from.")] = 0,
     form: Annotated[
         Literal["png", "jpg", "webp", "tif", "bmp", "avif"] | None,
         typer.Option("--format", help="Of the results. Left out: that of the input, or the suffix of -o FILE."),

@@ -141,13 +141,13 @@ class MetaTraining(Objective[MetaConfig]):
 
     def _loss_after(self, task: Task, weights: list[float], *, functional: bool = False) -> Scalar:
         """Return Σ w_i L_te(θ_i) of one task; w_0 is that of θ itself."""
-        loss, query = LOSSES[self.config.loss], task.query
+        outer, query = LOSSES[self.config.loss], task.query
         thetas = descend(
             self.network, self._weights(self.theta), task.support, self._alphas(self.theta)[: len(weights) - 1],
-            order=self.config.order, loss=loss, functional=functional,
+            order=self.config.order, functional=functional,
         ).thetas  # fmt: skip
         losses = [
-            weight * loss(functional_call(self.network, theta, (query.lr, query.degradation)), query.hr)
+            weight * outer(functional_call(self.network, theta, (query.lr, query.degradation)), query.hr)
             for weight, theta in zip(weights, thetas, strict=True)
             if weight
         ]

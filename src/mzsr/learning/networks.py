@@ -98,9 +98,7 @@ class Unfolded(Network):
     ours.
     """
 
-    def __init__(
-        self, *, stages: int = 3, blocks: int = 4, channels: int = 64, log_var: bool = False
-    ) -> None:
+    def __init__(self, *, stages: int = 3, blocks: int = 4, channels: int = 64, log_var: bool = False) -> None:
         """Build it so that, untrained, it returns the data-consistent solution."""
         super().__init__()
         self.stages = nn.ModuleList([Stage(blocks, channels) for _ in range(stages)])

@@ -163,15 +163,16 @@ def draw_task(
         side: of a high-resolution patch, pixels.
         generator: source of randomness.
         kind: drawn beforehand, so that tasks that are computed at once can share it.
-        same_image: D_tr is (son, lr) and D_te is (lr, hr) of the same patches, as it will be at meta-test (MLSR, ECCV
-            2020); otherwise D_tr and D_te are (lr, hr) of different patches, as MZSR publishes it.
+        same_image: D_tr is (son, lr) and D_te is (lr, hr) of the same patches of one photograph, as it will be at
+            meta-test (MLSR, ECCV 2020); otherwise D_tr and D_te are (lr, hr) of different patches, as MZSR publishes it.
     """
     true, told = (_single(d) for d in draw_degradations(law, kind, 1, generator))
     if not same_image:
         side -= side % kind.scale
         sets = [_pair(pictures, true, told, count, side, generator) for _ in range(2)]
         return Task(*sets)
-    query = _pair(pictures, true, told, count, side - side % kind.scale**2, generator)
+    one = [pictures[_draw(len(pictures), generator)]]
+    query = _pair(one, true, told, count, side - side % kind.scale**2, generator)
     father = crop(query.lr, kind.scale)
     with exact():
         son = degrade(father, query.degradation, generator)

@@ -61,7 +61,7 @@ function sureness(record) {
   const words = [];
   if (record.expected_psnr_db) {
     const near = [[38, "very near to"], [32, "near to"], [27, "fairly near to"], [-Infinity, "a rough guess at"]].find(([least]) => record.expected_psnr_db >= least)[1];
-    words.push(`mzsr expects its result to be ${near} the truth: a pixel is off by ${record.expected_error.toFixed(1)} of 255 grey levels on average (expected PSNR about ${record.expected_psnr_db.toFixed(0)} dB, give or take 2). Switch on “Where it is unsure” to see where.`);
+    words.push(`mzsr expects its result to be ${near} the truth: a pixel is off by ${record.expected_error.toFixed(1)} of 255 grey levels on average (expected PSNR about ${record.expected_psnr_db.toFixed(0)} dB, give or take 3). Switch on “Where it is unsure” to see where.`);
   }
   if (agreement) {
     const fits = agreement >= 40 ? "Nobody could tell them apart." : 255 * record.degradation.noise >= 1 ? "What differs is mostly the grain that was taken away." : "They differ a little: not all of it could be explained.";
