@@ -23,6 +23,7 @@ from commands import run
 from mzsr.apps import cluster
 from mzsr.apps.batch import Records
 from mzsr.apps.work import Order
+from mzsr.apps.worker import Place
 from mzsr.errors import InputError
 
 pytestmark = pytest.mark.skipif(
@@ -157,6 +158,24 @@ def test_a_cluster_that_cannot_do_it_says_so(nodes: Nodes, dozen: Path, tiny_wei
     ):
         result = run(*words, *option)
         assert (result.exit_code, result.stderr) == (2, f"mzsr: {said}\n")
+
+
+def test_good_nodes_that_are_gone_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one left out since before; where that is all there ever was, or the good one has gone bad, nothing helps."""
+    order = Order("mzsr", "cpu", None, {}, False, 10**6, 95)
+    monkeypatch.setattr(cluster, "_nodes", lambda: [{"NodeID": "old"}])
+    monkeypatch.setattr(cluster, "_room", lambda *_: 1)
+    said: list[str] = []
+    crew = cluster.Crew(order, 1, Place(None, (), Path()), said.append)
+    crew.unfit = {"old": "node old: other weights"}
+    for proven, unfit in ((set(), {}), ({"good"}, {"good": "node good: its folder is gone"})):
+        crew.proven, crew.unfit = set(proven), crew.unfit | unfit
+        with pytest.raises(InputError, match="no node of the cluster can do the work: node old: other weights"):
+            crew.recruit(1)
+        crew.unfit.pop("good", None)
+    crew.proven, crew.looked, crew.last_ready = {"good"}, 0.0, -1e9
+    crew.recruit(1)
+    assert said == ["no worker is there; waiting for nodes to join, or for their processors to be free"]
 
 
 @pytest.mark.parametrize(

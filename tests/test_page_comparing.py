@@ -140,6 +140,18 @@ def test_the_loupe_shows_one_spot_of_both(done):
     page.shot("loupe")
 
 
+def test_what_is_transparent_shows_nothing_of_the_other_side(done):
+    """Where the plain picture is transparent, nothing of the result behind it is seen: that is cut off as well."""
+    done.paint()
+    done.browser.run("document.getElementById('before').src = document.createElement('canvas').toDataURL()")
+    done.until("document.querySelector('#before').complete")
+    row = done.browser.picture_of("#frame")[-20]
+    blue = (row == (0, 0, 255)).all(axis=1)
+    middle = len(row) // 2
+    assert not blue[: middle - 25].any()
+    assert blue[middle + 25 :].any()
+
+
 def test_the_map_of_doubt_lies_over_the_result_alone(done):
     page, browser = done, done.browser
     assert not browser.find("#doubt").is_displayed()

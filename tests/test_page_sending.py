@@ -257,6 +257,17 @@ def test_too_many_pixels_are_found_before_anything_is_sent(page, photograph, tmp
     page.until_state("done")
 
 
+def test_an_example_is_not_sent_with_what_is_no_setting(page):
+    page.open()
+    page.browser.run("document.querySelector('#quality').value = ''")
+    page.click("#examples li:nth-child(3) button")
+    page.until("document.activeElement.id === 'quality'")
+    page.until_state("chosen")
+    page.browser.run("document.querySelector('#quality').value = 95")
+    page.click("#start")
+    page.until_state("done")
+
+
 def test_what_is_missing_in_a_folded_part_is_shown(done):
     done.browser.run("document.querySelector('#output').open = false; document.querySelector('#quality').value = ''")
     done.click("#start")

@@ -44,6 +44,22 @@ def test_this_visit_is_remembered_until_it_is_deleted(page, finished, tmp_path):
     assert "is no longer here" in page.text("#refusal-words")
 
 
+def test_a_browser_that_keeps_nothing_shows_all_the_same(page, finished):
+    """As one does that blocks all cookies: the visit is remembered until the page is left."""
+    denied = "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('', 'SecurityError'); }})"
+    page.open()
+    script = page.browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": denied})
+    try:
+        page.browser.driver.get("about:blank")
+        page.browser.driver.get(page.address + finished)
+        page.until_state("done")
+        assert page.text("#outcome-title") == "450 × 300 pixels"
+        page.until("document.querySelectorAll('#visit li').length === 1")
+    finally:
+        page.browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+        page.browser.driver.get("about:blank")
+
+
 def test_the_focus_stays_near_what_was_deleted(page, photograph):
     """On the next one, else on the one before, and after the last on the page's heading, while another is chosen."""
     from selenium.webdriver import Keys

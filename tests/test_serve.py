@@ -1,16 +1,18 @@
 """`mzsr serve` from the command line: what it refuses to start with, and what a killed one leaves behind."""
 
+import errno
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -82,6 +84,24 @@ def test_a_folder_that_is_none_or_in_use_is_said(tmp_path) -> None:
         assert f"{tmp_path} belongs to a server that runs" in refused("--data", str(tmp_path), "--port", "0")
 
 
+def test_a_folder_of_a_newer_version_is_said(tmp_path) -> None:
+    Store(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as base:
+        base.execute("PRAGMA user_version = 99")
+    assert f"{tmp_path} has format 99, this version reads up to 1" in refused("--data", str(tmp_path), "--port", "0")
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch) -> None:
+    import fcntl
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    said = refused("--data", str(tmp_path), "--port", "0")
+    assert "is on a file system without locks (No locks available)" in said
+
+
 def test_without_the_extra_it_says_how_to_get_it(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "uvicorn is not installed, which serving needs; pip install '.[serve]'" in refused("--data", str(tmp_path))
@@ -91,7 +111,6 @@ def test_workers_put_large_results_into_the_data_folder(tmp_path, tiny_weights, 
     told: list[str] = []
 
     def serve(*_: object) -> None:
-        (tmp_path / "incoming").mkdir()  # as the store does before any worker starts
         asked = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
         told.append(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
 

@@ -1,7 +1,10 @@
 """At the door: strangers' requests over a real socket, and what is left of them."""
 
+import errno
+import os
 import socket
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -240,9 +243,17 @@ def test_half_a_head_does_not_hold_a_line_for_ever(tmp_path, tiny_weights, monke
             assert '"cancelled"' in "".join(told)
 
 
-def test_who_does_not_read_does_not_hold_a_line_for_ever(tmp_path, tiny_weights, monkeypatch) -> None:
+@pytest.mark.parametrize("more", [b"", b"G"], ids=["silent", "one more byte"])
+def test_who_does_not_read_does_not_hold_a_line_for_ever(tmp_path, tiny_weights, monkeypatch, more: bytes) -> None:
     from mzsr.service import listen
 
+    class Protocol(listen.PromptProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    lost = threading.Event()
+    monkeypatch.setattr(listen, "PromptProtocol", Protocol)
     monkeypatch.setattr(listen, "READ_SECONDS", 1.0)
     with running(tmp_path, tiny_weights, Asleep) as client:
         content = png(1800, 1800)  # more than the kernel keeps on the way
@@ -250,8 +261,11 @@ def test_who_does_not_read_does_not_hold_a_line_for_ever(tmp_path, tiny_weights,
         with socket.socket() as line:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             line.connect((client.base_url.host, client.base_url.port or 80))
+            lost.clear()
             line.sendall(f"GET {job['links']['input']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            time.sleep(3)
+            time.sleep(0.3)  # until the answer is on its way
+            line.sendall(more)
+            assert lost.wait(600)
             line.settimeout(20)
             read = 0
             with suppress(ConnectionError):
@@ -273,6 +287,31 @@ def test_nothing_is_taken_in_where_the_disk_is_full(tmp_path, tiny_weights, monk
         full = post(client)
         assert (full.status_code, full.headers["retry-after"]) == (503, "600")
         assert "disk of the server is nearly full" in full.json()["detail"]
+
+
+def test_a_disk_that_fills_while_a_picture_comes_in_is_said(client, place, monkeypatch) -> None:
+    async def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("starlette.datastructures.UploadFile.write", full)
+        refused = post(client)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "60")
+    assert refused.json()["detail"] == "the server cannot keep the picture (No space left on device); try again later"
+    assert nothing_left(place)
+
+
+def test_a_fault_is_told_counted_and_guarded_as_all_else(client, monkeypatch, caplog) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody has thought of this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mzsr.service.store.Store.counts", broken)
+        answer = client.get("/health")
+    assert (answer.status_code, answer.json()["detail"][:21]) == (500, "a fault of the server")
+    assert answer.headers["content-security-policy"] == guard.POLICY
+    assert caplog.text.count("RuntimeError: nobody has thought of this") == 1
+    assert 'mzsr_refused_total{status="500"} 1.0' in client.get("/metrics").text
 
 
 def test_a_line_that_breaks_leaves_nothing_behind(client, place) -> None:

@@ -1,7 +1,9 @@
 """Jobs outlive servers and workers: what the store keeps, in which order, and who may still change what."""
 
 import sqlite3
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,17 @@ def test_only_the_end_of_a_job_waits_for_the_disk(store) -> None:
     assert [statement.split(" = ")[-1] for statement in (pragmas[0], pragmas[-1])] == ["FULL", "NORMAL"]
     assert len(pragmas) == 3, "the change lies between the two"
     assert store._base.execute("PRAGMA synchronous").fetchone()[0] == 1  # NORMAL
+
+
+def test_reading_never_waits_for_who_writes(store) -> None:
+    job = added(store)
+    store.claim()
+    with closing(sqlite3.connect(store.data / "jobs.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writer = threading.Thread(target=store.tell, args=(job.id, "adapt", 0.5))
+        writer.start()
+        assert (store.get(job.id).stage, store.counts(), store.position(job.id)) == (None, {"running": 1}, None)
+        assert writer.is_alive(), "it was waited for"
+        other.execute("ROLLBACK")
+        writer.join()
+    assert store.get(job.id).stage == "adapt"

@@ -279,7 +279,7 @@ class MetaConfig(TrainConfig):
     )
     episodes: Literal["published", "same-image"] = Field(
         default="same-image",
-        description="published: D_tr and D_te of different images; same-image: (son, lr) and (lr, hr) of one photograph",
+        description="published: D_tr and D_te of different images; same-image: (son, lr) and (lr, hr) of one image",
     )
     adapt: tuple[str, ...] = Field(default=("*",), description="patterns of the tensors that the inner loop moves")
     vectorise: bool = Field(default=False, description="all tasks of a process at once, by torch.func.vmap")

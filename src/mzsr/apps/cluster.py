@@ -166,6 +166,7 @@ class Crew:
         self.ready = set[Hand]()
         self.starting = set[Hand]()
         self.asked: dict[Any, tuple[Hand, Job | None]] = {}  # by the reference of the answer
+        self.proven = set[str]()  # nodes that had a worker
         self.unfit: dict[str, str] = {}  # node → why
         self.false_starts = Counter[str]()
         self.looked = self.last_ready = -float("inf")
@@ -181,7 +182,7 @@ class Crew:
         order, threads, _ = self.given
         rooms = {node["NodeID"]: (node, _room(node, order.device, threads)) for node in _nodes()}
         if not any(room for name, (_, room) in rooms.items() if name not in self.unfit):
-            if self.unfit or self.looked < 0:
+            if not self.proven - self.unfit.keys() and (self.unfit or self.looked < 0):  # else good ones may come back
                 why = list(self.unfit.values()) or [f"none has {threads} processors, as --threads asks"]
                 raise InputError(f"no node of the cluster can do the work: {'; '.join(why)}")
         here = Counter(hand.node for hand in (*self.ready, *self.starting))
@@ -228,6 +229,7 @@ class Crew:
             if job is None and answer is None:
                 self.starting.remove(hand)
                 self.ready.add(hand)
+                self.proven.add(hand.node)
             yield hand, job, answer
 
     def lose(self, hand: Hand, why: Unfit | Exception | Any) -> None:

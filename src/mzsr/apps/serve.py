@@ -81,6 +81,7 @@ def serve(
         from mzsr.service import settings as bounds
         from mzsr.service.api import create
         from mzsr.service.guard import hostname
+        from mzsr.service.store import Store
 
         pick_device(device)
         names = [hostname(name) for name in allow_host or []]
@@ -107,6 +108,7 @@ def serve(
         )
         app = create(chosen)
         with _door(host, port) as door, listen.locked(chosen.data):
+            Store(chosen.data).close()  # a folder that cannot be used is refused in one line, and not by uvicorn
             # Uploads that come in and large results that workers make, in files without a name, lie nowhere else
             tempfile.tempdir = os.environ["TMPDIR"] = str(chosen.data / "incoming")
             address = f"{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"

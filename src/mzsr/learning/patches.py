@@ -164,7 +164,7 @@ def draw_task(
         generator: source of randomness.
         kind: drawn beforehand, so that tasks that are computed at once can share it.
         same_image: D_tr is (son, lr) and D_te is (lr, hr) of the same patches of one photograph, as it will be at
-            meta-test (MLSR, ECCV 2020); otherwise D_tr and D_te are (lr, hr) of different patches, as MZSR publishes it.
+            meta-test (MLSR, ECCV 2020); otherwise both are (lr, hr) of different patches, as MZSR publishes it.
     """
     true, told = (_single(d) for d in draw_degradations(law, kind, 1, generator))
     if not same_image:

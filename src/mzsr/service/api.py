@@ -73,7 +73,6 @@ def create(settings: Settings, make_pool: Callable[..., Pool] = Pool) -> FastAPI
     app.add_middleware(Guard, settings=settings, admit=server.admit, refused=server.refused)
     app.add_exception_handler(HTTPException, refusals.told)
     app.add_exception_handler(RequestValidationError, refusals.invalid)
-    app.add_exception_handler(Exception, refusals.fault)
     if (WEB / "index.html").exists():
         app.mount("/static", StaticFiles(directory=WEB), name="static")
 

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 from fastapi import Request, Response, UploadFile
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from mzsr.imaging.degrade import MAX_SCALE, Sampling
 from mzsr.inference.adapt import MAX_STEPS
 from mzsr.inference.request import Fit
+from mzsr.service import refusals
 from mzsr.service.options import Format
 
 MOST_FILES, MOST_FIELDS, MOST_LETTERS = 4, 40, 4096
@@ -29,7 +31,12 @@ class FormRoute(APIRoute):
         answer = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
-            return await answer(_FormRequest(request.scope, request.receive))
+            try:
+                return await answer(_FormRequest(request.scope, request.receive))
+            except HTTPException as error:
+                if isinstance(error.__cause__, OSError):  # while the files of the form were put on the disk
+                    raise refusals.no_room(error.__cause__.strerror) from error
+                raise
 
         return limited
 

@@ -3,6 +3,7 @@
 Plain ASGI, so that bodies stream through it.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 _SAFE = ("GET", "HEAD", "OPTIONS")
+log = logging.getLogger("mzsr.service")
 
 
 class Guard:
@@ -60,7 +62,14 @@ class Guard:
         upload = scope["method"] == "POST" and scope["path"] == "/api/jobs"
         most = self.settings.max_bytes + body.FORM_BYTES if upload else body.SMALL
         incoming = body.Body(scope, receive, most)
-        send = body.heard_out(incoming, self._with_headers(send, scope))
+        begun = False
+
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await told(message)
+
+        told = body.heard_out(incoming, self._with_headers(send, scope))
         address = (scope.get("client") or ("", 0))[0]
         entered = False
         try:
@@ -78,10 +87,16 @@ class Guard:
                         {"Retry-After": "2"},
                     )  # fmt: skip
         except HTTPException as error:
-            await problem(error.status_code, error.detail, dict(error.headers or {}))(scope, receive, send)
+            await problem(error.status_code, error.detail, dict(error.headers or {}))(scope, receive, told)
             return
         try:
-            await self.app(scope, incoming.receive, send)
+            await self.app(scope, incoming.receive, answer)
+        except Exception:  # what nobody has thought of; half an answer is cut short
+            if begun:
+                raise
+            log.exception("a request failed")
+            words = "a fault of the server; please report it with the time at which it happened"
+            await problem(500, words)(scope, receive, told)
         finally:
             if entered:
                 self.gate.leave(address)

@@ -11,7 +11,7 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 
 from mzsr.errors import InputError, one_of
-from mzsr.service import names, options
+from mzsr.service import names, options, refusals
 from mzsr.service.form import JobForm
 from mzsr.service.look import Refused
 from mzsr.service.server import Server
@@ -51,7 +51,7 @@ def take_in(server: Server, form: JobForm) -> Job:
         raise HTTPException(422, str(error)) from error
     except (OSError, sqlite3.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise HTTPException(503, f"the server cannot keep the picture ({why}); try again later") from error
+        raise refusals.no_room(why) from error
     except QueueFull:
         raise server.busy() from None
     finally:

@@ -35,7 +35,7 @@ class PromptProtocol(H11Protocol):
         """Wait on for the rest of a head, or no longer."""
         super().data_received(data)
         if self._busy():
-            self._stop_waiting()
+            self._late = _cancelled(self._late)
         elif self._late is None:
             self._wait()
 
@@ -46,12 +46,12 @@ class PromptProtocol(H11Protocol):
 
     def resume_writing(self) -> None:
         """Write on."""
-        self._stop_waiting()
+        self._stuck = _cancelled(self._stuck)
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
-        self._stop_waiting()
+        self._late, self._stuck = _cancelled(self._late), _cancelled(self._stuck)
         super().connection_lost(exc)
 
     def _busy(self) -> bool:
@@ -60,16 +60,15 @@ class PromptProtocol(H11Protocol):
     def _wait(self) -> None:
         self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
-    def _stop_waiting(self) -> None:
-        for timer in (self._late, self._stuck):
-            if timer is not None:
-                timer.cancel()
-        self._late = self._stuck = None
-
     def _give_up(self) -> None:
         self._late = None
         if not self._busy():
             self.transport.close()
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 class Listener(uvicorn.Server):
@@ -102,16 +101,9 @@ class Listener(uvicorn.Server):
 
 
 def serve(app: FastAPI, door: socket.socket, ready: Callable[[], None]) -> None:
-    """Answer requests until SIGINT or SIGTERM; `ready` is called when it can be asked.
-
-    Raises:
-        InputError: the server could not start.
-    """
-    listener = Listener(app, ready)
+    """Answer requests until SIGINT or SIGTERM; `ready` is called when it can be asked."""
     with suppress(KeyboardInterrupt):
-        listener.run([door])
-    if not listener.started:
-        raise InputError("the server could not start; the reason is above")
+        Listener(app, ready).run([door])
 
 
 @contextmanager
@@ -134,9 +126,13 @@ def locked(data: Path) -> Iterator[None]:
 
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise InputError(
                     f"{data} belongs to a server that runs; stop it, or choose another folder with --data"
+                ) from error
+            except OSError as error:
+                raise InputError(
+                    f"{data} is on a file system without locks ({error.strerror}); choose another folder with --data"
                 ) from error
         before = os.umask(0o077)  # of the workers, too; a database that others read would tell them all jobs
         try:

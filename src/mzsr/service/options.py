@@ -159,8 +159,6 @@ def check(values: dict[str, Any], models: dict[str, Card]) -> Options:
     steps, x8 = MODES[check_mode(given.get("mode", "balanced"))]
     options = Options(**{"steps": steps, "x8": x8, "model": next(iter(models))} | given)
     one_of("model", options.model, models)
-    if not 1 <= options.quality <= 100:
-        raise InputError(f"quality is {options.quality}; it must lie between 1 and 100 — 95 is a good choice")
     if options.noise != "auto":
         noise_level(options.noise)
     if options.kernel_file is not None:

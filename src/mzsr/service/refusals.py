@@ -1,14 +1,11 @@
 """Every error as it is told: one plain sentence in JSON, and a row in OpenAPI."""
 
-import logging
 from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-
-log = logging.getLogger("mzsr.service")
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -19,6 +16,11 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
 def describe(statuses: dict[int, str], model: type) -> dict[int | str, dict[str, Any]]:
     """Return the errors of a route as OpenAPI wants them."""
     return {status: {"model": model, "description": words} for status, words in statuses.items()}
+
+
+def no_room(why: object) -> HTTPException:
+    """Return the refusal of a picture that cannot be kept, for want of room for instance."""
+    return HTTPException(503, f"the server cannot keep the picture ({why}); try again later", {"Retry-After": "60"})
 
 
 def told(_: Request, error: Exception) -> JSONResponse:
@@ -43,9 +45,3 @@ def invalid(_: Request, error: Exception) -> JSONResponse:
     given = "" if isinstance(first.get("input"), dict | list | None) else f" is '{str(first['input'])[:100]}'"
     words = f"{where}{given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
     return problem(422, words.encode("utf-8", "replace").decode())  # half a surrogate pair is no text
-
-
-def fault(_: Request, error: Exception) -> JSONResponse:
-    """Answer what nobody has thought of, and log it."""
-    log.error("a request failed", exc_info=error)
-    return problem(500, "a fault of the server; please report it with the time at which it happened")

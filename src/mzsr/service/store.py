@@ -1,6 +1,6 @@
 """Jobs in one SQLite file, pictures in a folder for each.
 
-    DATA/jobs.sqlite      every job, with its progress; in WAL, so that reading never waits
+    DATA/jobs.sqlite      every job, with its progress; in WAL, read over a line of its own, so that reading never waits
     DATA/incoming/…       uploads that nobody has accepted yet; swept when a server starts
     DATA/jobs/ID/input    the picture as it came; beside it thumbnail.jpg, kernel.mat or kernel.npy
     DATA/jobs/ID/out/     what came of it, renamed into place when it is whole
@@ -71,14 +71,15 @@ class Store:
             InputError: the folder cannot be written to, the file is none of ours, or of a newer version.
         """
         self.data = data
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         try:
             for part in ("jobs", "incoming"):
                 (data / part).mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._base = sqlite3.connect(
-                data / "jobs.sqlite", timeout=30, isolation_level=None, check_same_thread=False
+            self._base, self._reader = (
+                sqlite3.connect(data / "jobs.sqlite", timeout=30, isolation_level=None, check_same_thread=False)
+                for _ in range(2)
             )
-            self._base.row_factory = sqlite3.Row
+            self._base.row_factory = self._reader.row_factory = sqlite3.Row
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = NORMAL")  # what a power cut may cost is said at `done`
             self._prepare()
@@ -145,20 +146,18 @@ class Store:
         Raises:
             KeyError: there is none, or none any more.
         """
-        with self._lock:
-            row = self._base.execute("SELECT * FROM jobs WHERE id = ?", (id,)).fetchone()
+        row = self._read("SELECT * FROM jobs WHERE id = ?", id)
         if row is None:
             raise KeyError(id)
         return _job(row)
 
     def position(self, id: str) -> int | None:
         """Return how many jobs will be begun before a waiting one; None if it does not wait."""
-        with self._lock:
-            row = self._base.execute(
-                "SELECT (SELECT count(*) FROM jobs AS other WHERE other.state = 'queued' AND other.rowid < mine.rowid) "
-                "FROM jobs AS mine WHERE id = ? AND state = 'queued'",
-                (id,),
-            ).fetchone()
+        row = self._read(
+            "SELECT (SELECT count(*) FROM jobs AS other WHERE other.state = 'queued' AND other.rowid < mine.rowid) "
+            "FROM jobs AS mine WHERE id = ? AND state = 'queued'",
+            id,
+        )
         return None if row is None else row[0]
 
     def claim(self) -> Job | None:
@@ -243,21 +242,25 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
-        with self._lock:
-            return dict(self._base.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        with self._reading:
+            return dict(self._reader.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
 
     def usual_seconds(self) -> float | None:
         """Return the mean duration of the last twenty jobs that were done; None before the first."""
-        with self._lock:
-            (mean,) = self._base.execute(
-                "SELECT avg(took) FROM (SELECT finished - started AS took FROM jobs WHERE state = 'done' "
-                "ORDER BY finished DESC LIMIT 20)"
-            ).fetchone()
-        return mean
+        mean = self._read(
+            "SELECT avg(took) FROM (SELECT finished - started AS took FROM jobs WHERE state = 'done' "
+            "ORDER BY finished DESC LIMIT 20)"
+        )
+        return None if mean is None else mean[0]
 
     def close(self) -> None:
         """Close the database."""
         self._base.close()
+        self._reader.close()
+
+    def _read(self, statement: str, *values: object) -> sqlite3.Row | None:
+        with self._reading:
+            return self._reader.execute(statement, values).fetchone()
 
     def _change(self, statement: str, *values: object) -> bool:
         with self._lock:

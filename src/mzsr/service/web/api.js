@@ -21,7 +21,8 @@ function refusal(status, text, retryAfter) {
     const detail = JSON.parse(text).detail;
     if (typeof detail === "string") words = sentence(detail);
   } catch { /* not JSON: a proxy in between, whose page is no sentence */ }
-  return new Refusal(status, words, retryAfter === null ? null : Math.max(1, Number(retryAfter) || 5));
+  const later = retryAfter !== null || status === 503; // uvicorn's own 503 says no time
+  return new Refusal(status, words, later ? Math.max(1, Number(retryAfter) || 5) : null);
 }
 
 /** Fetch, and throw a Refusal for anything but success. */
@@ -92,7 +93,7 @@ export async function follow(job, tell, silence, signal, admitted) {
     job = await events(job, (changed) => { wait = 1; tell(changed); }, signal);
     if (FINAL.has(job.state)) break;
     silence();
-    await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
+    await pause(1000 * wait, signal);
     signal.throwIfAborted();
     try {
       job = await admitted(() => json(job.links.self, { signal }));
@@ -102,6 +103,12 @@ export async function follow(job, tell, silence, signal, admitted) {
   }
   return job;
 }
+
+/** Wait some milliseconds, or until somebody cancels. */
+const pause = (time, signal) => new Promise((resolve) => {
+  setTimeout(resolve, time);
+  signal.addEventListener("abort", resolve, { once: true });
+});
 
 /** Listen until the job is finished or the stream breaks; returns what was heard last. */
 function events(job, tell, signal) {

@@ -8,10 +8,20 @@ const list = section.querySelector("ul");
 let open = () => {};
 let remove = () => {};
 
-export const all = () => JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
+let kept = "[]"; // where the browser denies storage, until the page is left
+
+export function all() {
+  try {
+    kept = sessionStorage.getItem(KEY) ?? kept;
+  } catch { /* what was kept last */ }
+  return JSON.parse(kept);
+}
 
 function keep(entries) {
-  sessionStorage.setItem(KEY, JSON.stringify(entries));
+  kept = JSON.stringify(entries);
+  try {
+    sessionStorage.setItem(KEY, kept);
+  } catch { /* kept until the page is left */ }
   render();
 }
 

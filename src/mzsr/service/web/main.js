@@ -93,6 +93,8 @@ async function preview(address, about, size) {
 
 async function start() {
   clear();
+  const form = byId("settings");
+  if (!form.checkValidity()) return requestAnimationFrame(() => form.reportValidity()); // when it, and what was folded, is seen
   const excess = settings.pictureExcess() || settings.resultExcess();
   if (excess) return refuse(excess);
   const mine = running = new AbortController();

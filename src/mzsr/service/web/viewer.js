@@ -91,7 +91,9 @@ function render() {
   plane.classList.toggle("pixelated", scale * density() >= 2);
   const [left, right] = visible();
   const cut = left + (slider.value / 100) * (right - left);
-  before.style.clipPath = `inset(0 ${width - (cut - round(x)) / scale}px 0 0)`;
+  const border = (cut - round(x)) / scale;
+  before.style.clipPath = `inset(0 ${width - border}px 0 0)`;
+  for (const side of [after, doubt]) side.style.clipPath = `inset(0 0 0 ${border}px)`; // or it would show through what is transparent
   divider.style.left = `${cut}px`;
   plain.style.left = `${left + LABEL}px`;
   ours.style.right = `${clientWidth - right + LABEL}px`;
