@@ -93,8 +93,11 @@ async function preview(address, about, size) {
 
 async function start() {
   clear();
-  const form = byId("settings");
-  if (!form.checkValidity()) return requestAnimationFrame(() => form.reportValidity()); // when it, and what was folded, is seen
+  const sheet = byId("settings"); // an example and a retry do not come from it
+  if (!sheet.checkValidity()) {
+    if (sheet.hidden) become("chosen");
+    return sheet.reportValidity();
+  }
   const excess = settings.pictureExcess() || settings.resultExcess();
   if (excess) return refuse(excess);
   const mine = running = new AbortController();
