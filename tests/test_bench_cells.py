@@ -84,6 +84,7 @@ def test_a_folder_of_kernels_pairs_by_number(source: Source, tmp_path: Path) -> 
     folder.mkdir(parents=True)
     kernel_files.save(folder / "kernel_2.mat", kernels.gaussian((1.0, 1.0)))
     kernel_files.save(folder / "kernel_10.mat", kernels.gaussian((3.0, 3.0)))
+    (folder / "._kernel_2.mat").write_bytes(b"what macOS leaves there")
     cell = Cell(2, str(folder.parent))
     kernel = make(source, cell).degradation.kernel  # the second picture
     assert float(kernels.covariance(kernel)[0, 0]) == pytest.approx(3.0, abs=0.05)

@@ -71,6 +71,9 @@ def test_a_corrupt_result_is_named(sources: list[Source], tmp_path: Path) -> Non
 
 def test_pictures_that_belong_to_nobody_are_found(sources: list[Source], tmp_path: Path) -> None:
     put(tmp_path / "theirs", "a.png", torch.rand(1, 3, 58, 74))
+    put(tmp_path / "theirs", "._a.png", torch.rand(1, 3, 58, 74))  # hidden, as macOS leaves it
+    put(tmp_path / "theirs", "b.png", torch.rand(1, 3, 58, 74))
+    (sources[0].path.parent / "b.gif").touch()  # a truth of a kind that is read, but not written
     stray = put(tmp_path / "theirs", "c.png", torch.rand(1, 3, 58, 74))
     assert Results("theirs", tmp_path / "theirs", True).extra(sources, [CELL]) == [stray]
 

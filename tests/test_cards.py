@@ -179,16 +179,25 @@ def test_machine_and_numbers() -> None:
     assert (alone.scales, alone.hours, alone.summary) == ((2, 3, 4), 1.235, "s")
 
 
+commit = cards.commit.__wrapped__  # a process asks once
+
+
+def test_a_card_names_the_code_that_ran_whatever_is_checked_out_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = card().commit
+    monkeypatch.setattr(cards.subprocess, "run", lambda *_, **__: pytest.fail("it was asked again"))
+    assert card().commit == before == cards.commit()
+
+
 def test_commit_of_what_is_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an installed package is, or a machine without git."""
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(cards, "__file__", str(tmp_path / "cards.py"))
-    assert card().commit == "unknown"
+    assert commit() == "unknown"
     monkeypatch.setattr(cards, "__file__", str(tmp_path / "none" / "cards.py"))
-    assert card().commit == "unknown"
+    assert commit() == "unknown"
     monkeypatch.undo()
     monkeypatch.setenv("PATH", "")
-    assert card().commit == "unknown"
+    assert commit() == "unknown"
 
 
 def test_commit_is_not_that_of_the_repository_around_an_installed_package(
@@ -203,4 +212,4 @@ def test_commit_is_not_that_of_the_repository_around_an_installed_package(
     for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "theirs"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     monkeypatch.setattr(cards, "__file__", str(installed / "cards.py"))
-    assert card().commit == "unknown"
+    assert commit() == "unknown"

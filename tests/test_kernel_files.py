@@ -204,6 +204,8 @@ def test_parse() -> None:
         ),
         ("gaus:2", "did you mean 'gauss'.*, or a .mat or .npy file"),
         ("Bicubic", "did you mean 'bicubic'"),
+        ("bicubic:3", "kernel is 'bicubic:3'; did you mean 'bicubic'"),
+        ("x" * 300, "or a .mat or .npy file"),
         ("no/such/kernel.mat", "kernel.mat does not exist"),
     ],
 )

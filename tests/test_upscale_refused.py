@@ -60,6 +60,8 @@ def test_pictures_that_are_refused(tiny_upscaler: Upscaler, image: Input, messag
         ({"largest": "x"}, "largest is 'x'; a whole number is required"),
         ({"kernel": np.ones((3, 3)) * 1j}, "kernel has values of complex128; real numbers are required"),
         ({"x8": "no"}, "x8 is 'no'; it must be one of None, False, True"),
+        ({"max_pixels": None}, "max_pixels is None; a number is required"),
+        ({"noise": np.full(3, 0.1)}, "noise is array"),
         ({"size": 40}, "size is 40; .height, width. in whole pixels"),
         ({"size": (40, 52, 3)}, "size is .40, 52, 3.;"),
     ],

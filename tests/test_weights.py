@@ -165,7 +165,11 @@ def test_missing_card(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda values: values.update(format=2), "has format 2, this version reads up to 1; update mzsr"),
+        (
+            lambda values: values.update(format=1),
+            "has format 1, this version reads 2; retrain them, or",
+        ),
+        (lambda values: values.update(format=3), "has format 3, this version reads 2; update mzsr"),
         (lambda values: values.update(format=99, novelty=1), "has format 99"),
         (lambda values: values.update(sumary="x"), "unknown key 'sumary'; did you mean 'summary'"),
         (lambda values: values.pop("sha256"), "sha256: Field required"),

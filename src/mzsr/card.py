@@ -11,7 +11,7 @@ from mzsr.config import Config, NetworkConfig
 ErrorLaw = tuple[tuple[float, float, float], ...]
 
 ERROR_FACTORS = {"eu": 1.0, "esu": 2.0}  # E|e| / e^s where the loss is smallest, see `losses`
-FORMAT = 1  # of weights, cards and training states; a newer one is refused by name
+FORMAT = 2  # of weights, cards and training states; 1: the flagship had another residual block
 
 
 class Card(Config):

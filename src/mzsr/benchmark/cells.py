@@ -210,9 +210,9 @@ def _is_folder(kernel: str) -> bool:
 def _kernel_paths(cell: Cell) -> list[Path]:
     """Return the kernels of a folder in the order of their numbers; of its subfolder x2 where it has one for x2."""
     folder = Path(cell.kernel)
-    folder = folder / f"x{cell.scale}" if (folder / f"x{cell.scale}").is_dir() else folder
+    folder = folder / f"x{cell.scale}" if os.path.isdir(folder / f"x{cell.scale}") else folder
     try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in kernel_files.SUFFIXES]
+        paths = [p for p in folder.iterdir() if p.name[0] != "." and p.suffix.lower() in kernel_files.SUFFIXES]
     except OSError as error:
         raise InputError(f"folder {folder} cannot be read ({error.strerror}); read permission is required") from error
     if not paths:

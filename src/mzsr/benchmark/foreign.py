@@ -7,6 +7,7 @@ writes the low-resolution pictures that other programs need, into the same folde
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from mzsr.benchmark.cells import Case, Cell, Source
 from mzsr.benchmark.methods import Output
 from mzsr.errors import InputError
 from mzsr.imaging import files
+from mzsr.imaging.folders import pictures_in
 
 
 @dataclass(frozen=True)
@@ -182,10 +184,8 @@ def _names(stem: str, cell: Cell) -> tuple[str, ...]:
     return stem, f"{stem}_x{cell.scale}", f"{stem}x{cell.scale}"
 
 
-def _pictures(folder: Path) -> tuple[Path, ...]:
-    try:
-        return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES))
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    except OSError as error:
-        raise InputError(f"folder {folder} cannot be read ({error.strerror}); read permission is required") from error
+def _pictures(folder: Path) -> list[Path]:
+    found, closed = pictures_in(folder, recursive=False)
+    if closed and os.path.isdir(folder):
+        raise InputError(closed[0][1])
+    return found

@@ -143,8 +143,8 @@ def full_schedule(marks: Sequence[tuple[float, float]], schedule: float | int) -
 
 def _model(upscaler: Upscaler, steps: int, source: Path, target: Path, meter: Meter) -> None:
     published = not upscaler.card.network.told
-    kernel, noise = (f"gauss:{KERNEL_VARIANCE}", 0.0) if published else ("auto", "auto")
-    result = upscaler(source, scale=SCALE, kernel=kernel, noise=noise, steps=steps, progress=meter.told)
+    known = {"kernel": f"gauss:{KERNEL_VARIANCE}", "noise": 0.0, "jpeg": "off", "enlarged": "off"} if published else {}
+    result = upscaler(source, scale=SCALE, steps=steps, progress=meter.told, **known)
     if published:
         del meter.seconds["estimate"]  # there was nothing to estimate
     with meter.stage("write"):

@@ -112,8 +112,9 @@ def parse(spec: str) -> Kernel:
         return delta()
     family, _, written = spec.partition(":")
     if family not in FAMILIES:
-        if Path(spec).suffix.lower() not in SUFFIXES and not Path(spec).exists():
-            raise unknown("kernel", family, ["bicubic", *FAMILIES], ", or a .mat or .npy file")
+        if Path(spec).suffix.lower() not in SUFFIXES and not os.path.exists(spec):
+            name = spec if family == "bicubic" else family
+            raise unknown("kernel", name, ["bicubic", *FAMILIES], ", or a .mat or .npy file")
         return load(spec)
     draw = FAMILIES[family]
     try:

@@ -19,7 +19,7 @@ NUMBERS: dict[str, tuple[type, str, object]] = {
     "steps": (Integral, "a whole number", None),
     "seed": (Integral, "a whole number", 0),
     "noise": (Real, "'auto' or a standard deviation in [0, 1]", "auto"),
-    "max_pixels": (Real, "a number", None),
+    "max_pixels": (Real, "a number", 0),
     "largest": (Integral, "a whole number", None),
 }
 """What type the others are, in words, and what else they may be."""
@@ -54,7 +54,7 @@ def check_kinds(**options: object) -> None:
                 raise InputError(f"size is {value!r}; (height, width) in whole pixels is required, one may be None")
         elif name in NUMBERS:
             kind, words, other = NUMBERS[name]
-            if value != other and not isinstance(value, kind):
+            if not isinstance(value, kind) and not (type(value) is type(other) and value == other):
                 raise InputError(f"{name} is {value!r}; {words} is required")
         elif not any(value is word or (isinstance(word, str) and value == word) for word in WORDS[name]):
             known = ", ".join(map(repr, WORDS[name]))

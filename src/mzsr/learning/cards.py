@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +81,7 @@ def only_subsampling(config: TrainConfig) -> Literal["direct", "bicubic"] | None
     return "direct" if law.bicubic_share == law.centred_share == 0 else None
 
 
+@cache
 def commit() -> str:
     """Return the commit of the source tree, with a + if it was changed; `unknown` outside a checkout."""
     here = Path(__file__)

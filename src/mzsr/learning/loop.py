@@ -11,6 +11,7 @@ at any moment and resumed ends, on the same machine, with the same bits as one t
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from torch import Tensor
 from mzsr.config import TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import state
-from mzsr.learning.cards import make_card
+from mzsr.learning.cards import commit, make_card
 from mzsr.learning.contract import HEAD
 from mzsr.learning.journal import Journal
 from mzsr.learning.objective import C, Objective
@@ -86,6 +87,7 @@ def train(
             loss or log-variance that is no number (the state of the last checkpoint, which had one, stays).
     """
     start = time.monotonic()
+    commit()  # of the code that runs, whatever is checked out meanwhile
     state_file = out / "state.safetensors"
     _check_folder(out, resume=resume)
     photographs = load_photographs(folders, config.patch)
@@ -126,9 +128,10 @@ def train(
 def _check_folder(out: Path, *, resume: bool) -> None:
     """Refuse a folder that holds what a run would overwrite, before anything is loaded."""
     state_file = out / "state.safetensors"
-    if (out / "weights.safetensors").exists() and not state_file.exists():
+    begun = os.path.exists(state_file)  # which `Path.exists` does not answer where it may not look
+    if os.path.exists(out / "weights.safetensors") and not begun:
         raise InputError(f"{out} holds weights without the state of their run; choose another folder, or delete them")
-    if state_file.exists() and not resume:
+    if begun and not resume:
         raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
 
 

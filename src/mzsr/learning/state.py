@@ -71,12 +71,13 @@ def restore(run: Run, path: Path) -> None:
     """Put a run where a state was saved.
 
     Raises:
-        InputError: the file is damaged, of a newer format, or of another stage, configuration, network or data.
+        InputError: the file is damaged, of another format, stage, configuration, network or data.
     """
     groups, facts = load_state(path)
     theta, config = run.objective.theta, run.objective.config
-    if (given := facts.get("format", "")).isdecimal() and int(given) > FORMAT:
-        raise InputError(f"{path} has format {given}, this version reads up to {FORMAT}; update mzsr")
+    if (given := facts.get("format", "")).isdecimal() and int(given) != FORMAT:
+        what = "update mzsr" if int(given) > FORMAT else "begin anew, or use the version that made it"
+        raise InputError(f"{path} has format {given}, this version reads {FORMAT}; {what}")
     if not {"step", "seconds", "config", "data", "stage", "earlier"} <= facts.keys():
         raise InputError(f"{path} is no training state of mzsr {type(config).__name__}; choose another folder")
     if facts["stage"] != type(config).__name__:

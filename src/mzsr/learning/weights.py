@@ -5,6 +5,7 @@ A weight file holds parameters alone; everything else that is known of it stands
 
 import hashlib
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def find_weights(model: str | Path) -> Path:
     known = f"give a .safetensors file or a model that is installed: {', '.join(shipped_models()) or 'none is'}"
     if path.suffix != ".safetensors":
         raise InputError(f"model is '{model}'; {known}")
-    if not path.is_file():
+    if not os.path.isfile(path):  # which `Path.is_file` does not answer where it may not look
         raise InputError(f"weight file {path} does not exist or is a folder; {known}")
     return path
 
@@ -127,7 +128,7 @@ def read_card(path: Path) -> Card:
     """Read the card of a weight file.
 
     Raises:
-        InputError: it is missing, damaged, or of a newer format.
+        InputError: it is missing, damaged, or of another format.
     """
     try:
         values = json.loads(path.read_text("utf-8"))
@@ -135,8 +136,9 @@ def read_card(path: Path) -> Card:
         raise InputError(f"card {path} cannot be read ({error.strerror}); every weight file needs its card") from error
     except ValueError as error:
         raise InputError(f"card {path} is not JSON ({error}); restore it") from error
-    if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
-        raise InputError(f"{path} has format {values['format']}, this version reads up to {FORMAT}; update mzsr")
+    if isinstance(values, dict) and isinstance(given := values.get("format"), int) and given != FORMAT:
+        what = "update mzsr" if given > FORMAT else "retrain them, or use the version that made them"
+        raise InputError(f"{path} has format {given}, this version reads {FORMAT}; {what}")
     return Card.parse(values, str(path))
 
 
