@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from mzsr.errors import InputError
-from mzsr.imaging.files import SUFFIXES
+from mzsr.imaging.folders import pictures_in
 from mzsr.inference.adapt import textured_crops
 from mzsr.inference.upscale import Upscaler
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--model", default="mzsr")
     arguments = parser.parse_args()
     upscaler = Upscaler(arguments.model)
-    paths = [p for folder in arguments.folders for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
+    paths = [path for folder in arguments.folders for path in pictures_in(folder, recursive=False)[0]]
     made = []
     for path in paths:
         try:

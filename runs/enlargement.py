@@ -21,6 +21,7 @@ from PIL import Image
 
 from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation, crop, degrade
+from mzsr.imaging.folders import pictures_in
 from mzsr.imaging.metrics import psnr
 from mzsr.imaging.resize import resize
 from mzsr.inference.enlargement import enlargement
@@ -62,7 +63,7 @@ def alarms(data: Path) -> None:
     """Print how many pictures that were not enlarged are said to be."""
     print("| set | as it is | g2.0d | g2.0d, JPEG 80 |\n|---|---|---|---|")
     for name in ("Set5", "Set14", "BSD100", "Kodak24", "DIV2K_valid", "RealSRSet", "historical"):
-        paths = sorted(p for p in (data / name).iterdir() if p.suffix.lower() in files.SUFFIXES)
+        paths = pictures_in(data / name, recursive=False)[0]
         counts = [0, 0, 0]
         for path in paths:
             picture = files.read(path).pixels
@@ -124,7 +125,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = arguments.data / "bench"
-    paths = sorted((data / "BSD100").iterdir())[:: arguments.every]
+    paths = pictures_in(data / "BSD100")[0][:: arguments.every]
     for table in (lambda: alarms(data), lambda: detections(paths), lambda: worth(paths)):
         table()
         print()

@@ -20,37 +20,26 @@ if [ "${PRESET:-}" = paper ]; then
     train pretrain paper-t --preset paper
 else
     train pretrain paper-t --config runs/paper-t.yaml
-    # The first recipe, too hot for a quarter of the filters, from which two of the models have not been trained anew yet
-    train pretrain paper-t-hot --config runs/paper-t.yaml --set loss=l1 --set learning_rate=0.002 --set iterations=3600
 fi
 
 paper=('{uniform: 1}' '[1, 2.5]') # l1 ~ U(1, 2.5 s), l2 ~ U(1, l1)
 wide=('{uniform: 0.6, gaussian: 0.4}' '[0.1, 2.5]') # no variance below 1 is where MZSR loses to ZSSR (g0.2)
-# A part of the meta-training is iterations:seed, and has a schedule of its own; hot is the first recipe
-model() { # name, scales, share of bicubic subsampling, kernels, their variances, published step sizes, what for, patch, parts, hot
-    local last=$1 part start=paper-t first=() later=() law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
+model() { # name, scales, share of bicubic subsampling, kernels, their variances, published step sizes, what for, patch
+    local law=(--set "law.scales=$2" --set "law.bicubic_share=$3")
     local how="meta-trained on sons and fathers with learned step sizes, on a CPU"
-    if [ "${10:-}" = hot ]; then
-        start=paper-t-hot first=(--set loss=l1 --set learning_rate=0.002 --set iterations=2400) later=(--set learning_rate=0.001)
-    fi
     if [ "${PRESET:-}" = paper ]; then
         how="meta-trained by the published schedule"
         train meta "$1" --preset paper "${law[@]}" --set "test_alphas=$6" --from "$out/paper-t/weights.safetensors"
     else
         law+=(--set "law.families=$4" --set "law.variance=$5" --set law.centred_share=0 --set law.noise_share=0)
-        train pretrain "$1-law" --config runs/paper-law.yaml "${law[@]}" "${first[@]}" \
-            --from "$out/$start/weights.safetensors"
-        last=$1-law
-        for part in $9; do
-            train meta "$1-${part/:/-}" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "patch=$8" \
-                "${later[@]}" --set "iterations=${part%:*}" --set "seed=${part#*:}" --from "$out/$last/weights.safetensors"
-            last=$1-${part/:/-}
-        done
+        train pretrain "$1-law" --config runs/paper-law.yaml "${law[@]}" --from "$out/paper-t/weights.safetensors"
+        train meta "$1" --preset paper --config runs/paper-meta.yaml "${law[@]}" --set "patch=$8" \
+            --from "$out/$1-law/weights.safetensors"
     fi
-    python runs/publish.py "$1" --weights "$out/$last/weights.safetensors" \
+    python runs/publish.py "$1" --weights "$out/$1/weights.safetensors" \
         --summary "network of MZSR, $7; $how"
 }
-model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2' 128 4500:0
-model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2' 128 4500:0
-model mzsr-x4-direct '{4: 1}' 0 "${paper[@]}" '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4' 192 4500:0 hot
-model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 "${paper[@]}" '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4' 192 '3500:0 2800:32' hot
+model mzsr-x2-direct '{2: 1}' 0 "${wide[@]}" '[0.02, 0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2' 128
+model mzsr-x2-bicubic '{2: 1}' 1 "${paper[@]}" '[0.01, 0.01, 0.01, 0.001]' 'bicubic subsampling at x2' 128
+model mzsr-x4-direct '{4: 1}' 0 "${paper[@]}" '[0.01, 0.005, 0.005, 0.005, 0.005, 0.001]' 'direct subsampling at x4' 192
+model mzsr-multiscale '{2: 0.4, 3: 0.2, 4: 0.4}' 0 "${paper[@]}" '[0.01, 0.01, 0.01, 0.005]' 'direct subsampling at x2 to x4' 192

@@ -196,7 +196,7 @@ def wholes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     for stage in STAGES:
         out = tmp_path_factory.mktemp(stage) / "a" / "run"  # folders are made
         outcome = go(configured(stage), folder, out)
-        assert (outcome.step, outcome.iterations, outcome.weights) == (8, 8, out / "weights.safetensors")
+        assert (outcome.step, outcome.weights) == (8, out / "weights.safetensors")
         runs[stage] = left_behind(out)
     return runs
 

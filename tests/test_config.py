@@ -107,7 +107,6 @@ EITHER: list[tuple[dict[str, Any], str]] = [
     ({"law": {"error_share": 1.1}}, "law.error_share"),
     ({"law": {"error": -1}}, "law.error"),
     ({"law": {"noise": 1.5}}, "law.noise"),
-    ({"patch": 69}, "patch 69 leaves 69 pixels at x3; an even number is required"),
     ({"ema": 1}, "ema"),
     ({"iterations": 0}, "iterations"),
     ({"tasks": 0}, "tasks"),
@@ -192,13 +191,6 @@ def test_numbers_are_finite(key: str, number: str) -> None:
 )
 def test_numbers_inside_lists_are_finite(law: dict[str, Any]) -> None:
     assert "finite" in refusal(PretrainConfig, {"law": law})
-
-
-def test_paper_network_takes_odd_patches() -> None:
-    """Only the flagship's body works on 2x2 blocks."""
-    values = {"patch": 33, "law": {"scales": {3: 1}}}
-    assert "leaves 33 pixels at x3" in refusal(PretrainConfig, values)
-    assert PretrainConfig.parse(values | {"network": {"name": "paper"}}).patch == 33
 
 
 def test_what_is_no_mapping() -> None:

@@ -110,6 +110,28 @@ def test_a_recipe_is_that_of_the_weights_whatever_the_presets_become(recipe: str
     assert told == type(told).parse(made)
 
 
+@pytest.mark.parametrize(
+    ("model", "method", "tables"),
+    [
+        ("mzsr", "mzsr", ["flagship-x2"]),
+        ("mzsr-x4", "mzsr", ["flagship-x4"]),
+        ("mzsr-jpeg", "mzsr", ["degraded-jpeg-80", "degraded-jpeg-60"]),
+        ("mzsr-meta", "mzsr-meta", ["adaptation-x2", "adaptation-x4"]),
+        *((f"edsr-s-x2-{loss}", f"edsr-s-x2-{loss}", ["edsr-x2"]) for loss in ("l1", "udl")),
+        *((f"mzsr-{name}", f"mzsr-{name}", ["paper-x2", "paper-x4"])
+          for name in ("x2-direct", "x2-bicubic", "x4-direct", "multiscale")),
+    ],
+)  # fmt: skip
+def test_the_scores_of_a_card_are_those_of_the_tables(model: str, method: str, tables: list[str]) -> None:
+    from scripts import script_of
+
+    from mzsr.benchmark.rows import read_csv
+    from mzsr.learning.weights import card_of
+
+    rows = [row for name in tables for row in read_csv(ROOT / "docs" / "results" / f"{name}.csv")]
+    assert card_of(model).score == script_of("publish").scores(rows, method)
+
+
 @pytest.mark.parametrize("arguments", [["upscale"], ["upscale", "a.png", "--no-such-flag"], ["no-such-command"]])
 def test_wrong_commands_do_not_parse(arguments: list[str]) -> None:
     with pytest.raises(AssertionError, match=r"mzsr (upscale|no-such-command)"):
@@ -148,15 +170,19 @@ done
 """
 
 
+@pytest.mark.parametrize("preset", ["", "paper"])
 @pytest.mark.parametrize("script", sorted((ROOT / "runs").glob("*.sh")), ids=lambda path: path.name)
-def test_scripts_call_commands_that_exist(script: Path, tmp_path: Path) -> None:
+def test_scripts_call_commands_that_exist(script: Path, preset: str, tmp_path: Path) -> None:
     """Run with a Python that only writes down what it is asked, every call of mzsr parses, and every file is there."""
     stub, log = tmp_path / "bin" / "python", tmp_path / "log"
     stub.parent.mkdir()
     stub.write_text(STUB)
     stub.chmod(0o755)
     (tmp_path / "docs" / "results").mkdir(parents=True)
-    environment = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "LOG": str(log)}
+    for scale in (2, 4):  # what runs/train_udl.sh leaves, and runs/bench.sh compares
+        (left := tmp_path / "out" / "udl" / f"x{scale}-0" / "l1").mkdir(parents=True)
+        (left / "weights.safetensors").touch()
+    environment = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "LOG": str(log), "PRESET": preset}
     words = ["bash", str(script), str(tmp_path), str(tmp_path / "out")]
     subprocess.run(words, cwd=tmp_path, env=environment, check=True, capture_output=True)
     calls = [line.split("\0")[:-1] for line in log.read_text("utf-8").split("\n")[:-1]]

@@ -41,8 +41,9 @@ def tiny(
         if isinstance(network, Unfolded):
             for stage in network.stages:
                 assert isinstance(stage, networks.Stage)
-                for idle in (stage.tail, *(block.second for block in stage.blocks)):
-                    nn.init.normal_(idle.weight, std=tail)  # pyright: ignore[reportArgumentType]
+                for name, parameter in stage.named_parameters():
+                    if name.endswith(("tail.weight", "second.weight")):
+                        nn.init.normal_(parameter, std=tail)
     return network.requires_grad_(False)
 
 

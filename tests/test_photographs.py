@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mzsr.apps.training import check_lines
 from mzsr.errors import InputError
-from mzsr.learning.photographs import FolderSummary, check_lines, find_licence, load_photographs, shrunk
+from mzsr.learning.photographs import FolderSummary, find_licence, load_photographs, shrunk
 
 
 def coded(height: int, width: int, red: int) -> Tensor:

@@ -51,8 +51,9 @@ def network(name: str) -> Network:
         if isinstance(built, Unfolded):  # untrained it would be the data step alone
             for stage in built.stages:
                 assert isinstance(stage, Stage)
-                for idle in (stage.tail, *(block.second for block in stage.blocks)):
-                    nn.init.normal_(idle.weight, std=0.03)  # pyright: ignore[reportArgumentType]
+                for name, parameter in stage.named_parameters():
+                    if name.endswith(("tail.weight", "second.weight")):
+                        nn.init.normal_(parameter, std=0.03)
     return built.requires_grad_(False)
 
 

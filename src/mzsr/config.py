@@ -230,11 +230,6 @@ class TrainConfig(Config):
                 f"{self.network.name} is built for x{self.network.scale} and law.scales has {sorted(self.law.scales)}; "
                 "make them the same"
             )
-        for scale in self.law.scales:
-            # The unfolded body works on 2x2 blocks, and a patch must hold whole low-resolution pixels
-            side = self.patch - self.patch % scale
-            if self.network.name == "unfolded" and side % 2:
-                raise ValueError(f"patch {self.patch} leaves {side} pixels at x{scale}; an even number is required")
         return self
 
 

@@ -86,7 +86,7 @@ def check(
 ) -> None:
     """Check folders of photographs: how many, how large, under which licence, and what cannot be used."""
     with usage():
-        from mzsr.learning.photographs import check_lines, load_photographs
+        from mzsr.learning.photographs import load_photographs
 
         found = load_photographs(data, patch, empty=True)
     with usage(1):
@@ -145,14 +145,40 @@ def _run(
         if outcome.silent >= SILENT_SHARE:
             words = f"{outcome.silent:.0%} of the filters answer to nothing any more, and so learn no more"
             complain(f"mind: {words}; a smaller learning_rate keeps them")
-        more = "" if outcome.step == outcome.iterations else "; go on with --resume"
-        done = f"iteration {outcome.step} of {outcome.iterations}, {outcome.rate:.2f} per second"
+        more = "" if outcome.step == settings.iterations else "; go on with --resume"
+        done = f"iteration {outcome.step} of {settings.iterations}, {outcome.rate:.2f} per second"
         typer.echo(f"{done}; wrote {outcome.weights}{more}", err=True)
 
 
-def _say(photographs: "Photographs") -> None:
-    from mzsr.learning.photographs import check_lines
+def check_lines(photographs: "Photographs") -> list[str]:
+    """Return what a person reads before training: each folder, all of them, and every file passed over.
 
+    Sizes are height x width.
+    """
+    lines = []
+    for folder in photographs.folders:
+        sizes = " to ".join(dict.fromkeys(f"{h}x{w}" for h, w in (folder.smallest, folder.largest)))
+        if not folder.count:
+            lines.append(f"{folder.name}: no usable picture")
+            continue
+        amount = f"{_count(folder.count, 'photograph')}, {sizes} ({_megapixels(folder.megapixels)})"
+        lines.append(f"{folder.name}: {amount}, licence: {folder.licence or 'no licence file found'}")
+    count = _count(len(photographs.pictures), "photograph")
+    area = _megapixels(sum(folder.megapixels for folder in photographs.folders))
+    lines.append(f"total: {count} ({area}), {_count(len(photographs.skipped), 'file')} passed over")
+    lines += [f"passed over: {reason}" for reason in photographs.skipped]
+    return ["".join(character if character.isprintable() else "?" for character in line) for line in lines]
+
+
+def _megapixels(number: float) -> str:
+    return f"{number:.1f} megapixels" if number >= 1 else f"{number:.2g} megapixels"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _say(photographs: "Photographs") -> None:
     for line in check_lines(photographs):
         typer.echo(line, err=True)
 

@@ -202,32 +202,14 @@ def wrong_kernel(scale: int, on_corner: bool) -> Kernel:
     return kernels.gaussian((variance, variance), size=size, offset=(shift, shift))
 
 
-def _bicubic(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
-    return upsample(lr, d)
-
-
-def _bicubic_paper(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
-    return resize(lr, scale=float(d.scale))
-
-
-def _data_step(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
-    return consistent(upsample(lr, d), lr, d, ALPHA)
-
-
-def _back_projection(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
-    return back_project(upsample(lr, d), lr, d, BACK_PROJECTIONS)
-
-
-def _zssr(lr: Images, d: Degradation, method: Method, source: Source) -> Images:
-    return zssr(lr, d, seed=source.index, iterations=method.iterations, noise=float(d.noise)).picture
-
-
 CLASSICAL: dict[str, Callable[[Images, Degradation, Method, Source], Images]] = {
-    "bicubic": _bicubic,
-    "bicubic-paper": _bicubic_paper,
-    "data-step": _data_step,
-    "back-projection": _back_projection,
-    "zssr": _zssr,
+    "bicubic": lambda lr, d, *_: upsample(lr, d),
+    "bicubic-paper": lambda lr, d, *_: resize(lr, scale=float(d.scale)),
+    "data-step": lambda lr, d, *_: consistent(upsample(lr, d), lr, d, ALPHA),
+    "back-projection": lambda lr, d, *_: back_project(upsample(lr, d), lr, d, BACK_PROJECTIONS),
+    "zssr": lambda lr, d, method, source: (
+        zssr(lr, d, seed=source.index, iterations=method.iterations, noise=float(d.noise)).picture
+    ),
 }
 """Methods without weights."""
 

@@ -16,6 +16,7 @@ from mzsr.learning.networks import build
 from mzsr.shapes import Images
 
 SCALE = 2
+CHANNELS, GROWTH = 64, 32  # of RRDBNet
 
 
 class RrdbNet(Network):
@@ -28,17 +29,15 @@ class RrdbNet(Network):
     Source: Wang et al., "ESRGAN", ECCVW 2018, section 3.1; Wang et al., "Real-ESRGAN", ICCVW 2021, section 3.3.
     """
 
-    def __init__(self, *, scale: int = SCALE, blocks: int = 23, channels: int = 64, growth: int = 32) -> None:
+    def __init__(self, *, scale: int = SCALE, blocks: int = 23) -> None:
         """Build it for x2 or x4 with PyTorch's initialisation."""
         super().__init__()
         self.fold = 4 // scale
-        self.head = _conv(3 * self.fold**2, channels)
-        self.blocks = nn.ModuleList(
-            [nn.ModuleList([_DenseBlock(channels, growth) for _ in range(3)]) for _ in range(blocks)]
-        )
-        self.last = _conv(channels, channels)
-        self.larger = nn.ModuleList([_conv(channels, channels) for _ in range(2)])
-        self.tail = nn.Sequential(_conv(channels, channels), nn.LeakyReLU(0.2), _conv(channels, 3))
+        self.head = _conv(3 * self.fold**2, CHANNELS)
+        self.blocks = nn.ModuleList([nn.ModuleList([_DenseBlock() for _ in range(3)]) for _ in range(blocks)])
+        self.last = _conv(CHANNELS, CHANNELS)
+        self.larger = nn.ModuleList([_conv(CHANNELS, CHANNELS) for _ in range(2)])
+        self.tail = nn.Sequential(_conv(CHANNELS, CHANNELS), nn.LeakyReLU(0.2), _conv(CHANNELS, 3))
 
     def mean(self, lr: Images, d: Degradation) -> tuple[Images, Features]:
         """Return the picture and the features at its size; at x2 the sides must be even, and d is not looked at."""
@@ -59,10 +58,10 @@ class RrdbNet(Network):
 class _DenseBlock(nn.Module):
     """Five convolutions, each of which sees what all before it saw and made."""
 
-    def __init__(self, channels: int, growth: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        widths = [growth] * 4 + [channels]
-        self.convs = nn.ModuleList([_conv(channels + i * growth, width) for i, width in enumerate(widths)])
+        widths = [GROWTH] * 4 + [CHANNELS]
+        self.convs = nn.ModuleList([_conv(CHANNELS + i * GROWTH, width) for i, width in enumerate(widths)])
 
     def forward(self, hidden: Features) -> Features:
         seen = [hidden]

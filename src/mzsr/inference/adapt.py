@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from mzsr.errors import InputError
+from mzsr.imaging.color import is_grey
 from mzsr.imaging.degrade import Degradation, crop, degrade
 from mzsr.learning.devices import out_of_memory
 from mzsr.learning.inner import descend, detach, schedule
@@ -114,8 +115,7 @@ def support(lr: Images, d: Degradation, crops: int, generator: torch.Generator |
             f"at least {SMALLEST_SON}x{SMALLEST_SON} is required — take 0 steps (--mode fast)"
         )
     father = crop(textured_crops(lr, crops) if crops else lr, d.scale)
-    grey = father[:, :1].expand_as(father)
-    if torch.equal(grey, father):  # then the noise of its son is grey, too
+    if is_grey(father):  # then the noise of its son is grey, too
         return Pair(degrade(father[:, :1], d, generator).expand(-1, father.shape[1], -1, -1), father, d)
     return Pair(degrade(father, d, generator), father, d)
 

@@ -27,18 +27,13 @@ MODES: dict[str, tuple[int, bool]] = {"fast": (0, False), "balanced": (1, False)
 LONGEST = 2**31 - 1  # pixels along a side
 
 
-def check_mode(mode: str) -> str:
-    """Return the name of a mode, or raise InputError."""
-    return one_of("mode", mode, MODES)
-
-
 def with_mode(mode: str, steps: int | None, x8: bool | None) -> tuple[int, bool]:
     """Return steps and x8, where they are not given those of the mode; InputError if there is none of that name.
 
     >>> with_mode("best", None, None), with_mode("best", 0, None)
     ((10, True), (0, True))
     """
-    usual = MODES[check_mode(mode)]
+    usual = MODES[one_of("mode", mode, MODES)]
     return usual[0] if steps is None else steps, usual[1] if x8 is None else x8
 
 

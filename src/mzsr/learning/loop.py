@@ -40,14 +40,13 @@ class Outcome:
     """What a call of `train` came to.
 
     Attributes:
-        step: iterations done, of `iterations`.
+        step: iterations done.
         weights: the file of the averaged parameters.
         rate: iterations per second of this call.
         silent: share of the filters of convolutions whose last gradient was zero: their units answered to nothing.
     """
 
     step: int
-    iterations: int
     weights: Path
     rate: float
     silent: float
@@ -122,7 +121,7 @@ def train(
     world.wait()  # who reads the state next must find the one that the first process has just written
     if journal is not None:
         journal.close()
-    return Outcome(run.step, config.iterations, weights, rate, silent(gradient))
+    return Outcome(run.step, weights, rate, silent(gradient))
 
 
 def _check_folder(out: Path, *, resume: bool) -> None:

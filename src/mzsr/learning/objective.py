@@ -15,9 +15,8 @@ from mzsr.learning.cards import as_earlier
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import precision_of
 from mzsr.learning.networks import build
-from mzsr.learning.optimiser import like
 from mzsr.learning.photographs import Photographs, shrunk
-from mzsr.learning.weights import load_weights
+from mzsr.learning.weights import like, load_weights
 from mzsr.shapes import Images, Params, Scalar
 
 C = TypeVar("C", bound=TrainConfig)

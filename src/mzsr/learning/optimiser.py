@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from mzsr.config import OptimiserName
+from mzsr.learning.weights import like
 from mzsr.shapes import Params
 
 FEWEST_OUTPUTS = 16
@@ -100,20 +101,9 @@ def _matrix(tensor: Tensor) -> Tensor:
     return _as_matrix(tensor.detach(), tensor).requires_grad_()
 
 
-def _as_matrix(tensor: Tensor | None, like: Tensor) -> Tensor:
-    """Flatten in the order in which `like` lies in memory; what order that is makes no difference to Muon."""
+def _as_matrix(tensor: Tensor | None, other: Tensor) -> Tensor:
+    """Flatten in the order in which another lies in memory; what order that is makes no difference to Muon."""
     assert tensor is not None
-    if like.is_contiguous():
+    if other.is_contiguous():
         return tensor.flatten(1)
     return tensor.permute(0, 2, 3, 1).flatten(1)
-
-
-def like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """Return a copy of a saved tensor that lies in memory as its parameter does.
-
-    Raises:
-        ValueError: it has another shape.
-    """
-    if tensor.shape != parameter.shape:
-        raise ValueError(f"a saved tensor has shape {list(tensor.shape)}, its parameter {list(parameter.shape)}")
-    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)

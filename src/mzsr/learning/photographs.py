@@ -145,26 +145,6 @@ def shrunk(pictures: Sequence[Photograph], factors: Sequence[float], smallest: i
     return smaller
 
 
-def check_lines(photographs: Photographs) -> list[str]:
-    """Return what a person reads before training: each folder, all of them, and every file passed over.
-
-    Sizes are height x width.
-    """
-    lines = []
-    for folder in photographs.folders:
-        sizes = " to ".join(dict.fromkeys(f"{h}x{w}" for h, w in (folder.smallest, folder.largest)))
-        if not folder.count:
-            lines.append(f"{folder.name}: no usable picture")
-            continue
-        amount = f"{_count(folder.count, 'photograph')}, {sizes} ({_megapixels(folder.megapixels)})"
-        lines.append(f"{folder.name}: {amount}, licence: {folder.licence or 'no licence file found'}")
-    count = _count(len(photographs.pictures), "photograph")
-    area = _megapixels(sum(folder.megapixels for folder in photographs.folders))
-    lines.append(f"total: {count} ({area}), {_count(len(photographs.skipped), 'file')} passed over")
-    lines += [f"passed over: {reason}" for reason in photographs.skipped]
-    return [_printable(line) for line in lines]
-
-
 def find_licence(folder: Path, pictures: Iterable[Path]) -> str | None:
     """Find what is written beside pictures about their licence.
 
@@ -249,14 +229,6 @@ def _statement(file: Path, telling: re.Pattern[str]) -> str | None:
             told = following if following and _HEADING.fullmatch(line) else line
             return told if len(told) <= _LINE else f"{told[: _LINE - 1].rstrip()}…"
     return None
-
-
-def _megapixels(number: float) -> str:
-    return f"{number:.1f} megapixels" if number >= 1 else f"{number:.2g} megapixels"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _printable(text: str) -> str:

@@ -27,9 +27,9 @@ from mzsr.learning.devices import check_compiler
 from mzsr.learning.losses import LIKELIHOODS, LOSSES, gradient_map, relative, udl, uncertainty, weights
 from mzsr.learning.networks import build
 from mzsr.learning.objective import Objective
-from mzsr.learning.optimiser import like
 from mzsr.learning.patches import Pair, draw_pair, step_generator
 from mzsr.learning.photographs import Photographs
+from mzsr.learning.weights import like
 from mzsr.shapes import Images, Params, Scalar
 
 STEP_SIZES = (1e-2,)

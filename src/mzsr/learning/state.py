@@ -12,9 +12,9 @@ from mzsr.atomic import write_atomically
 from mzsr.card import FORMAT
 from mzsr.errors import InputError
 from mzsr.learning.objective import Objective
-from mzsr.learning.optimiser import Optimiser, like
+from mzsr.learning.optimiser import Optimiser
 from mzsr.learning.photographs import Photographs
-from mzsr.learning.weights import load_tensors
+from mzsr.learning.weights import like, load_tensors
 from mzsr.shapes import Params
 
 

@@ -155,6 +155,17 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} cannot be read ({error}); it is truncated or no safetensors file") from error
 
 
+def like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return a copy of a saved tensor that lies in memory as its parameter does.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    if tensor.shape != parameter.shape:
+        raise ValueError(f"a saved tensor has shape {list(tensor.shape)}, its parameter {list(parameter.shape)}")
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+
+
 def _match(path: Path, found: dict[str, Tensor], needed: dict[str, torch.nn.Parameter]) -> None:
     missing, extra = sorted(needed.keys() - found.keys()), sorted(found.keys() - needed.keys())
     if missing or extra:

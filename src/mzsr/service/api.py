@@ -73,12 +73,11 @@ def create(settings: Settings, make_pool: Callable[..., Pool] = Pool) -> FastAPI
     app.add_middleware(Guard, settings=settings, admit=server.admit, refused=server.refused)
     app.add_exception_handler(HTTPException, refusals.told)
     app.add_exception_handler(RequestValidationError, refusals.invalid)
-    if (WEB / "index.html").exists():
-        app.mount("/static", StaticFiles(directory=WEB), name="static")
+    app.mount("/static", StaticFiles(directory=WEB), name="static")
 
-        @app.get("/", include_in_schema=False)
-        def page() -> FileResponse:
-            return FileResponse(WEB / "index.html", media_type="text/html; charset=utf-8")
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(WEB / "index.html", media_type="text/html; charset=utf-8")
 
     return app
 

@@ -84,5 +84,4 @@ def _receive(form: JobForm, path: Path, most: int) -> str:
 
 def example_words() -> list[dict[str, str]]:
     """Return name, title and words of the bundled examples."""
-    path = WEB / "examples" / "examples.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else []
+    return json.loads((WEB / "examples" / "examples.json").read_text("utf-8"))

@@ -16,7 +16,7 @@ from mzsr.imaging import kernel_files
 from mzsr.imaging.degrade import Sampling
 from mzsr.imaging.files import SUFFIXES, largest_side
 from mzsr.inference.intake import sampling_of, whole_scale
-from mzsr.inference.request import MODES, Fit, check_mode, check_options, target_size
+from mzsr.inference.request import MODES, Fit, check_options, target_size, with_mode
 from mzsr.learning.weights import card_of, load_weights, shipped_models
 from mzsr.shapes import Kernel
 
@@ -156,7 +156,7 @@ def check(values: dict[str, Any], models: dict[str, Card]) -> Options:
     check_options(
         given.get("scale"), None if size == (None, None) else size, given.get("steps"), given.get("fit", "stretch")
     )
-    steps, x8 = MODES[check_mode(given.get("mode", "balanced"))]
+    steps, x8 = with_mode(given.get("mode", "balanced"), None, None)
     options = Options(**{"steps": steps, "x8": x8, "model": next(iter(models))} | given)
     one_of("model", options.model, models)
     if options.noise != "auto":
