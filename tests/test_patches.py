@@ -375,6 +375,17 @@ def test_a_task_of_misjudged_kernels(pictures: list[Tensor], same_image: bool) -
             assert torch.equal(drawn.support.lr, degrade(drawn.support.hr, told))
 
 
+def test_a_same_image_task_is_of_one_photograph() -> None:
+    """As at meta-test: steps that two photographs share would be learned otherwise, and no photograph be adapted to."""
+    photographs = [coded(40, 40, red) for red in range(9)]
+    found = []
+    for step in range(12):
+        drawn = task(photographs, CLEAN, step, side=32, same_image=True)
+        found.append((255 * drawn.query.hr[:, 0]).round().unique().tolist())
+    assert all(len(reds) == 1 for reds in found)
+    assert len(set(map(tuple, found))) > 3
+
+
 def test_the_son_gets_noise_as_its_father_did(generator: torch.Generator) -> None:
     """A grey picture: that of the father, blurred by the kernel, and new noise of the same level."""
     grey = [torch.full((3, 96, 96), 128, dtype=torch.uint8)]
