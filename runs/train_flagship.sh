@@ -57,7 +57,8 @@ publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
 # Meta-trained
 train meta flagship-meta --from "$out/head/weights.safetensors"
-publish flagship-meta mzsr-meta "flagship, meta-trained: steps gain a little where the kernel is known"
+publish flagship-meta mzsr-meta \
+    "flagship, meta-trained: a little better where the kernel is estimated or wrong, a little worse where it is known"
 # What their maps say, set right on photographs of training that are degraded anew
 for model in mzsr mzsr-x4 mzsr-jpeg; do
     python runs/calibration.py -n "$model" --scale "$([[ $model == mzsr-x4 ]] && echo 4 || echo 2)" --every 4 --fit \
