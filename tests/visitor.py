@@ -28,8 +28,8 @@ class Page:
         self.until("document.querySelectorAll('#examples li').length > 0")
 
     def until(self, script: str) -> None:
-        """Wait until an expression of JavaScript is true; half a minute is enough for any machine."""
-        end = time.monotonic() + 30
+        """Wait until an expression of JavaScript is true; five minutes are enough for any machine."""
+        end = time.monotonic() + 300
         while not self.browser.run(f"return Boolean({script})"):
             if time.monotonic() > end:
                 self.shot("stuck")
