@@ -5,11 +5,11 @@
 # accelerator).
 #
 # command: bash runs/train_paper.sh ../shared/data
-# machine: 1 core of an Intel Xeon with AMX (mzsr-x2-*) or of an AMD EPYC (bfloat16), torch 2.13, the other one busy
-# hours:   0.1 to 0.3 for θ_T, then 1 to 2 for each model
+# machine: 1 core of an Intel Xeon with AMX (bfloat16), torch 2.13, the other one busy
+# hours:   0.1 for θ_T, then 1 to 1.8 for each model
 # score:   known kernel, 1 / 10 steps, Set5, with back-projection at last: x2 g0.2 d 34.44 / 35.04, g2.0 d 35.54 / 36.00, g_ani d
-#          34.45 / 34.93 (mzsr-x2-direct), g1.3 b 35.44 / 36.41 (mzsr-x2-bicubic), x4 g2.0 d 30.11 / 30.19
-#          (mzsr-x4-direct), x2 g2.0 d 35.44 / 35.87, x4 30.02 / 29.98 (mzsr-multiscale); docs/measured.md for all
+#          34.45 / 34.93 (mzsr-x2-direct), g1.3 b 35.44 / 36.41 (mzsr-x2-bicubic), x4 g2.0 d 30.31 / 30.39
+#          (mzsr-x4-direct), x2 g2.0 d 35.58 / 36.07, x4 30.15 / 30.24 (mzsr-multiscale); docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
 out=${2:-out}
