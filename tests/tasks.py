@@ -49,12 +49,12 @@ def disks(height: int, width: int, generator: torch.Generator) -> Tensor:
 
 
 def made(config: MetaConfig, photographs: Photographs, draw: Callable[[int, int], Task] | None = None) -> MetaTraining:
-    """Return an objective in float64 whose tails are not zero, with tasks of its own or given ones."""
+    """Return an objective in float64 where nothing is zero, with tasks of its own or given ones."""
     objective = MetaTraining(config, photographs, CPU)
     objective.network.double()
     generator = torch.Generator().manual_seed(1)
     for name, tensor in objective.theta.items():
-        if "tail" in name:
+        if "tail" in name or name.endswith("second.weight"):  # zero as they are made
             nn.init.normal_(tensor, std=0.1, generator=generator)
         if name.startswith(LOG_ALPHA):
             objective.theta[name] = tensor.detach().double().requires_grad_()

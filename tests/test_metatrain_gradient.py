@@ -108,6 +108,17 @@ def test_meta_gradient_of_a_quadratic(
     same(gradient, expected, rtol=1e-6)
 
 
+def test_the_outer_loss_is_another_than_that_of_the_steps(
+    monkeypatch: pytest.MonkeyPatch, photographs: Photographs
+) -> None:
+    monkeypatch.setitem(LOSSES, "psnr", lambda result, truth: 3 * quadratic(result, truth))
+    one, three = (points(monkeypatch, photographs, loss=loss).gradient(0, range(1)) for loss in ("l1", "psnr"))
+    torch.testing.assert_close(three[0], 3 * one[0])
+    assert three[1].keys() == one[1].keys()
+    for name, gradient in three[1].items():
+        torch.testing.assert_close(gradient, 3 * one[1][name])
+
+
 def test_meta_gradient_in_letters(monkeypatch: pytest.MonkeyPatch, photographs: Photographs) -> None:
     """One task, K steps of the same α: second order (1 − α)^K (θ_K − d), first order θ_K − d."""
     alpha, found = 0.25, {}

@@ -144,7 +144,7 @@ class MetaTraining(Objective[MetaConfig]):
         outer, query = LOSSES[self.config.loss], task.query
         thetas = descend(
             self.network, self._weights(self.theta), task.support, self._alphas(self.theta)[: len(weights) - 1],
-            order=self.config.order, functional=functional,
+            order=self.config.order, loss=LOSSES["l1"], functional=functional,
         ).thetas  # fmt: skip
         losses = [
             weight * outer(functional_call(self.network, theta, (query.lr, query.degradation)), query.hr)
