@@ -7,11 +7,19 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from mzsr.config import Config, NetworkConfig
+from mzsr.errors import InputError
 
 ErrorLaw = tuple[tuple[float, float, float], ...]
 
 ERROR_FACTORS = {"eu": 1.0, "esu": 2.0}  # E|e| / e^s where the loss is smallest, see `losses`
 FORMAT = 2  # of weights, cards and training states; 1: the flagship had another residual block
+
+
+def check_format(source: object, given: int, older: str) -> None:
+    """Raise InputError for what another version wrote, with what to do about an older one."""
+    if given != FORMAT:
+        advice = "update mzsr" if given > FORMAT else f"{older}, or use the version that made it"
+        raise InputError(f"{source} has format {given}, this version reads {FORMAT}; {advice}")
 
 
 class Card(Config):

@@ -155,6 +155,8 @@ def check_lines(photographs: "Photographs") -> list[str]:
 
     Sizes are height x width.
     """
+    from mzsr.learning.photographs import printable
+
     lines = []
     for folder in photographs.folders:
         sizes = " to ".join(dict.fromkeys(f"{h}x{w}" for h, w in (folder.smallest, folder.largest)))
@@ -167,7 +169,7 @@ def check_lines(photographs: "Photographs") -> list[str]:
     area = _megapixels(sum(folder.megapixels for folder in photographs.folders))
     lines.append(f"total: {count} ({area}), {_count(len(photographs.skipped), 'file')} passed over")
     lines += [f"passed over: {reason}" for reason in photographs.skipped]
-    return ["".join(character if character.isprintable() else "?" for character in line) for line in lines]
+    return [printable(line) for line in lines]
 
 
 def _megapixels(number: float) -> str:

@@ -222,7 +222,7 @@ def _statement(file: Path, telling: re.Pattern[str]) -> str | None:
         return "unreadable"
     if "\0" in text:
         return "unreadable"
-    lines = [_printable(" ".join(line.split())).strip(" #*_=>|-:.") for line in text.splitlines()]
+    lines = [printable(" ".join(line.split())).strip(" #*_=>|-:.") for line in text.splitlines()]
     lines = [line for line in lines if re.search(r"[^\W_]", line)]
     for line, following in zip_longest(lines, lines[1:]):
         if telling.search(line):
@@ -231,6 +231,6 @@ def _statement(file: Path, telling: re.Pattern[str]) -> str | None:
     return None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace what could move a terminal's cursor: names and texts come from whoever made the data set."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save as packed
 
 from mzsr.atomic import write_atomically
-from mzsr.card import FORMAT
+from mzsr.card import FORMAT, check_format
 from mzsr.errors import InputError
 from mzsr.learning.objective import Objective
 from mzsr.learning.optimiser import Optimiser
@@ -75,9 +75,8 @@ def restore(run: Run, path: Path) -> None:
     """
     groups, facts = load_state(path)
     theta, config = run.objective.theta, run.objective.config
-    if (given := facts.get("format", "")).isdecimal() and int(given) != FORMAT:
-        what = "update mzsr" if int(given) > FORMAT else "begin anew, or use the version that made it"
-        raise InputError(f"{path} has format {given}, this version reads {FORMAT}; {what}")
+    if (given := facts.get("format", "")).isdecimal():
+        check_format(path, int(given), "begin anew")
     if not {"step", "seconds", "config", "data", "stage", "earlier"} <= facts.keys():
         raise InputError(f"{path} is no training state of mzsr {type(config).__name__}; choose another folder")
     if facts["stage"] != type(config).__name__:

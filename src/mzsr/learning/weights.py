@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mzsr.atomic import write_atomically
-from mzsr.card import FORMAT, Card
+from mzsr.card import Card, check_format
 from mzsr.errors import InputError
 from mzsr.learning.estimator import Estimator
 from mzsr.learning.networks import Network, build
@@ -136,9 +136,8 @@ def read_card(path: Path) -> Card:
         raise InputError(f"card {path} cannot be read ({error.strerror}); every weight file needs its card") from error
     except ValueError as error:
         raise InputError(f"card {path} is not JSON ({error}); restore it") from error
-    if isinstance(values, dict) and isinstance(given := values.get("format"), int) and given != FORMAT:
-        what = "update mzsr" if given > FORMAT else "retrain them, or use the version that made them"
-        raise InputError(f"{path} has format {given}, this version reads {FORMAT}; {what}")
+    if isinstance(values, dict) and isinstance(given := values.get("format"), int):
+        check_format(path, given, "retrain them")
     return Card.parse(values, str(path))
 
 
