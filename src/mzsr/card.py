@@ -12,7 +12,7 @@ from mzsr.errors import InputError
 ErrorLaw = tuple[tuple[float, float, float], ...]
 
 ERROR_FACTORS = {"eu": 1.0, "esu": 2.0}  # E|e| / e^s where the loss is smallest, see `losses`
-FORMAT = 2  # of weights, cards and training states; 1: the flagship had another residual block
+FORMAT = 3  # of weights, cards and training states; 1: the flagship had another residual block, 2: another head
 
 
 def check_format(source: object, given: int, older: str) -> None:

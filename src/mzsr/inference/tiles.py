@@ -80,9 +80,9 @@ def enhance(
         side = max(side // 2, SMALLEST_TILE)
 
 
-def halo(network: Network, d: Degradation) -> int:
+def halo(network: Network, d: Degradation, *, log_var: bool = False) -> int:
     """Return how many low-resolution pixels around a tile its result depends on, a multiple of the network's grain."""
-    pixels = network.reach(d) + steps_reach(d, network.alphas(d))
+    pixels = network.reach(d, log_var=log_var) + steps_reach(d, network.alphas(d))
     return pixels + -pixels % network.grain
 
 
@@ -122,7 +122,7 @@ def _enhance(
 ) -> Layers:  # fmt: skip
     height, width = lr.shape[2:]
     tile += -tile % network.grain
-    margin = 0 if tile >= max(height, width) else halo(network, d)
+    margin = 0 if tile >= max(height, width) else halo(network, d, log_var=error_law is not None)
     planes = lr.shape[1] + (error_law is not None)
     result = _room(lr, (lr.shape[0], planes, height * d.scale, width * d.scale))
     boxes = list(_boxes(height, width, tile, network.grain))

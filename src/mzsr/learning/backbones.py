@@ -65,7 +65,7 @@ class Edsr(Network):
         """Return trunk and tail."""
         return [self.trunk, self.tail]
 
-    def reach(self, d: Degradation) -> int:
+    def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return a pixel for every convolution at low resolution, and one for those above it, tail or head."""
         return 2 * len(self.trunk.blocks) + 4
 
@@ -135,10 +135,12 @@ class Dpdnn(Network):
         """Return the denoiser."""
         return [self.denoiser]
 
-    def reach(self, d: Degradation) -> int:
+    def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return the radius of bicubic, and of denoiser or kernel in every iteration."""
         kernel = effective_kernel(d).shape[-1] // 2
-        pixels = len(self.delta) * max(Denoiser.REACH, 2 * kernel) + 2  # a head has two convolutions more
+        pixels = len(self.delta) * max(Denoiser.REACH, 2 * kernel)
+        if log_var and self.variance:
+            pixels += self.variance.reach - 1  # where the denoiser has its last convolution
         return CUBIC_REACH + math.ceil(pixels / d.scale)
 
     def _noise(self, hr: Images) -> tuple[Images, Features]:

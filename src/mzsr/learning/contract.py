@@ -2,11 +2,12 @@
 
 `network(lr, degradation)` takes (B, 3, h, w) in [0, 1] and returns (B, 3, s h, s w), not clamped; with a head,
 `network.with_log_var(lr, degradation)` returns s = ln σ beside it, in logarithms of 8-bit grey levels. `reach(d)` says
-how many low-resolution pixels around a pixel its convolutions can see. `precision` is what the hidden ones run in;
+how many low-resolution pixels around a pixel its convolutions can see, with the head if asked. `precision` is what the hidden ones run in;
 parameters, heads, what reads or makes pixels (`ExactConv2d`) and everything around convolutions stay in float32.
 `layout` is that of what they are given in memory; no result depends on it.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -77,8 +78,13 @@ class Network(nn.Module):
         assert self.variance is not None
         return self.variance(features)
 
-    def reach(self, d: Degradation) -> int:
-        """Return how far, in low-resolution pixels, the finite parts of the network and its head look."""
+    def reach(self, d: Degradation, *, log_var: bool = False) -> int:
+        """Return how far, in low-resolution pixels, the finite parts of the network look, or of the network and head.
+
+        Args:
+            d: the degradation.
+            log_var: whether the log-variance is looked at, too.
+        """
         raise NotImplementedError
 
     def alphas(self, d: Degradation) -> list[float]:
@@ -116,16 +122,20 @@ class ExactConv2d(nn.Conv2d):
 class Variance(nn.Sequential):
     """The log-variance head: 3x3 convolutions, an ELU after each, which keeps s at -1 or above.
 
+    Attributes:
+        reach: how many pixels of the grid it is on it sees around one.
+
     Source: UDL, three convolutions C → C → C → 3 after nearest-neighbour enlargement to the output's grid.
     """
 
-    def __init__(self, channels: int, *, outputs: int = 3, layers: int = 3) -> None:
+    def __init__(self, channels: int, *, outputs: int = 3, dilations: Sequence[int] = (1, 1, 1)) -> None:
         """Build it with PyTorch's initialisation: s begins near 0, an expected error of one grey level."""
-        widths = [channels] * layers + [outputs]
+        widths = [channels] * len(dilations) + [outputs]
         super().__init__(
-            *(part for i in range(layers)
-              for part in (nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.ELU()))
+            *(part for before, after, d in zip(widths, widths[1:], dilations, strict=False)
+              for part in (nn.Conv2d(before, after, 3, padding=d, dilation=d), nn.ELU()))
         )  # fmt: skip
+        self.reach = sum(dilations)
 
 
 class _Both(nn.Module):

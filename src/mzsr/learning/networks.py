@@ -62,10 +62,10 @@ class Paper(Network):
         """Return the one body."""
         return [self.body]
 
-    def reach(self, d: Degradation) -> int:
+    def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return the radius of bicubic and of the convolutions."""
-        depth = self.layers + (2 if self.variance else 0)  # a head has two more than the last one
-        return CUBIC_REACH + math.ceil(depth / d.scale)
+        last = self.variance.reach if log_var and self.variance else 1
+        return CUBIC_REACH + math.ceil((self.layers - 1 + last) / d.scale)
 
 
 class _Chain(nn.Sequential):
@@ -94,8 +94,9 @@ class Unfolded(Network):
     it that what they changed still explains lr.
 
     Source: data step and unfolding after USRNet (CVPR 2020) and DPDNN (TPAMI 2019); the sharper solution beside it, the
-    features carried from stage to stage, the two-term α and the head, two convolutions on the 2x2 space-to-depth, are
-    ours.
+    features carried from stage to stage, the two-term α and the head are ours. The head is on the 2x2 space-to-depth, and
+    its convolutions are spread out (dilations 1, 2, 4, 8, 1): how far off a pixel is likely to be is told by what kind
+    of picture lies around it, and the farther it sees, the truer it is for a picture as a whole (LOG.md).
     """
 
     def __init__(self, *, stages: int = 3, blocks: int = 4, channels: int = 64, log_var: bool = False) -> None:
@@ -104,7 +105,7 @@ class Unfolded(Network):
         self.stages = nn.ModuleList([Stage(blocks, channels) for _ in range(stages)])
         self.last = Trust()
         if log_var:
-            self.variance = Variance(channels, outputs=12, layers=2)
+            self.variance = Variance(channels, outputs=12, dilations=(1, 2, 4, 8, 1))
 
     def mean(self, lr: Images, d: Degradation) -> tuple[Images, Features]:
         """Start from phase-correct bicubic and go through the stages; the features are those of the last."""
@@ -133,11 +134,12 @@ class Unfolded(Network):
         """Tell whether a tensor is of a residual block, see `Block`."""
         return ".blocks." in name  # stages.0.blocks.1.first.weight
 
-    def reach(self, d: Degradation) -> int:
+    def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return the radius of bicubic and of all convolutions; that of the data steps comes on top."""
-        # A head reaches one convolution further than the tail
-        pixels = sum(2 * stage.depth for stage in self._chain) + (2 if self.variance else 0)
-        return CUBIC_REACH + math.ceil(pixels / d.scale)
+        blocks = sum(stage.depth for stage in self._chain)
+        if log_var and self.variance:
+            blocks += self.variance.reach - 1  # where the last stage has its tail
+        return CUBIC_REACH + math.ceil(2 * blocks / d.scale)
 
     def alphas(self, d: Degradation) -> list[float]:
         """Return α' of every stage, and the last α, at the error of the degradation, noise and JPEG."""
