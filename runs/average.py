@@ -1,6 +1,6 @@
 """Average the weights of two runs, of which the second went on where the first ended: a little better than either.
 
-A head that the first alone has stays, for a run that goes on with it. The share was chosen on Kodak24 (LOG.md).
+The share was chosen on Kodak24 (LOG.md).
 Source: averaging over a cyclic schedule, Izmailov et al., "Averaging weights leads to wider optima and better
 generalization", UAI 2018.
 
@@ -16,7 +16,6 @@ from pathlib import Path
 
 from mzsr.commands import command_line
 from mzsr.learning.cards import as_earlier
-from mzsr.learning.contract import HEAD
 from mzsr.learning.weights import load_weights, save_weights
 
 
@@ -30,15 +29,11 @@ def main() -> None:
     arguments = parser.parse_args()
     (one, other), (two, card) = (load_weights(path) for path in (arguments.first, arguments.second))
     before, after = (dict(network.named_parameters()) for network in (one, two))
-    if other.network.model_copy(update={"log_var": card.network.log_var}) != card.network:
+    if other.network != card.network:
         raise SystemExit(f"{arguments.first} is of {other.network}, {arguments.second} of {card.network}; make it one")
-    share, network, earlier = arguments.share, card.network, as_earlier(card)
-    theta = {name: (1 - share) * before.get(name, tensor) + share * tensor for name, tensor in after.items()}
-    if one.variance is not None and two.variance is None:
-        theta |= {name: tensor for name, tensor in before.items() if name.startswith(HEAD)}
-        network, earlier = other.network, (*earlier, as_earlier(other)[-1])
+    theta = {name: (1 - arguments.share) * before[name] + arguments.share * tensor for name, tensor in after.items()}
     command = command_line("python", sys.argv)
-    told = {"network": network, "command": command, "iterations": 0, "hours": 0.0, "earlier": earlier}
+    told = {"command": command, "iterations": 0, "hours": 0.0, "earlier": as_earlier(card)}
     told |= {"score": {}, "error_law": None, "error_law_estimated": None}  # nobody has measured these weights
     arguments.out.mkdir(parents=True, exist_ok=True)
     save_weights(arguments.out / "weights.safetensors", theta, card.model_copy(update=told))

@@ -42,9 +42,8 @@ go_on flagship-more mean-long 3800 0.0005 100 56
 average mean-long flagship-more 0.5 mean-more
 train pretrain flagship-view --from "$out/mean-more/weights.safetensors"
 average mean-more flagship-view 0.75 mean-view
-train_as head-first head --from "$out/mean-view/weights.safetensors" --set iterations=6000 --set seed=8
 train_as flagship-wide flagship-view --from "$out/mean-view/weights.safetensors" --set iterations=5000 --set seed=62
-average head-first flagship-wide 0.75 mean-wide # with the head of the first
+average mean-view flagship-wide 0.75 mean-wide
 train pretrain head --from "$out/mean-wide/weights.safetensors"
 publish head mzsr "flagship: three data-step/network stages of four folding blocks, large-scale training on random kernels"
 # Its experts

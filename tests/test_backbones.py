@@ -112,8 +112,8 @@ def test_edsr_sees_no_further_than_its_reach(scale: int, blocks: int) -> None:
         torch.manual_seed(1)
         network = Edsr(scale=scale, blocks=blocks, channels=6, log_var=True).double().requires_grad_(False)
     d = Degradation(kernels.delta(), scale)
-    for output in (network, lambda lr, d: network.with_log_var(lr, d)[1]):
-        reach = network.reach(d)
+    for output, log_var in ((network, False), (lambda lr, d: network.with_log_var(lr, d)[1], True)):
+        reach = network.reach(d, log_var=log_var)
         found = seen(output, d, reach + 2)
         assert reach - 1 <= found <= reach
 
@@ -182,7 +182,7 @@ def test_the_flagships_log_variance_lies_on_its_blocks(scale: int, offset: float
     assert network.variance is not None
     for parameter in network.variance.parameters():
         nn.init.zeros_(parameter)
-    network.variance[2].bias.copy_(torch.arange(12.0))  # pyright: ignore[reportCallIssue]
+    network.variance[-2].bias.copy_(torch.arange(12.0))  # pyright: ignore[reportCallIssue]
     d = Degradation(kernels.gaussian((0.5, 0.5), size=9, offset=(offset, offset)), scale)
     log_var = network.with_log_var(lr, d)[1]
     first = 1 if offset > (scale - 1) / 2 + 0.25 else 0  # the paper's grid has none, its mirror image has one
@@ -192,15 +192,11 @@ def test_the_flagships_log_variance_lies_on_its_blocks(scale: int, offset: float
         torch.testing.assert_close(log_var[0, channel], expected.float())
 
 
-def test_the_flagships_head_sees_no_further_than_its_reach() -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        network = Unfolded(stages=1, blocks=1, channels=6, log_var=True)
-    with_head, without = network.reach(Degradation(kernels.delta())), tiny("unfolded", stages=1).reach(
-        Degradation(kernels.delta())
-    )  # fmt: skip
-    # Two convolutions of two pixels where the tail has one; a last data step without kernel sees nothing around
-    assert with_head - without == math.ceil(2 / 2)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_head_that_is_not_asked_needs_no_margin(name: str) -> None:
+    d = Degradation(NARROW, 2)
+    plain, headed = (tiny(name, log_var=head) for head in (False, True))
+    assert headed.reach(d) == plain.reach(d) == plain.reach(d, log_var=True)
 
 
 def test_the_head_is_elu_after_three_convolutions() -> None:
@@ -216,11 +212,11 @@ def test_the_head_is_elu_after_three_convolutions() -> None:
 
 
 def test_shipped_weights_have_heads_where_they_say_so() -> None:
-    """A body without residual blocks has 64,175 parameters, a block a stage 221,568, and a head 43,852."""
+    """A body without residual blocks has 64,175 parameters, a block a stage 221,568, and a head 154,636."""
     bare, doubting = (load_weights(name) for name in ("mzsr-meta", "mzsr"))
     assert (bare[1].network.log_var, bare[0].variance, count(bare[0])) == (False, None, 64_175 + 4 * 221_568)
     assert doubting[1].network.log_var
-    assert count(doubting[0]) == 64_175 + 4 * 221_568 + 43_852
+    assert count(doubting[0]) == 64_175 + 4 * 221_568 + 154_636
 
 
 @pytest.mark.parametrize("name", NETWORKS)

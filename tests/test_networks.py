@@ -229,8 +229,9 @@ def test_paper_sees_no_further_than_its_reach(scale: int, layers: int) -> None:
 @pytest.mark.parametrize("margin", [2, 3])  # on an even and an odd place of the 2x2 blocks at x3
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("kernel", ["delta", "bicubic"])
+@pytest.mark.parametrize("log_var", [False, True])
 def test_flagship_sees_no_further_than_its_reach(
-    monkeypatch: pytest.MonkeyPatch, stages: int, margin: int, scale: int, kernel: str
+    monkeypatch: pytest.MonkeyPatch, stages: int, margin: int, scale: int, kernel: str, log_var: bool
 ) -> None:
     """All but the data steps, which are taken out here: their support is not finite, only decaying."""
 
@@ -241,13 +242,13 @@ def test_flagship_sees_no_further_than_its_reach(
     monkeypatch.setattr(networks, "data_steps", no_steps)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = Unfolded(stages=stages, blocks=1, channels=6).double().requires_grad_(False)
+        network = Unfolded(stages=stages, blocks=1, channels=6, log_var=True).double().requires_grad_(False)
         for parameter in network.parameters():
             if parameter.ndim:  # all paths open: positive weights on positive features
                 parameter.copy_(0.02 + 0.1 * parameter.abs())
     d = Degradation(kernels.delta(), scale, "bicubic" if kernel == "bicubic" else "direct")
-    reach = network.reach(d)
-    found = seen(network, d, reach + margin)
+    reach = network.reach(d, log_var=log_var)
+    found = seen(lambda lr, d: network.with_log_var(lr, d)[log_var], d, reach + margin)
     assert reach - 2 <= found <= reach, "a halo may be generous, not wasteful"
 
 
