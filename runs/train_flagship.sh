@@ -49,8 +49,11 @@ publish head mzsr "flagship: three data-step/network stages of four folding bloc
 # Its experts
 for expert in x4 jpeg; do
     train pretrain "flagship-$expert" --from "$out/mean-more/weights.safetensors"
-    train pretrain "head-$expert" --from "$out/flagship-$expert/weights.safetensors"
 done
+train_as x4-on flagship-x4 --from "$out/flagship-x4/weights.safetensors" --set iterations=4800 \
+    --set learning_rate=0.0006 --set seed=64 --set law.families.gaussian=0.7 --set law.families.perturbed=0.2
+train pretrain head-x4 --from "$out/x4-on/weights.safetensors"
+train pretrain head-jpeg --from "$out/flagship-jpeg/weights.safetensors"
 publish head-x4 mzsr-x4 "flagship at x4, which \`mzsr\` uses there: trained on at that scale alone"
 publish head-jpeg mzsr-jpeg \
     "flagship for pictures that went through JPEG, which \`mzsr\` uses there: trained on compressed and noisy ones"
