@@ -182,9 +182,7 @@ def test_bfloat16_keeps_float32_weights(wholes: dict[str, Run], folder: Path, tm
         assert record["loss"] == pytest.approx(exact["loss"], rel=0.02)
 
 
-def test_a_run_keeps_its_precision(
-    folder: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_keeps_its_precision(folder: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `auto` was where it began, on whatever machine it goes on; its card says which."""
     best = torch.bfloat16
     monkeypatch.setattr(devices, "best_precision", lambda device: best)
@@ -205,7 +203,7 @@ def test_two_runs_in_one_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / ".0123.part").write_text("half")
     first = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(first, fcntl.LOCK_EX)
-    with pytest.raises(InputError, match="another run is at work in .*; wait for it, or choose another folder"):
+    with pytest.raises(InputError, match=r"another run is at work in .*; wait for it, or choose another folder"):
         go(configured(), folder, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".0123.part"]
     os.close(first)
