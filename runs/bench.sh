@@ -10,8 +10,13 @@ set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}/bench
 out=${2:-out/bench}
 only=("${@:3}")
+known=" "
+asked() { # name of a run
+    known+="$1 "
+    [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]
+}
 bench() { # kind, name of the CSV, options
-    if [ ${#only[@]} -gt 0 ] && [[ " ${only[*]} " != *" $2 "* ]]; then return; fi
+    asked "$2" || return 0
     rm -f "$out/$2/results.csv"  # so that no earlier one is taken for this one's
     # 1: something was named as not measurable, for instance the pictures beyond the 50 kernels; the rest is done
     python -m mzsr bench "$1" --out "$out/$2" "${@:3}" || test $? = 1
@@ -52,9 +57,8 @@ compare() { # scale
     bench quality "losses-x$1" --data "$data/Set5" --data "$data/Set14" "${how[@]}"
     bench quality "losses-x$1-large" --data "$data/BSD100" --data "$data/DIV2K_valid" --every 5 "${how[@]}"
 }
-compare 2
-compare 4
-if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" calibration "* ]]; then
+for scale in 2 4; do if asked "losses-x$scale" || asked "losses-x$scale-large"; then compare "$scale"; fi; done
+if asked calibration; then
     python runs/calibration.py --data "$data/BSD100" --data "$data/Kodak24" --out docs/results
 fi
 bench speed speed --sizes 64,128,256,512,1024,2048 --limit 60s
@@ -69,3 +73,6 @@ if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr-jpeg --method mzsr --scores docs/results/degraded-jpeg-{80,60}.csv
     python runs/tables.py
 fi
+for name in "${only[@]}"; do
+    [[ "$known" == *" $name "* ]] || { echo "$name is none of the runs of $0, which are:$known" >&2; exit 2; }
+done

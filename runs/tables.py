@@ -120,7 +120,7 @@ def paper_table() -> str:
     rows = rows_of("paper-x2", "paper-x4")
     for model in (name + option for name in PAPER for option in ("", ":bp")):
         for (group, cell), found in means(rows, model).items():
-            known = list(_published(group, cell))
+            known = list(_published(model, group, cell))
             scores = " | ".join(f"{mean:.2f}" for mean in found)
             told = " / ".join(f"{mean:.2f}" for mean in known)
             gap = " / ".join(f"{ours - theirs:+.2f}" for ours, theirs in zip(found[1:], known, strict=False))
@@ -152,11 +152,12 @@ def losses_table() -> str:
     return "\n".join(lines)
 
 
-def _published(group: str, cell: str) -> Iterable[float]:
-    """Yield what is published of MZSR with one and with ten steps, dB; nothing for a part of a set."""
-    for steps in ("1 step", "10 steps"):
+def _published(model: str, group: str, cell: str) -> Iterable[float]:
+    """Yield what is published of a model with one and, but for the multi-scale one, ten steps, dB."""
+    several = model.startswith("mzsr-multiscale")
+    for method in ("MZSR multi-scale, 1 step",) if several else ("MZSR, 1 step", "MZSR, 10 steps"):
         for n in published():
-            if (n.set, n.cell, n.method) == (group, cell, f"MZSR, {steps}"):
+            if (n.set, n.cell, n.method) == (group, cell, method):
                 yield n.psnr
 
 

@@ -3,7 +3,7 @@
 Samples are kept in OUT, in files of a thousand; stop it at any time, run it again, and it goes on where it was (the
 training, a third of an hour, begins again).
 
-command: python runs/train_estimator.py --data ../shared/data/train/*/
+command: python runs/train_estimator.py --data ../shared/data/train/*/ --check ../shared/data/bench/Kodak24
 machine: 1 core of an Intel Xeon with AMX (float32), torch 2.13
 hours:   0.55 samples, 0.35 training
 score:   `mzsr bench blind`, docs/measured.md, "Unknown blur"
@@ -16,14 +16,16 @@ from dataclasses import astuple
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from mzsr.atomic import write_atomically
 from mzsr.card import Card
 from mzsr.commands import command_line
 from mzsr.config import NetworkConfig
 from mzsr.learning.cards import commit, machine
-from mzsr.learning.estimation import LEAST, Sample, draw_sample, fit, losses, stack
+from mzsr.learning.estimation import LEAST, Sample, Samples, draw_sample, fit, losses, stack
 from mzsr.learning.estimator import HEADS, Estimator
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs, load_photographs
@@ -31,6 +33,7 @@ from mzsr.learning.weights import save_weights
 
 LICENCES = {"cid22": "CC BY-SA 4.0", "clic2025": "Unsplash", "gb82": "public domain"}
 SHARD = 1000
+CHECKED = 1500, 77  # samples of photographs that no training saw, and their seed
 
 
 def samples(photographs: Photographs, count: int, seed: int, out: Path, share: tuple[int, int]) -> list[Sample]:
@@ -63,13 +66,25 @@ def samples(photographs: Photographs, count: int, seed: int, out: Path, share: t
             Sample(int(t["head"][i]), t["features"][i].float(), response[i], float(t["noise"][i]), float(t["error"][i]))
             for i in range(len(t["head"]))
         ]
-    return found
+    return found[:count]
+
+
+def lost(network: Estimator, check: dict[int, Samples]) -> dict[int, Float[Tensor, " n"]]:
+    """Return the decibels that samples lose, by their head."""
+    with torch.no_grad():
+        return {head: losses(network, part, head)[0] for head, part in check.items()}
+
+
+def told(decibels: Float[Tensor, " n"]) -> str:
+    """Return what a card says of them."""
+    return f"median {float(decibels.median()):.2f}, mean {float(decibels.mean()):.2f} dB lost"
 
 
 def main() -> None:
     """Make samples, train, publish."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--check", type=Path, help="folder of photographs of no training, to measure it on")
     parser.add_argument("--out", type=Path, default=Path("out/estimator"))
     parser.add_argument("--weights", type=Path, default=Path("src/mzsr/weights/estimator.safetensors"))
     parser.add_argument("--samples", type=int, default=99_000)
@@ -79,6 +94,8 @@ def main() -> None:
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), help="of the samples: this process, of how many")
     parser.add_argument("--samples-only", action="store_true")
     arguments = parser.parse_args()
+    if tuple(arguments.share) != (0, 1) and not arguments.samples_only:
+        parser.error("--share makes a part of the samples; give --samples-only too, and train when all are there")
     arguments.out.mkdir(parents=True, exist_ok=True)
     photographs = load_photographs(arguments.data, LEAST)
     start = time.monotonic()
@@ -96,15 +113,16 @@ def main() -> None:
 
     theta = fit(network, learn, arguments.steps, arguments.seed, progress)
     network.load_state_dict(theta)
-    score = {}
-    for head, part in check.items():
-        with torch.no_grad():
-            lost = losses(network, part, head)[0]
-        scale, grid = HEADS[head]
-        score[name := f"x{scale} {grid}, other samples of the same photographs"] = (
-            f"median {float(lost.median()):.2f}, mean {float(lost.mean()):.2f} dB lost"
-        )
-        print(f"x{scale} {grid}: {score[name]}")
+    score = {
+        "x{} {}, other samples of the same photographs".format(*HEADS[head]): told(decibels)
+        for head, decibels in lost(network, check).items()
+    }
+    if arguments.check is not None:
+        (count, seed), others = CHECKED, load_photographs([arguments.check], LEAST).pictures
+        unseen = lost(network, stack([draw_sample(others, seed, index) for index in range(count)]))
+        name = f"{arguments.check.name}, {count:,} samples of seed {seed}, all scales and grids"
+        score[name] = told(torch.cat(list(unseen.values())))
+    print("\n".join(f"{name}: {said}" for name, said in score.items()))
     card = Card(
         name="estimator", summary="kernel estimator: features of a spectrum to the kernel that loses least",
         network=NetworkConfig(name="estimator", channels=arguments.channels),

@@ -34,7 +34,7 @@ def photographs(**licences: str | None) -> Photographs:
 def card(config: TrainConfig | None = None, data: Photographs | None = None, world: World = ALONE) -> Card:
     return make_card(
         config or PRETRAIN["smoke"], data or photographs(a=None), world,
-        about=ABOUT, iterations=5, hours=1.23456, earlier=(),
+        about=ABOUT, iterations=5, hours=1.23456, earlier=(), precision=torch.bfloat16,
     )  # fmt: skip
 
 

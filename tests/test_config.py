@@ -255,6 +255,7 @@ def test_presets_of_udl_are_as_its_repository(name: str) -> None:
     assert (config.law.name, config.law.scales, config.patch, config.batch) == ("bicubic", {2: 1}, 192, 64)
     assert (config.learning_rate, config.schedule, config.iterations) == (1e-4, "halving", 100_000)
     assert config.clip >= 1e6
+    assert (config.warmup, config.ema) == (200, 0.999), "which UDL has not: the one thing that differs, and it is said"
 
 
 def test_a_loss_is_named_or_spelt_out() -> None:

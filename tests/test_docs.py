@@ -1,6 +1,7 @@
 """What the documents say is so: commands parse, links lead somewhere, scripts name their cost, names are described."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -271,3 +273,19 @@ def test_worked_example_works() -> None:
     kernel = names["FAMILIES"]["disk"](3.0)
     assert kernels.centroid(kernel) == pytest.approx((0.0, 0.0), abs=1e-6)
     assert kernels.covariance(kernel).trace().item() == pytest.approx(3.0**2 / 2 + 1 / 6, rel=0.02)
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "weights").glob("*.json")), ids=lambda path: path.stem)
+def test_commands_on_cards_parse(path: Path) -> None:
+    """Those of a run, and of all runs that led to it."""
+    from mzsr.card import Card
+
+    card = Card.parse(json.loads(path.read_text("utf-8")), path.name)
+    for command in (card.command, *(run["command"] for run in card.earlier)):
+        program, *arguments = shlex.split(command)
+        if program == "mzsr":
+            parse(arguments)
+            for value in (arguments[i + 1] for i, word in enumerate(arguments) if word == "--set"):
+                yaml.safe_load(value.partition("=")[2])
+        else:
+            assert (program, arguments[0].partition("/")[0]) == ("python", "runs"), command

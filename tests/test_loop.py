@@ -1,6 +1,7 @@
 """Tests of the training loop: what a run leaves behind, and that one that is stopped and resumed is the same run."""
 
 import math
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import torch
 from training import STAGES, Clock, Run, assert_same, configured, go, left_behind
 
 from mzsr.errors import InputError
+from mzsr.learning import devices
 from mzsr.learning.networks import build
 from mzsr.learning.photographs import load_photographs
 from mzsr.learning.pretrain import Pretraining
@@ -178,6 +180,35 @@ def test_bfloat16_keeps_float32_weights(wholes: dict[str, Run], folder: Path, tm
     assert log != wholes["pretrain"][1]
     for record, exact in zip(log, wholes["pretrain"][1], strict=True):
         assert record["loss"] == pytest.approx(exact["loss"], rel=0.02)
+
+
+def test_a_run_keeps_its_precision(folder: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `auto` was where it began, on whatever machine it goes on; its card says which."""
+    best = torch.bfloat16
+    monkeypatch.setattr(devices, "best_precision", lambda device: best)
+    for out, limit in ((tmp_path / "whole", 99), (tmp_path / "parts", 3)):
+        go(configured(precision="auto"), folder, out, time_limit=limit, progress=clock.tick)
+    best = torch.float32
+    go(configured(precision="auto"), folder, tmp_path / "parts", resume=True)
+    whole, parts = (left_behind(tmp_path / name) for name in ("whole", "parts"))
+    assert_same(parts, whole)
+    assert load_weights(tmp_path / "parts" / "weights.safetensors")[1].machine.endswith(", bfloat16")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no locks of this kind")
+def test_two_runs_in_one_folder(folder: Path, tmp_path: Path) -> None:
+    """The second one is refused, and what the first is writing stays."""
+    import fcntl
+
+    (tmp_path / ".0123.part").write_text("half")
+    first = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    with pytest.raises(InputError, match=r"another run is at work in .*; wait for it, or choose another folder"):
+        go(configured(), folder, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".0123.part"]
+    os.close(first)
+    assert go(configured(), folder, tmp_path).step == 8
+    assert not (tmp_path / ".0123.part").exists()
 
 
 @pytest.mark.parametrize("stage", STAGES)

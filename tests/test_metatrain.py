@@ -141,7 +141,7 @@ def test_what_was_measured_of_a_head_stays_where_step_sizes_alone_are_trained(ph
         objective.recall(objective.fixed(), earlier)
         made = make_card(
             config, photographs, World(CPU), about=objective.about(objective.theta), iterations=1, hours=0.0,
-            earlier=earlier,
+            earlier=earlier, precision=torch.float32,
         )  # fmt: skip
         for estimated in (False, True):
             assert (made.told_errors(estimated=estimated) == card.told_errors(estimated=estimated)) is kept

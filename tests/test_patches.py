@@ -17,7 +17,7 @@ from torch import Tensor
 from mzsr.config import KernelLaw
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Degradation, crop, degrade, phase
-from mzsr.imaging.jpeg import tables
+from mzsr.imaging.jpeg import Jpeg, tables
 from mzsr.imaging.random_kernels import RANDOM
 from mzsr.learning.patches import (
     Kind,
@@ -315,7 +315,7 @@ def test_compressed_patches_went_through_jpeg(pictures: list[Tensor]) -> None:
     """Each through its own quality of the law, which is told, and it shows."""
     law = CLEAN.model_copy(update={"jpeg_share": 1.0, "jpeg": (30, 33)})
     known = {q: tables(q)[0] for q in (30, 31, 32, 33)}
-    found = set()
+    found, laid = set(), list[Jpeg]()
     for step in range(8):
         drawn = draw_pair(pictures, law, 3, 48, step_generator(0, step))
         d = drawn.degradation
@@ -324,7 +324,10 @@ def test_compressed_patches_went_through_jpeg(pictures: list[Tensor]) -> None:
         torch.testing.assert_close(drawn.lr * 255, codes(degrade(drawn.hr, d)), atol=1e-4, rtol=0)
         uncompressed = degrade(drawn.hr, replace(d, jpeg=None))
         assert float((drawn.lr - uncompressed).abs().amax((1, 2, 3)).min()) > 3 / 255
+        laid.append(d.jpeg)
     assert found == {30, 31, 32, 33}, "both ends are drawn too"
+    assert {jpeg.chroma for jpeg in laid} == {"4:2:0", "4:4:4"}
+    assert all(len({jpeg.offset[axis] for jpeg in laid}) > 4 for axis in (0, 1)), "blocks begin anywhere"
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -198,7 +198,8 @@ class TrainConfig(Config):
         default=(), description="factors by which photographs are shrunk, to be cut from at these sizes as well"
     )
     optimiser: OptimiserName = Field(
-        default="adam", description="muon: Muon for hidden convolutions at twice the learning rate, Adam for the rest"
+        default="adam",
+        description="muon: Muon for convolutions to features at twice the learning rate, Adam for the rest",
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="at its highest (β in meta-training)")
     schedule: Literal["cosine", "halving", "constant"] = Field(

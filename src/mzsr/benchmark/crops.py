@@ -49,7 +49,7 @@ def comparisons(
             cell = next(cell for cell in cells if str(cell) == row.cell)
             fitting = [method for method in beside if not method.refuses(cell)]
             found.append(_compare(row, source, cell, [*fitting, ours]))
-    return found
+    return [comparison for comparison in found if comparison is not None]
 
 
 def busiest(error: Images, side: int = SIDE) -> tuple[int, int]:
@@ -60,7 +60,8 @@ def busiest(error: Images, side: int = SIDE) -> tuple[int, int]:
     return place // means.shape[3], place % means.shape[3]
 
 
-def _compare(row: Row, source: Source, cell: Cell, methods: Sequence[AnyMethod]) -> Comparison:
+def _compare(row: Row, source: Source, cell: Cell, methods: Sequence[AnyMethod]) -> Comparison | None:
+    """Cut the same square of all that methods make of a picture; None if the one of the row cannot be made again."""
     case = make(source, cell)
     pictures: dict[str, Images] = {}
     for method in methods:
@@ -68,6 +69,8 @@ def _compare(row: Row, source: Source, cell: Cell, methods: Sequence[AnyMethod])
         with suppress(*FAILURES):  # it has been named while measuring
             (output,) = once(case, source, cell)
             pictures[row._replace(method=method.label, steps=output.steps).label] = output.picture.clamp(0, 1).cpu()
+    if row.label not in pictures:
+        return None
     top, left = busiest((pictures[row.label] - case.truth).square().mean(1, keepdim=True))
     small = interpolate(case.lr, scale_factor=cell.scale, mode="nearest")
     panels = [(name, _cut(picture, top, left)) for name, picture in

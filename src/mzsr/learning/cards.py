@@ -27,6 +27,7 @@ def make_card(
     iterations: int,
     hours: float,
     earlier: tuple[dict[str, Any], ...],
+    precision: torch.dtype,
 ) -> Card:
     """Gather what is known of weights that a run has trained.
 
@@ -38,6 +39,7 @@ def make_card(
         iterations: done so far.
         hours: they took.
         earlier: the runs before it, see `as_earlier`.
+        precision: what hidden convolutions ran in.
     """
     return Card(
         name=config.network.name,
@@ -49,7 +51,7 @@ def make_card(
         commit=commit(),
         iterations=iterations,
         hours=round(hours, 3),
-        machine=machine(world, len(photographs.pictures)),
+        machine=f"{machine(world, len(photographs.pictures))}, {str(precision).removeprefix('torch.')}",
         earlier=earlier,
         sha256="",
         **{"scales": seen(config), **about},

@@ -12,8 +12,10 @@ at any moment and resumed ends, on the same machine, with the same bits as one t
 
 import math
 import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +84,9 @@ def train(
         progress: told the iteration and its loss.
 
     Raises:
-        InputError: unusable data, a run in `out` that is not resumed or is of another configuration, a full disk, a
-            loss or log-variance that is no number (the state of the last checkpoint, which had one, stays).
+        InputError: unusable data, a run in `out` that is at work, is not resumed or is of another configuration, a
+            full disk, a loss or log-variance that is no number (the state of the last checkpoint, which had one,
+            stays).
     """
     start = time.monotonic()
     commit()  # of the code that runs, whatever is checked out meanwhile
@@ -97,31 +100,31 @@ def train(
     elif start_from is not None:
         run.objective.begin_from(start_from)
         run.ema = state.copy(run.objective.theta)
-    _make_folder(out, world)
-    first, before, gradient = run.step, run.seconds, dict[str, Tensor]()
-    journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
-    begun = time.monotonic()  # loading does not count in what is told of iterations a second
-    while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
-        facts, gradient = _good_gradient(run, world, state_file)
-        if run.step > run.saved and run.step % config.save_every == 0:  # its loss is a number, so it is a good state
+    with _folder(out, world):
+        first, before, gradient = run.step, run.seconds, dict[str, Tensor]()
+        journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
+        begun = time.monotonic()  # loading does not count in what is told of iterations a second
+        while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
+            facts, gradient = _good_gradient(run, world, state_file)
+            if run.step > run.saved and run.step % config.save_every == 0:  # its loss is a number, so it is good
+                _save(run, photographs, world, out, journal)
+            _update(run, gradient)
+            run.seconds = before + time.monotonic() - start
+            progress(run.step, facts["loss"])
+            if journal is not None and run.step % LOG_EVERY == 0:
+                speed = (run.step - first) / (time.monotonic() - begun)
+                facts |= {"silent": silent(gradient), "seconds": round(run.seconds, 1), "rate": round(speed, 3)}
+                journal.record(run.step, facts, gradient)
+        weights = out / "weights.safetensors"
+        rate = (run.step - first) / max(time.monotonic() - begun, 1e-9)
+        if run.step > first:
+            _, gradient = _good_gradient(run, world, state_file)  # no loss has seen the last update yet
+        if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
             _save(run, photographs, world, out, journal)
-        _update(run, gradient)
-        run.seconds = before + time.monotonic() - start
-        progress(run.step, facts["loss"])
-        if journal is not None and run.step % LOG_EVERY == 0:
-            speed = (run.step - first) / (time.monotonic() - begun)
-            facts |= {"silent": silent(gradient), "seconds": round(run.seconds, 1), "rate": round(speed, 3)}
-            journal.record(run.step, facts, gradient)
-    weights = out / "weights.safetensors"
-    rate = (run.step - first) / max(time.monotonic() - begun, 1e-9)
-    if run.step > first:
-        _, gradient = _good_gradient(run, world, state_file)  # no loss has seen the last update yet
-    if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
-        _save(run, photographs, world, out, journal)
-    world.wait()  # who reads the state next must find the one that the first process has just written
-    if journal is not None:
-        journal.close()
-    return Outcome(run.step, weights, rate, silent(gradient))
+        world.wait()  # who reads the state next must find the one that the first process has just written
+        if journal is not None:
+            journal.close()
+        return Outcome(run.step, weights, rate, silent(gradient))
 
 
 def _check_folder(out: Path, *, resume: bool) -> None:
@@ -134,15 +137,35 @@ def _check_folder(out: Path, *, resume: bool) -> None:
         raise InputError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
 
 
-def _make_folder(out: Path, world: World) -> None:
-    """Make the folder of a run, and clear away what a killed one was writing."""
+@contextmanager
+def _folder(out: Path, world: World) -> Iterator[None]:
+    """Make the folder of a run, keep it to this one, and clear away what a killed one was writing.
+
+    Raises:
+        InputError: it cannot be made, or another run is at work in it.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be made ({error.strerror}); give a folder for the run") from error
-    if world.rank == 0:
+    if world.rank:
+        yield
+        return
+    with ExitStack() as stack:
+        if sys.platform != "win32":  # which has no locks of this kind
+            import fcntl
+
+            folder = os.open(out, os.O_RDONLY)
+            stack.callback(os.close, folder)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed run has lost its lock with its life
+            except BlockingIOError as error:
+                raise InputError(f"another run is at work in {out}; wait for it, or choose another folder") from error
+            except OSError:  # a disk without locks
+                pass
         for part in out.glob(".*.part"):
             part.unlink(missing_ok=True)
+        yield
 
 
 def _save(run: state.Run, photographs: Photographs, world: World, out: Path, journal: Journal | None) -> None:
@@ -245,7 +268,7 @@ def _publish(run: state.Run, photographs: Photographs, world: World, out: Path) 
     objective = run.objective
     card = make_card(
         objective.config, photographs, world, about=objective.about(run.ema), iterations=run.step,
-        hours=run.seconds / 3600, earlier=objective.earlier,
+        hours=run.seconds / 3600, earlier=objective.earlier, precision=objective.network.precision,
     )  # fmt: skip
     weights = {name: tensor for name, tensor in (run.ema | run.objective.still).items() if "/" not in name}
     save_weights(out / "weights.safetensors", weights, card)

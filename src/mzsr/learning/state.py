@@ -11,6 +11,7 @@ from safetensors.torch import save as packed
 from mzsr.atomic import write_atomically
 from mzsr.card import FORMAT, check_format
 from mzsr.errors import InputError
+from mzsr.learning.devices import precision_of
 from mzsr.learning.objective import Objective
 from mzsr.learning.optimiser import Optimiser
 from mzsr.learning.photographs import Photographs
@@ -61,6 +62,7 @@ def save(run: Run, path: Path) -> None:
         "stage": type(config).__name__,
         "data": run.data,
         "processes": str(run.processes),
+        "precision": str(run.objective.network.precision).removeprefix("torch."),
         "earlier": json.dumps(run.objective.earlier),
     }
     save_state(path, groups, facts)
@@ -68,7 +70,7 @@ def save(run: Run, path: Path) -> None:
 
 
 def restore(run: Run, path: Path) -> None:
-    """Put a run where a state was saved.
+    """Put a run where a state was saved, in the precision in which it began, whatever `auto` is on this machine.
 
     Raises:
         InputError: the file is damaged, of another format, stage, configuration, network or data.
@@ -95,6 +97,8 @@ def restore(run: Run, path: Path) -> None:
             f"{path} was made by {then} processes, this is {run.processes}, which would see other batches; "
             f"go on with torchrun --nproc-per-node {then}"
         )
+    if (precision := facts.get("precision")) is not None:  # `auto` may be another one on this machine
+        run.objective.network.precision = precision_of(precision, torch.device("cpu"))
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
     run.saved = run.step
     strange = f"{path} is of another version of the network; finish the run with the version that began it"

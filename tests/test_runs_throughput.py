@@ -1,26 +1,12 @@
-"""Tests of runs/ablation.py and runs/throughput.py: what is compared differs, in what is said and in nothing else."""
+"""Tests of runs/throughput.py: what is compared differs in what is said."""
 
 from pathlib import Path
 
-import pytest
 import torch
 from PIL import Image
 from scripts import script_of
 
-from mzsr.config import NetworkConfig
 from mzsr.presets import META
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def test_every_variant_differs_from_the_base_in_its_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    ablation, network = script_of("ablation"), NetworkConfig()
-    base = ablation.variant({}, 9, network).model_dump()
-    for name, change in ablation.VARIANTS.items():
-        other = ablation.variant(change, 9, network).model_dump()
-        differ = {key for key in base if base[key] != other[key]}
-        assert differ == {key.partition(".")[0] for key in change}, name
 
 
 def test_the_plain_loop_is_plain(tmp_path: Path) -> None:
