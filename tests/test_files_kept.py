@@ -152,7 +152,8 @@ def test_an_odd_tag_is_no_damage(tmp_path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("where", ["xmp", "raw"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, where: str) -> None:
+@pytest.mark.parametrize("place", [33, -12], ids=["behind the header", "behind the pixels"])
+def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, where: str, place: int) -> None:
     """In XMP, or in the text chunk that ImageMagick writes, at either depth: 6 is a quarter turn to the right."""
     array = noise(bits, 4, 6, 3)
     save = pyvips.Image.new_from_array(array, interpretation="rgb16" if bits == 16 else "srgb")
@@ -165,7 +166,7 @@ def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, w
         tags[ORIENTATION] = 6
         block = b"Exif\0\0" + tags.tobytes().removeprefix(b"Exif\0\0")
         extra = chunk(b"tEXt", b"Raw profile type exif\0\nexif\n%8d\n" % len(block) + block.hex().encode() + b"\n")
-    (tmp_path / "a.png").write_bytes(data[:33] + extra + data[33:])  # behind the header
+    (tmp_path / "a.png").write_bytes(data[:place] + extra + data[place:])
     picture = read(tmp_path / "a.png")
     assert picture.bits == bits
     assert picture.metadata.orientation == 6

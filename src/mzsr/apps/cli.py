@@ -273,7 +273,7 @@ def estimate(
     from mzsr.apps import present
     from mzsr.imaging import files, kernel_files
     from mzsr.imaging.degrade import MAX_SCALE
-    from mzsr.imaging.picture import visible
+    from mzsr.imaging.picture import untaken, visible
     from mzsr.inference.compression import compression
     from mzsr.inference.enlargement import enlargement
     from mzsr.inference.estimate import estimate as estimate_degradation
@@ -299,7 +299,9 @@ def estimate(
     def look(source: Path) -> None:
         picture = visible(files.read(source, max_pixels=limit))
         grid = "corner" if subsample == "direct" else "centre"
-        told = estimate_degradation(picture.pixels, scale, grid=grid, jpeg=compression(picture))
+        told = estimate_degradation(
+            picture.pixels, scale, grid=grid, jpeg=compression(picture), untaken=untaken(picture)
+        )
         told, size = replace(told, enlarged=enlargement(picture.pixels)), picture.pixels.shape[2:]
         if save is not None:
             kernel_files.save(save, told.degradation.kernel)

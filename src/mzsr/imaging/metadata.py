@@ -179,7 +179,8 @@ def patch_exif(exif: bytes, values: dict[int, int]) -> bytes | None:
         (count,) = struct.unpack_from(order + "H", data, first)
         struct.pack_into(order + "I", data, first + 2 + 12 * count, 0)  # the thumbnail's directory would be next
         if inner is not None:
-            _patch_directory(data, order, inner, values)
+            with suppress(struct.error):  # one that points nowhere is no reason to lose the others
+                _patch_directory(data, order, inner, values)
     except struct.error:
         return None
     return _PREFIX + bytes(data)
@@ -277,7 +278,7 @@ def _upright(metadata: Metadata) -> Metadata:
     return replace(
         metadata,
         exif=patch_exif(exif, {ORIENTATION: 1}) if exif else None,
-        xmp=re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp) if xmp else None,
+        xmp=re.sub(rb"""(tiff:Orientation(?:=["']|>))[2-8]""", rb"\g<1>1", xmp) if xmp else None,
     )
 
 
