@@ -173,6 +173,20 @@ def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, w
     np.testing.assert_array_equal(to_array(picture), np.rot90(array, -1))
 
 
+def test_a_jpeg_that_says_no_resolution_has_none(tmp_path: Path) -> None:
+    """Pillow says 72 of one that has EXIF; what EXIF says counts."""
+    tags = Image.Exif()
+    for resolution in (None, 240.0):
+        tags.update({0x010F: "Make"} if resolution is None else {282: resolution, 283: resolution, 296: 2})
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=tags)
+        assert read(tmp_path / "a.jpg").metadata.dpi == (resolution and (resolution, resolution))
+
+
+def test_a_single_pixel_of_16_bits(tmp_path: Path) -> None:
+    pyvips.Image.new_from_array(np.full((1, 1), 3000, np.uint16), interpretation="grey16").pngsave(tmp_path / "a.png")
+    assert to_array(read(tmp_path / "a.png")).tolist() == [[3000]]
+
+
 @pytest.mark.parametrize("first", ["in.jpg", "in.tif"])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif"])
 def test_texts_of_exif_are_the_bytes_that_they_were(tmp_path: Path, first: str, name: str) -> None:

@@ -307,7 +307,9 @@ def _sixteen_bits(data: bytes, max_pixels: int, *, turned: bool = True) -> np.nd
     if str(image.get("vips-loader")).startswith("heifload"):
         return _spread(image.numpy(), int(str(image.get("bits-per-sample"))))
     colors = 1 if image.interpretation == "grey16" else 3
-    return image.numpy()[..., : colors + _has_alpha(data, image.bands - colors)] if image.bands > 1 else image.numpy()
+    if image.bands == 1:
+        return np.atleast_2d(image.numpy())  # of a single pixel it is a number
+    return image.numpy()[..., : colors + _has_alpha(data, image.bands - colors)]
 
 
 def _has_alpha(data: bytes, extra: int) -> bool:

@@ -90,6 +90,7 @@ def metadata_of(image: Image.Image) -> Metadata:
     if isinstance(xmp, str):
         xmp = xmp.encode()
     jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+    says = info.get("jfif_unit") in (1, 2) if jpeg else image.format != "TIFF"
     return _upright(
         Metadata(
             format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),  # MPO: a phone's JPEG with more behind
@@ -98,8 +99,8 @@ def metadata_of(image: Image.Image) -> Metadata:
             xmp=xmp,
             iptc=iptc_of(image),
             texts=texts_of(image) or None,
-            # Pillow says 1 of a TIFF that says nothing, and nothing of what only EXIF tells
-            dpi=(_plausible(info.get("dpi")) if image.format != "TIFF" else None) or _resolution(tags),
+            # Pillow says 1 of a TIFF and 72 of a JPEG that say nothing, and nothing of what only EXIF tells
+            dpi=(_plausible(info.get("dpi")) if says else None) or _resolution(tags),
             jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
             jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
             orientation=orientation_of(tags),
