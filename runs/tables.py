@@ -69,11 +69,6 @@ def degraded_table() -> str:
     return tables.quality(rows_of(*(f"degraded-{condition}" for condition in DEGRADED)))
 
 
-def x8_table() -> str:
-    """Return what the self-ensemble gains; without what is published, which stands above it already."""
-    return "\n".join(line for line in tables.quality(rows_of("modes")).splitlines() if "*published*" not in line)
-
-
 def modes_table() -> str:
     """Return what each mode gains over the fast one, and its time, which is that of a picture in the mean."""
     rows = rows_of("modes")
@@ -169,7 +164,6 @@ TABLES = {
     "blind": blind_table,
     "harm": harm_table,
     "degraded": degraded_table,
-    "x8": x8_table,
     "modes": modes_table,
     "calibration": calibration_table,
     "losses": losses_table,

@@ -203,6 +203,38 @@ def test_a_folder_of_the_results_on_another_disk(tmp_path: Path, monkeypatch: py
     assert records.task(tmp_path / "a", tmp_path / "out/a_x2").told == {"said": "new"}
 
 
+def test_what_was_overwritten_once_does_not_become_ours(tmp_path: Path) -> None:
+    """Somebody brings his file back, and gives the same command without --overwrite."""
+    source, target = tmp_path / "a", tmp_path / "out/a_x2"
+    target.parent.mkdir()
+    source.write_text("input")
+    target.write_text("mine")
+    Records(target.parent, "", overwrite=True).finish(Task(source, target, "0", "1", None), write("result"))
+    target.write_text("mine")
+    with pytest.raises(InputError, match="is not what mzsr wrote there"):
+        Records(target.parent, "").task(source, target)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_appears_while_a_picture_is_at_work_stays(tmp_path: Path, overwrite: bool) -> None:
+    source, target = tmp_path / "a", tmp_path / "out/a_x2"
+    source.write_text("input")
+    records = Records(target.parent, "", overwrite=overwrite)
+
+    def work(part: Path) -> dict[str, Any]:
+        target.write_text("mine")
+        return write("result")(part)
+
+    task = records.task(source, target)
+    if overwrite:
+        records.finish(task, work)
+    else:
+        with pytest.raises(InputError, match="was written by somebody else meanwhile; it stays as it is"):
+            records.finish(task, work)
+        assert read_record(target.parent, target) is None
+    assert target.read_text() == ("result" if overwrite else "mine")
+
+
 def test_a_fault_in_one_picture_does_not_stop_the_others() -> None:
     def work(source: Path, target: Path) -> None:
         if source.name == "b.png":
@@ -230,7 +262,8 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     records.finish(Task(tmp_path / "s", target, "0", None, None), write("x"))
     place = tmp_path / HIDDEN / "done/a.json"
     assert read_record(tmp_path, target) is not None
-    for text in ("", "[]", "{}", '{"source": 1}', '{"unknown": 1}'):
+    untold = json.dumps({**json.loads(place.read_text()), "told": []})
+    for text in ("", "[]", "{}", '{"source": 1}', '{"unknown": 1}', untold):
         place.write_text(text)
         assert read_record(tmp_path, target) is None
 

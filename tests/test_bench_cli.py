@@ -13,6 +13,7 @@ from typer.testing import Result
 from mzsr.apps.requests import listed
 from mzsr.benchmark.rows import read_csv
 from mzsr.benchmark.timings import read_timings
+from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.picture import Picture
 
@@ -63,6 +64,25 @@ def test_quality_from_pictures_to_page(some: Path, tiny_weights: Path, tmp_path:
     assert bench(*words, "--methods", f"bicubic,{tiny_weights}").exit_code == 0
     assert (out / "results.csv").read_bytes() == before["results.csv"]
     assert (out / "records.jsonl").read_bytes() == before["records.jsonl"]
+
+
+def test_what_cannot_be_printed_is_written(some: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(text: str, err: bool = False) -> None:
+        raise InputError("standard output cannot be written")
+
+    monkeypatch.setattr("mzsr.apps.bench.echo", full)
+    words = ("--data", some, "--kernels", "bicubic", "--methods", "bicubic", "--workers", 1)
+    assert bench("quality", *words, "--out", tmp_path / "out").exit_code == 1
+    assert {"results.csv", "results.md", "results.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("words", [("quality", "--data", "{some}"), ("speed",)], ids=lambda words: words[0])
+def test_results_of_somebody_else_stay(some: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "results.md").write_text("my notes")
+    result = bench(*(word.format(some=some) for word in words), "--out", tmp_path)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "holds results.md, which mzsr bench did not write; name another folder" in result.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["results.md"]
 
 
 def test_blind_runs_every_method_twice(some: Path, tmp_path: Path) -> None:

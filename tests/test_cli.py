@@ -15,6 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from mzsr import __version__
+from mzsr.apps.usage import complain, echo
+from mzsr.commands import command_line
 from mzsr.imaging import files, kernels
 from mzsr.imaging.degrade import Degradation, degrade
 from mzsr.imaging.jpeg import Jpeg, tables
@@ -107,5 +109,24 @@ def test_help_and_version(here: Path) -> None:
 
 
 def test_the_module_runs() -> None:
-    done = subprocess.run([sys.executable, "-m", "mzsr", "--version"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-m", "mzsr", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
+
+
+def test_an_empty_argument_is_not_the_folder_of_the_command(picture: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "mzsr", "upscale", ""], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("mzsr: an argument is empty, as of a variable that is not set")
+
+
+def test_names_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("b\x1b]0;owned\x07.png")
+    echo("one\r\ntwo ä →")
+    told = capsys.readouterr()
+    assert (told.err, told.out) == ("mzsr: b?]0;owned?.png\n", "one?\ntwo ä →\n")
+
+
+def test_a_command_says_where_files_lie_from_here(here: Path) -> None:
+    """What is not there yet too, and values behind an equals sign."""
+    told = command_line("mzsr", [f"{here}/a.png", "--report", f"{here}/r.html", f"--kernel={here}/k.mat", "/no/b"])
+    assert told == "mzsr a.png --report r.html --kernel=k.mat /no/b"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -139,6 +140,26 @@ def test_what_cannot_be_printed_is_no_failure(picture: Path, tiny_weights: Path)
         process.stdout.close()
         assert process.wait(timeout=120) == 0, process.stderr and process.stderr.read()
     assert sorted(path.name for path in Path("two").glob("*.png")) == ["a_x2.png", "b_x2.png"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is always full")
+def test_what_is_done_is_done_wherever_it_cannot_be_told(picture: Path, tiny_weights: Path) -> None:
+    """Standard output is full; nobody reads standard error, or it is closed."""
+    Path("a-bad.png").write_text("")
+    command = [sys.executable, "-m", "mzsr", "upscale", "a-bad.png", "a.png", "-n", str(tiny_weights), "--steps", "0"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*command, "-o", "one"], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1
+        assert "standard output cannot be written (No space left on device)" in done.stderr
+        assert done.stderr.endswith("mzsr: 1 of 2 pictures failed, 1 is done: a-bad.png\n")
+        said = subprocess.run([*command[:3], "estimate", "a.png"], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert (said.returncode, said.stderr.count("\n")) == (1, 1), said.stderr
+    with subprocess.Popen([*command, "-o", "two"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait() == 1
+    assert subprocess.run(f"{shlex.join(command)} -o three 2>&-", shell=True).returncode == 1
+    assert all(Path(folder, "a_x2.png").exists() for folder in ("one", "two", "three"))
 
 
 def test_ctrl_c_leaves_nothing(picture: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from mzsr.imaging.data_step import data_step
 from mzsr.imaging.degrade import Degradation, degrade, effective_kernel, informed, phase, upsample
 from mzsr.imaging.jpeg import Jpeg, tables
 from mzsr.imaging.metrics import psnr
+from mzsr.imaging.picture import Picture, untaken, visible
 from mzsr.inference import estimate as estimates
 from mzsr.inference import spectra
 from mzsr.inference.estimate import MILD, estimate, mild
@@ -43,6 +44,26 @@ def sigma(variances: tuple[float, float], theta: float) -> torch.Tensor:
     along = torch.tensor([math.sin(theta), math.cos(theta)], dtype=torch.float64)
     across = torch.tensor([math.cos(theta), -math.sin(theta)], dtype=torch.float64)
     return variances[0] * torch.outer(along, along) + variances[1] * torch.outer(across, across)
+
+
+@pytest.mark.parametrize("kind", ["cut-out", "frame"])
+def test_what_no_camera_took_tells_nothing(kind: str) -> None:
+    """It has no noise, and were it looked at, the noise of the rest would be taken for detail."""
+    generator = torch.Generator().manual_seed(1)
+    lr = rounded(degrade(field(256), Degradation(kernels.gaussian((1.5, 1.5), size=15), 2, noise=8 / 255), generator))
+    alpha, part = None, lr.clone()
+    if kind == "cut-out":
+        alpha = torch.ones(1, 1, *lr.shape[2:])
+        alpha[..., :64] = 0
+    else:
+        part[..., :20, :] = part[..., -9:, :] = part[..., :9] = 200 / 255
+    picture = visible(Picture(part, alpha))
+    whole = estimate(lr, 2)
+    found = estimate(picture.pixels, 2, untaken=untaken(picture))
+    assert found.noise == pytest.approx(whole.noise, rel=0.06)
+    assert found.noise == pytest.approx(8 / 255, rel=0.15)
+    assert found.width == pytest.approx(whole.width, rel=0.15)
+    assert estimate(picture.pixels, 2).noise < 0.7 * found.noise
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,8 @@ def test_an_odd_tag_is_no_damage(tmp_path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("where", ["xmp", "raw"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, where: str) -> None:
+@pytest.mark.parametrize("place", [33, -12], ids=["behind the header", "behind the pixels"])
+def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, where: str, place: int) -> None:
     """In XMP, or in the text chunk that ImageMagick writes, at either depth: 6 is a quarter turn to the right."""
     array = noise(bits, 4, 6, 3)
     save = pyvips.Image.new_from_array(array, interpretation="rgb16" if bits == 16 else "srgb")
@@ -165,11 +166,25 @@ def test_orientation_that_stands_elsewhere_in_a_png(tmp_path: Path, bits: int, w
         tags[ORIENTATION] = 6
         block = b"Exif\0\0" + tags.tobytes().removeprefix(b"Exif\0\0")
         extra = chunk(b"tEXt", b"Raw profile type exif\0\nexif\n%8d\n" % len(block) + block.hex().encode() + b"\n")
-    (tmp_path / "a.png").write_bytes(data[:33] + extra + data[33:])  # behind the header
+    (tmp_path / "a.png").write_bytes(data[:place] + extra + data[place:])
     picture = read(tmp_path / "a.png")
     assert picture.bits == bits
     assert picture.metadata.orientation == 6
     np.testing.assert_array_equal(to_array(picture), np.rot90(array, -1))
+
+
+def test_a_jpeg_that_says_no_resolution_has_none(tmp_path: Path) -> None:
+    """Pillow says 72 of one that has EXIF; what EXIF says counts."""
+    tags = Image.Exif()
+    for resolution in (None, 240.0):
+        tags.update({0x010F: "Make"} if resolution is None else {282: resolution, 283: resolution, 296: 2})
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=tags)
+        assert read(tmp_path / "a.jpg").metadata.dpi == (resolution and (resolution, resolution))
+
+
+def test_a_single_pixel_of_16_bits(tmp_path: Path) -> None:
+    pyvips.Image.new_from_array(np.full((1, 1), 3000, np.uint16), interpretation="grey16").pngsave(tmp_path / "a.png")
+    assert to_array(read(tmp_path / "a.png")).tolist() == [[3000]]
 
 
 @pytest.mark.parametrize("first", ["in.jpg", "in.tif"])

@@ -85,6 +85,17 @@ def test_an_output_of_somebody_else_stops_no_other_picture(picture: Path, tiny_w
     assert files.read("out/b_x2.png").pixels.shape[2:] == (120, 152)
 
 
+def test_an_empty_folder_stops_no_other(picture: Path, tiny_weights: Path) -> None:
+    Path("empty").mkdir()
+    Path("in").mkdir()
+    shutil.copy(picture, "in/a.png")
+    result = run("upscale", "empty", "in", "-o", "out", "-n", tiny_weights, "--steps", "0")
+    assert result.exit_code == 1
+    assert "empty is a folder without pictures" in result.stderr
+    assert result.stderr.endswith("mzsr: 1 of 2 pictures failed, 1 is done: empty\n")
+    assert Path("out/a_x2.png").exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
 def test_a_folder_that_may_not_be_read_stops_no_other(picture: Path, tiny_weights: Path) -> None:
     Path("in/locked").mkdir(parents=True)

@@ -47,6 +47,14 @@ def test_big_endian_orientation_and_thumbnail() -> None:
     assert patched == b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, ORIENTATION, 3, 1, 1, 0, 0)
 
 
+def test_a_pointer_to_nowhere_loses_nothing_else() -> None:
+    """To the directory of EXIF, far beyond the block."""
+    block = struct.pack(">IHHHIHHHHIII", 8, 2, ORIENTATION, 3, 1, 6, 0, 0x8769, 4, 1, 60000, 0)
+    patched = patch_exif(b"Exif\0\0MM\0*" + block, {ORIENTATION: 1})
+    expected = struct.pack(">IHHHIHHHHIII", 8, 2, ORIENTATION, 3, 1, 1, 0, 0x8769, 4, 1, 60000, 0)
+    assert patched == b"Exif\0\0MM\0*" + expected
+
+
 def test_only_the_named_bytes_change() -> None:
     before = block()
     after = patch_exif(before, {ORIENTATION: 1})

@@ -140,6 +140,19 @@ def test_what_is_refused_is_said_and_another_picture_may_come(page, photograph, 
         assert page.text("#preview-name") == photograph.name
 
 
+def test_a_refusal_that_is_closed_hands_the_keyboard_on(page, photograph, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    page.open()
+    for state, place in (("empty", "choose"), ("chosen", "start")):
+        if state == "chosen":
+            page.choose(photograph)
+            page.until_state(state)
+        page.choose(tmp_path / "notes.txt")
+        page.until("!document.querySelector('#refusal').hidden")
+        page.click("#refusal-close")
+        assert page.browser.run("return document.activeElement.id") == place
+
+
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_a_picture_may_be_dropped_or_pasted(page, photograph, way):
     page.open()

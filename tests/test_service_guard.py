@@ -1,14 +1,17 @@
 """At the door: strangers' requests over a real socket, and what is left of them."""
 
+import asyncio
 import errno
 import os
 import socket
 import struct
+import tempfile
 import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -202,8 +205,8 @@ def test_a_picture_a_little_too_large_is_refused_too(client, place) -> None:
 
 
 def test_who_sends_too_slowly_is_sent_away_and_makes_room(tmp_path, tiny_weights, monkeypatch) -> None:
-    monkeypatch.setattr(body, "HEAD_START", 2.0)
-    monkeypatch.setattr(body, "LISTEN_SECONDS", 0.1)
+    monkeypatch.setattr(body, "HEAD_START", 600.0)
+    monkeypatch.setattr(body, "LISTEN_SECONDS", 600.0)
     monkeypatch.setattr(guard, "UPLOADS_EACH", 1)
     with running(tmp_path, tiny_weights) as client:
         host = (client.base_url.host, client.base_url.port or 80)
@@ -212,7 +215,11 @@ def test_who_sends_too_slowly_is_sent_away_and_makes_room(tmp_path, tiny_weights
             while (full := post(client)).status_code == 201:  # until the slow one has come in
                 time.sleep(0.01)
             assert (full.status_code, full.headers["retry-after"]) == (429, "2")
-            answer = everything(line)
+            with monkeypatch.context() as hurried:
+                hurried.setattr(body, "HEAD_START", 0.0)
+                hurried.setattr(body, "LISTEN_SECONDS", 0.1)
+                line.sendall(b"one more part, and silence")
+                answer = everything(line)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"bytes came in" in answer
         while (again := post(client)).status_code == 429:  # its place is free when its line is closed
@@ -224,21 +231,34 @@ def test_who_sends_too_slowly_is_sent_away_and_makes_room(tmp_path, tiny_weights
 def test_half_a_head_does_not_hold_a_line_for_ever(tmp_path, tiny_weights, monkeypatch) -> None:
     from mzsr.service import listen
 
-    monkeypatch.setattr(listen, "HEAD_SECONDS", 1.0)
+    class Protocol(listen.PromptProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            made.append(self)
+
+    made: list[Protocol] = []
+    monkeypatch.setattr(listen, "PromptProtocol", Protocol)
+    monkeypatch.setattr(listen, "HEAD_SECONDS", 600.0)
     with running(tmp_path, tiny_weights, Asleep) as client:
-        assert lines(client) == b""
-        assert lines(client, b"GET /health HTTP/1.1\r\nHost: loc") == b""
+        with monkeypatch.context() as hurried:
+            hurried.setattr(listen, "HEAD_SECONDS", 1.0)
+            assert lines(client) == b""
+            assert lines(client, b"GET /health HTTP/1.1\r\nHost: loc") == b""
         with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20) as line:
             line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert line.recv(12) == b"HTTP/1.1 200"
-            time.sleep(0.1)
-            line.sendall(b"GET /health HTTP/1.1\r\n")
-            assert b"HTTP" not in everything(line)
+            with closing(HTTPResponse(line)) as answer:
+                answer.begin()
+                assert (answer.status, answer.read()[:1]) == (200, b"{")
+            with monkeypatch.context() as hurried:
+                hurried.setattr(listen, "HEAD_SECONDS", 0.1)
+                line.sendall(b"GET /health HTTP/1.1\r\n")
+                assert everything(line) == b""
         job = post(client).json()
         with client.stream("GET", job["links"]["events"]) as stream:
             told = stream.iter_lines()
             next(told)
-            time.sleep(0.5)  # an answer may take as long as it likes
+            (streaming,) = (protocol for protocol in made if protocol._busy())
+            assert streaming._late is None, "an answer may take as long as it likes"
             assert client.post(job["links"]["cancel"]).status_code == 200
             assert '"cancelled"' in "".join(told)
 
@@ -248,24 +268,31 @@ def test_who_does_not_read_does_not_hold_a_line_for_ever(tmp_path, tiny_weights,
     from mzsr.service import listen
 
     class Protocol(listen.PromptProtocol):
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            lost.set()
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            stuck.set()
 
-    lost = threading.Event()
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._stuck is not None:
+                lost.set()
+            super().connection_lost(exc)
+
+    stuck, lost = threading.Event(), threading.Event()
     monkeypatch.setattr(listen, "PromptProtocol", Protocol)
-    monkeypatch.setattr(listen, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(listen, "READ_SECONDS", 600.0)
     with running(tmp_path, tiny_weights, Asleep) as client:
         content = png(1800, 1800)  # more than the kernel keeps on the way
         job = post(client, content).json()
         with socket.socket() as line:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             line.connect((client.base_url.host, client.base_url.port or 80))
-            lost.clear()
-            line.sendall(f"GET {job['links']['input']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            time.sleep(0.3)  # until the answer is on its way
-            line.sendall(more)
-            assert lost.wait(600)
+            with monkeypatch.context() as hurried:
+                hurried.setattr(listen, "READ_SECONDS", 1.0)
+                line.sendall(f"GET {job['links']['input']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                assert stuck.wait(600)
+                with suppress(ConnectionError):  # where it is lost already
+                    line.sendall(more)
+                assert lost.wait(600)
             line.settimeout(20)
             read = 0
             with suppress(ConnectionError):
@@ -301,6 +328,17 @@ def test_a_disk_that_fills_while_a_picture_comes_in_is_said(client, place, monke
     assert nothing_left(place)
 
 
+def test_a_disk_that_is_full_before_a_picture_is_kept_is_said(client, place, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mzsr.service.store.Store.incoming", full)
+        refused = post(client)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "60")
+    assert refused.json()["detail"] == "the server cannot keep the picture (No space left on device); try again later"
+
+
 def test_a_fault_is_told_counted_and_guarded_as_all_else(client, monkeypatch, caplog) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("nobody has thought of this")
@@ -314,11 +352,30 @@ def test_a_fault_is_told_counted_and_guarded_as_all_else(client, monkeypatch, ca
     assert 'mzsr_refused_total{status="500"} 1.0' in client.get("/metrics").text
 
 
-def test_a_line_that_breaks_leaves_nothing_behind(client, place) -> None:
-    with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as line:
-        line.sendall(f"{HEAD}Content-Length: 50000\r\n\r\n".encode() + PART)
-    assert post(client).status_code == 201
-    assert nothing_left(place)
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="elsewhere nobody tells which files are open")
+def test_a_line_that_breaks_leaves_nothing_behind(tmp_path, tiny_weights, monkeypatch) -> None:
+    """Neither its place among the uploads, nor the file without a name that a large picture comes into."""
+
+    def received() -> list[str]:
+        targets: list[str] = []
+        for file in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                targets.append(os.readlink(file))
+        return [target for target in targets if target.startswith(str(tmp_path / "incoming"))]
+
+    monkeypatch.setattr(guard, "UPLOADS_EACH", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "incoming"))  # as the command has it
+    with running(tmp_path, tiny_weights, Asleep) as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as line:
+            line.sendall(f"{HEAD}Content-Length: 5000000\r\n\r\n".encode() + PART + bytes(2_000_000))
+            while not received():
+                time.sleep(0.01)
+            assert post(client).status_code == 429
+        while (again := post(client)).status_code == 429:
+            time.sleep(0.01)
+        assert again.status_code == 201
+        assert received() == []
+        assert nothing_left(tmp_path)
 
 
 def png_of(width: int, height: int, body: bytes = b"") -> bytes:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 from PIL import Image
 from servers import Asleep, png
 
-from mzsr.service import pool
+from mzsr.service import pool, work
+from mzsr.service.look import Refused
 from mzsr.service.options import cards, check
 from mzsr.service.pool import LESS, Pool
 from mzsr.service.settings import Settings
@@ -187,11 +189,46 @@ def test_a_worker_is_free_though_nobody_can_note_how_its_job_ended_and_it_is_not
     crew.stop(0.0)
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_job_that_is_cancelled_while_it_runs_is_counted_once(tmp_path, removed: bool) -> None:
+    told: list[str] = []
+    store = Store(tmp_path)
+    crew = Pool(Settings(data=tmp_path), store, {"tiny": "tiny"}, Asleep, lambda job: told.append(job.state))
+    job = store.add(store.incoming(), "a.png", {}, {"model": "tiny"}, 9)
+    crew.fill()
+    future = crew._running[job.id]
+    assert crew.cancel(job.id)
+    if removed:
+        store.remove(job.id)
+    future.set_exception(work.Stopped())
+    assert crew._idle == list(crew._slots)
+    assert told == ["cancelled"]
+    crew.stop(0.0)
+
+
 class Dead(Asleep):
     """A worker that died the moment before it got its job."""
 
     def schedule(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float) -> Future[Any]:
         raise RuntimeError
+
+
+class DeadLater(Asleep):
+    """A worker that died the moment after it got its job."""
+
+    def schedule(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float) -> Future[Any]:
+        future = Future()
+        future.set_exception(BrokenProcessPool())
+        return future
+
+
+@pytest.mark.parametrize("slot", [Dead, DeadLater])
+def test_that_nobody_can_look_at_a_picture_is_no_fault_of_the_picture(tmp_path, slot: type[Asleep]) -> None:
+    crew = Pool(Settings(data=tmp_path), Store(tmp_path), {"tiny": "tiny"}, slot)
+    found = crew.look(tmp_path, None)
+    assert isinstance(found, Refused)
+    assert (found.status, found.reason[:36]) == (503, "no process could be started to look ")
+    crew.stop(0.0)
 
 
 def test_a_worker_that_died_is_not_lost_though_nobody_can_put_its_job_back(tmp_path, monkeypatch) -> None:

@@ -98,7 +98,7 @@ def test_a_server_that_comes_back_finds_everything_in_order(store) -> None:
     interrupted = again.get(running.id)
     assert (interrupted.state, interrupted.error) == (
         "interrupted",
-        "the server stopped while it worked on this; send it again",
+        "the server was stopped while it worked on this; send it again",
     )
     assert not (again.folder(running.id) / "part").exists()
     assert (again.position(waiting.id), claimed(again)) == (0, waiting.id)

@@ -132,7 +132,7 @@ def test_groups_are_sorted_by_contrast() -> None:
 def _features_of(planes: Tensor) -> Tensor:
     """Return the powers in the features of a picture that falls into just these windows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spectrum, "windows", lambda lr: planes)
+        patch.setattr(spectrum, "windows", lambda lr, **_: planes)
         return luma_powers(spectrum.features(planes[:1], 0.0))
 
 

@@ -7,6 +7,7 @@ import math
 import mmap
 import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -310,6 +311,24 @@ def test_a_network_is_measured_from_file_to_file(tiny_weights: Path) -> None:
         assert made.held_memory_mb is not None
         assert 0 < made.peak_memory_mb < made.held_memory_mb
     assert told == [0.0, 1 / 3, 2 / 3]
+
+
+def silent(pipe: Connection, *_: object) -> None:
+    """Be a process that never says that it has begun."""
+    pipe.recv()
+
+
+def test_a_process_that_does_not_begin_is_not_told_to_raise_the_limit(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "_serve", silent)
+    monkeypatch.setattr(speed, "START_SECONDS", 0.0)
+    found = measure_all([str(tiny_weights)], [64], threads=1, device="cpu")
+    assert found.timings == ()
+    assert found.skipped == (
+        f"{tiny_weights} at 64x64 was stopped: its process did not begin within 0 s; measure it again when the machine "
+        "is less busy",
+    )
 
 
 def test_what_fails_is_named(tiny_weights: Path) -> None:

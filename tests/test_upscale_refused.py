@@ -47,6 +47,8 @@ def test_pictures_that_are_refused(tiny_upscaler: Upscaler, image: Input, messag
     [
         ({"steps": 1.5}, "steps is 1.5; a whole number is required"),
         ({"scale": "2"}, "scale is '2'; a number is required"),
+        ({"scale": True}, "scale is True; a number is required"),
+        ({"steps": False}, "steps is False; a whole number is required"),
         ({"noise": "low"}, "noise is 'low'; 'auto' or a standard deviation"),
         ({"jpeg": "on"}, "jpeg is 'on'; it must be one of 'auto', 'off'"),
         ({"enlarged": "no"}, "enlarged is 'no'; it must be one of 'auto', 'off'"),

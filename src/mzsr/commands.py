@@ -7,5 +7,11 @@ from collections.abc import Iterable
 
 def command_line(program: str, arguments: Iterable[str]) -> str:
     """Return a command as a shell takes it, with files as they lie from here: where that is concerns nobody."""
-    told = (os.path.relpath(word) if os.path.isabs(word) and os.path.exists(word) else word for word in arguments)
-    return shlex.join([program, *told])
+    return shlex.join([program, *map(_from_here, arguments)])
+
+
+def _from_here(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if os.path.isabs(value) and os.path.isdir(os.path.dirname(value)):  # what is to be written is not there yet
+        value = os.path.relpath(value)
+    return option + equals + value

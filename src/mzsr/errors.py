@@ -22,6 +22,15 @@ def unknown(what: str, name: object, known: Iterable[str], more: str = "") -> In
     return InputError(f"{what} is '{name}'; {start} must be one of {', '.join(names)}{more}")
 
 
+def printable(text: str) -> str:
+    r"""Replace what could move a terminal's cursor: names and texts come from whoever made them.
+
+    >>> printable("a\x1b]0;b")
+    'a?]0;b'
+    """
+    return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else "?" for c in text)
+
+
 def one_of(what: str, name: object, known: Iterable[str], more: str = "") -> str:
     """Return a name that is known; see `unknown`.
 

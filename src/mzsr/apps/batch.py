@@ -39,7 +39,7 @@ class Record:
         source: sha256 of the bytes it was made of.
         settings: sha256 of all that its bytes depend on beside them.
         output: sha256 of its bytes.
-        before: sha256 of what it replaced, for a run that was killed between steps 2 and 3.
+        before: sha256 of what of ours it replaced, for a run that was killed between steps 2 and 3.
         told: what was said about it, the record of `--json`.
         place: the absolute path of the input; None in records of earlier versions.
     """
@@ -124,8 +124,11 @@ class Records:
             for folder in (parts, place.parent, task.target.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             told = write(part)
+            if not self.overwrite and sha256_of(task.target) != task.present:
+                raise InputError(f"{task.target} was written by somebody else meanwhile; it stays as it is")
+            before = None if self.overwrite else task.present  # what was not ours does not become so
             record = Record(
-                str(task.content), self.settings, str(sha256_of(part)), task.present, told, os.path.abspath(task.source)
+                str(task.content), self.settings, str(sha256_of(part)), before, told, os.path.abspath(task.source)
             )
             text = json.dumps(asdict(record))
             write_atomically(place, lambda path: path.write_text(text, "utf-8"))
@@ -211,9 +214,10 @@ class Records:
 def read_record(folder: Path, target: Path) -> Record | None:
     """Return the record of an output; None if there is none, or none of this form."""
     try:
-        return Record(**json.loads(_place(folder, target).read_text("utf-8")))
+        record = Record(**json.loads(_place(folder, target).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    return record if isinstance(record.told, dict) else None  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
 def fingerprint(settings: Mapping[str, object]) -> str:

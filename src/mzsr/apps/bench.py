@@ -1,5 +1,6 @@
 """The `mzsr bench` commands: each a few lines over `benchmark`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -19,7 +20,7 @@ from mzsr.apps.requests import (
     unique,
     whole,
 )
-from mzsr.apps.usage import seconds, usage
+from mzsr.apps.usage import echo, seconds, usage
 from mzsr.commands import command_line
 from mzsr.errors import InputError, one_of
 
@@ -113,13 +114,13 @@ def quality(
     measured = _measure(plan)
     if check:
         table, agrees = tables.check(measured.rows)
-        typer.echo(table)
+        echo(table)
         verdict = {
             True: "what is published is reproduced",
             False: "what is published is NOT reproduced",
             None: "nothing is published of any of these, so nothing was checked",
         }
-        typer.echo(verdict[agrees])
+        echo(verdict[agrees])
         finish(measured.problems)
         raise typer.Exit(0 if agrees else 1)
     _publish(plan, measured, {
@@ -191,7 +192,7 @@ def inputs(
             for source in found
             if has_kernel(cell, source)
         ]
-        taken = [target for *_, target in jobs if target.exists()]
+        taken = [target for *_, target in jobs if os.path.exists(target)]
         if taken:
             raise InputError(f"{taken[0]} exists, and {len(taken) - 1} more; name an empty folder")
         for folder in dict.fromkeys(target.parent for *_, target in jobs):
@@ -201,7 +202,7 @@ def inputs(
             files.write(target, Picture(make(source, cell).lr))
         except InputError as error:
             problems.append(f"{source.set} {source.path.name}, {cell}: {error}")
-    typer.echo(f"wrote {sum(target.exists() for *_, target in jobs)} pictures into {out}", err=True)
+    echo(f"wrote {sum(os.path.exists(target) for *_, target in jobs)} pictures into {out}", err=True)
     finish(problems)
 
 
@@ -251,10 +252,10 @@ def speed(
         if any(timing.extrapolated for timing in found.timings):
             lines += ["", f"\\* {ZSSR_ITERATIONS} iterations, calculated from {ZSSR_TIMED}."]
         heading = f"Seconds, memory and arithmetic, x2, {count} threads"
-        typer.echo(f"{heading}\n\n" + "\n".join(lines) + "\n")
         told = about_speed(command_line("mzsr", sys.argv[1:]), pick_device(device), count, found.skipped)
         publish_speed(out, found.timings, told, [(heading, "\n".join(lines))])
-        typer.echo(f"wrote {out}/results.csv, results.md, results.html", err=True)
+        echo(f"{heading}\n\n" + "\n".join(lines) + "\n")
+        echo(f"wrote {out}/results.csv, results.md, results.html", err=True)
     finish(found.skipped)
 
 
@@ -288,13 +289,13 @@ def _publish(plan: Plan, measured: "Measured", tables: dict[str, str]) -> None:
         if not measured.rows:
             raise InputError("nothing could be measured: " + "; ".join(measured.problems))
         made = [(heading, table) for heading, table in tables.items() if table.count("\n") > 1]
-        for heading, table in made:
-            typer.echo(f"{heading}, protocol {plan.protocol}\n\n{table}\n")
         command = command_line("mzsr", sys.argv[1:])
         told = about(command, plan.protocol, plan.sources, plan.workers, measured.problems)
         publish(
             plan.out, measured.rows, told, made,
             lambda: comparisons(measured.rows, plan.sources, plan.cells, plan.methods),
         )  # fmt: skip
-        typer.echo(f"wrote {plan.out}/results.csv, results.md, results.html", err=True)
+        for heading, table in made:
+            echo(f"{heading}, protocol {plan.protocol}\n\n{table}\n")
+        echo(f"wrote {plan.out}/results.csv, results.md, results.html", err=True)
     finish(measured.problems)

@@ -70,7 +70,7 @@ class _Failures:
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
@@ -202,21 +202,23 @@ def upscale(
     def say(source: Path, done: Done) -> None:
         if done.skipped:
             bar.skip()
-        if as_json:
-            echo(json.dumps(done.told))
-        elif done.line:
-            echo(done.line)
+        line = json.dumps(done.told) if as_json else done.line
+        try:
+            if line:
+                echo(line)
+        except InputError as error:  # the picture is done all the same
+            complain(str(error))
         for warning in done.warnings:
             complain(f"{source}: mind: {warning}")
 
     def work(source: Path, target: Path) -> None:
         done = do(order, upscaler, source, target, bar.stage)
-        say(source, done)
         if uncertainty is not None and done.result is not None:
             files.write(uncertainty, present.error_plot(done.result))
         if report is not None and done.result is not None:
             command = command_line("mzsr", sys.argv[1:])
             write_report(report, present.report_data(source, done.result, command, __version__))
+        say(source, done)
 
     def answered(source: Path, done: Done) -> None:
         if not done.skipped:
@@ -271,7 +273,7 @@ def estimate(
     from mzsr.apps import present
     from mzsr.imaging import files, kernel_files
     from mzsr.imaging.degrade import MAX_SCALE
-    from mzsr.imaging.picture import visible
+    from mzsr.imaging.picture import untaken, visible
     from mzsr.inference.compression import compression
     from mzsr.inference.enlargement import enlargement
     from mzsr.inference.estimate import estimate as estimate_degradation
@@ -282,7 +284,7 @@ def estimate(
         check_recursive(recursive, [path for path in inputs if os.path.isdir(path)])
         if several and (save is not None or plot is not None):
             raise InputError("--save and --plot are of one picture; run it once for each")
-        sources = [source for path in inputs for source, _ in pictures(path, recursive, None, failures.refuse)]
+        sources = [source for source, _ in pictures(inputs, recursive, None, failures.refuse)]
         taken = {os.path.realpath(source) for source in sources}
         for path in filter(None, (save, plot)):
             claim(path, taken, overwrite)
@@ -297,7 +299,9 @@ def estimate(
     def look(source: Path) -> None:
         picture = visible(files.read(source, max_pixels=limit))
         grid = "corner" if subsample == "direct" else "centre"
-        told = estimate_degradation(picture.pixels, scale, grid=grid, jpeg=compression(picture))
+        told = estimate_degradation(
+            picture.pixels, scale, grid=grid, jpeg=compression(picture), untaken=untaken(picture)
+        )
         told, size = replace(told, enlarged=enlargement(picture.pixels)), picture.pixels.shape[2:]
         if save is not None:
             kernel_files.save(save, told.degradation.kernel)
@@ -308,7 +312,8 @@ def estimate(
         else:
             echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size, subsample)))
 
-    looked = each(((source, source) for source in sources), lambda source, _: look(source), failures.tell)
+    with usage(1):  # where nothing can be printed
+        looked = each(((source, source) for source in sources), lambda source, _: look(source), failures.tell)
     failed = [*failures.refused, *looked]
     if failed and several:
         complain(present.summary(len(sources) + len(failures.refused), 0, failed))
@@ -359,7 +364,7 @@ def degrade(
         alpha = None if picture.alpha is None else degradation.degrade(picture.alpha, replace(d, jpeg=None)).clamp(0, 1)
         for words in files.write(output, replace(picture, pixels=small, alpha=alpha), quality=100):
             complain(f"{source}: mind: {words}")
-    typer.echo(f"{source} → {output}, {small.shape[3]}x{small.shape[2]}", err=True)
+    echo(f"{source} → {output}, {small.shape[3]}x{small.shape[2]}", err=True)
 
 
 @app.command()
@@ -371,9 +376,8 @@ def models(
     from mzsr.learning.weights import ESTIMATOR, card_of, shipped_models
 
     with usage(1):
-        cards = [card_of(name) for name in (*shipped_models(), ESTIMATOR)]
-    for card in cards:
-        typer.echo(card.model_dump_json() if as_json else "\n".join(model_lines(card)))
+        for card in [card_of(name) for name in (*shipped_models(), ESTIMATOR)]:
+            echo(card.model_dump_json() if as_json else "\n".join(model_lines(card)))
 
 
 def main() -> None:
@@ -381,4 +385,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that knows no arrows, or a name that is no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if "" in sys.argv[1:]:  # which would be the folder where the command is given
+        complain("an argument is empty, as of a variable that is not set; leave it out, or name something")
+        raise SystemExit(2)
     app()

@@ -49,6 +49,7 @@ def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
     try:
         import ray
         from ray._private import worker
+        from ray.exceptions import RayError
     except ImportError as error:
         raise InputError(f"--cluster needs Ray, which is missing ({error}); pip install '.[cluster]'") from error
     # Ray prints what happens to its processes, also on standard output, where records are; we say what matters
@@ -65,7 +66,7 @@ def connected(address: str, device: str) -> Iterator[Literal["cpu", "cuda"]]:
             if address != "auto":
                 raise
             ray.init("local", **quiet, **own)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:  # the last: of tokens
         why = " ".join(str(error).split())
         raise InputError(f"--cluster {address} cannot be joined ({why}); see docs/scale.md") from error
     try:
@@ -109,7 +110,7 @@ def run(
     mark = order.records.folder / HIDDEN / "parts" / secrets.token_hex(8)  # cleared away with what killed runs leave
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
-    folders = tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in inputs))
+    folders = tuple(dict.fromkeys(path if os.path.isdir(path) else path.parent for path in inputs))
     named = (*folders, mark, *([Path(order.model)] if os.path.exists(order.model) else []))
     home = None if all(path.is_absolute() for path in named) else os.getcwd()
     foreman, failed = Foreman["Hand"](jobs), list[Path]()

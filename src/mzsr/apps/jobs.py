@@ -54,7 +54,7 @@ def pair(
     several = is_several(inputs)
     # Beside the inputs, results of an earlier run would be inputs of this one
     refuse = refuse if several and output is not None and refuse is not None else _raise
-    found = [each for path in inputs for each in pictures(path, recursive, output, refuse)]
+    found = pictures(inputs, recursive, output, refuse)
     sources = [source for source, _ in found]
     out = output if several else None
     for option, path in (("--report", report), ("--uncertainty", uncertainty)):
@@ -177,21 +177,33 @@ def _raise(path: Path, error: InputError) -> None:
 
 
 def pictures(
-    path: Path, recursive: bool, output: Path | None, refuse: Callable[[Path, InputError], None]
+    inputs: list[Path], recursive: bool, output: Path | None, refuse: Callable[[Path, InputError], None]
 ) -> list[tuple[Path, Path]]:
-    """Return (picture, its folder within `path`): a file as it is given, of a folder the pictures by their names.
+    """Return (picture, its folder within an input): files as they are given, of folders the pictures by their names.
 
     What `pictures_in` passes over is, and the folder of the outputs.
+
+    Raises:
+        InputError: there is none at all; of several folders `refuse` is told those that are empty.
     """
     from mzsr.imaging.files import READABLE
     from mzsr.imaging.folders import pictures_in
 
-    if not os.path.isdir(path):
-        return [(path, Path())]
-    found, closed = pictures_in(path, recursive=recursive, leave_out=output)
-    for place, words in closed:
-        refuse(place, InputError(words))
+    remedy = "name another" if recursive else "name another, or add --recursive to look into folders inside"
+    found, empty = list[tuple[Path, Path]](), list[tuple[Path, InputError]]()
+    for path in inputs:
+        if not os.path.isdir(path):
+            found.append((path, Path()))
+            continue
+        inside, closed = pictures_in(path, recursive=recursive, leave_out=output)
+        for place, words in closed:
+            refuse(place, InputError(words))
+        if not inside:
+            words = f"{path} is a folder without pictures; {', '.join(READABLE)} are read — {remedy}"
+            empty.append((path, InputError(words)))
+        found += [(picture, picture.parent.relative_to(path)) for picture in inside]
     if not found:
-        remedy = "name another" if recursive else "name another, or add --recursive to look into folders inside"
-        raise InputError(f"{path} is a folder without pictures; {', '.join(READABLE)} are read — {remedy}")
-    return [(picture, picture.parent.relative_to(path)) for picture in found]
+        raise empty[0][1]
+    for path, error in empty:
+        refuse(path, error)
+    return found

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import typer
 
 from mzsr.apps import error_map
 from mzsr.apps.report import ReportData, middle
+from mzsr.apps.usage import echo
 from mzsr.card import Card
 from mzsr.imaging import kernels
 from mzsr.imaging.degrade import Sampling
@@ -287,7 +287,7 @@ def progress(name: str | Path, total: int = 100) -> Iterator[Callable[[str, floa
 
     Long is what has more than a hundred parts, and what takes longer than PATIENCE.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # pyright: ignore[reportUnnecessaryComparison] `2>&-`
         told, start = -1, time.monotonic()
 
         def plain(stage: str, done: float) -> None:
@@ -295,7 +295,7 @@ def progress(name: str | Path, total: int = 100) -> Iterator[Callable[[str, floa
             told = told if 10 * done >= told else -1  # the stages of one picture begin at 0, each
             if int(10 * done) > told and (total > 100 or time.monotonic() - start > PATIENCE):
                 told = int(10 * done)
-                typer.echo(f"{name}: {100 * done:.0f} %, {stage}", err=True)
+                echo(f"{name}: {100 * done:.0f} %, {stage}", err=True)
 
         yield plain
         return
@@ -309,7 +309,8 @@ def progress(name: str | Path, total: int = 100) -> Iterator[Callable[[str, floa
         TimeRemainingColumn(),
     )
     # The time left is judged by the last hour, since one piece of long work may take minutes
-    both = sys.stdout.isatty()  # else what is printed belongs into a file, and not above the bar
+    # Else what is printed belongs into a file, or nowhere, and not above the bar
+    both = sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, speed_estimate_period=3600, redirect_stdout=both) as bars:
         task = bars.add_task("", total=1.0, name=str(name), stage="")

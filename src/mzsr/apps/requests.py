@@ -1,5 +1,6 @@
 """What people ask of `mzsr bench`, in words → sets, cells and methods; and what could not be done, in words."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,11 +42,15 @@ def unique(names: Sequence[str], what: str) -> None:
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder of the results before the work: what cannot be written is said at once."""
+    """Make the folder of the results before the work: what cannot be written, or is not ours, is said at once."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        there = {path.name for path in out.iterdir()}
     except OSError as error:
         raise InputError(f"--out {out} cannot be made ({error.strerror}); name another folder") from error
+    taken = sorted(there & {"results.csv", "results.md", "results.html"})
+    if taken and not there & {"about.json", "records.jsonl"}:
+        raise InputError(f"--out {out} holds {taken[0]}, which mzsr bench did not write; name another folder")
 
 
 def read_cells(kernels: str, scale: str, conditions: Sequence[Condition]) -> list["Cell"]:
@@ -94,12 +99,12 @@ def read_others(results: list[str], network: list[str], *, single: bool) -> list
     found: list[AnyMethod] = []
     for text in results:
         name, path = _named(text, "--results")
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise InputError(f"--results {name} is {path}, which is no folder; a folder of pictures is required")
         found.append(Results(name, path, single))
     for text in network:
         name, path = _named(text, "--network")
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise InputError(f"--network {name} is {path}, which is no file; a network that spandrel reads is required")
         found.append(Foreign(name, path))
     return found
@@ -153,7 +158,7 @@ def _is_number(text: str) -> bool:
 def whole(text: str, name: str, low: int, high: int) -> list[int]:
     """Read whole numbers with commas between."""
     parts = text.split(",")
-    if not all(part.strip().isdecimal() and low <= int(part) <= high for part in parts):
+    if not all(part.strip().isdecimal() and len(part) < 20 and low <= int(part) <= high for part in parts):
         raise InputError(f"{name} is '{text}'; whole numbers from {low} to {high}, with commas between, are required")
     return list(dict.fromkeys(int(part) for part in parts))
 

@@ -15,6 +15,7 @@ from mzsr.errors import InputError
 
 TOKEN = "MZSR_TOKEN"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = ("0.0.0.0", "::")  # addresses to listen on, but none to ask
 LEAST_MEMORY = 1  # GB; half of it is PyTorch
 LONGEST_KEEP = 876_000  # hours: a hundred years
 SHORTEST_TOKEN = 16  # characters; below it, it can be guessed
@@ -85,9 +86,15 @@ def serve(
 
         pick_device(device)
         names = [hostname(name) for name in allow_host or []]
+        here = f"[{host}]" if ":" in host else host
         for name, said in zip(names, allow_host or [], strict=True):
             if not name or "/" in said:
                 raise InputError(f"--allow-host is '{said}'; the name of a host is required, without https://")
+        hosts = None if host not in LOOPBACK and not names else frozenset({*LOOPBACK, *names})
+        if names and host in EVERYWHERE:
+            here = f"[{names[0]}]" if ":" in names[0] else names[0]
+        elif hosts is not None:
+            hosts |= {hostname(here)}
         workers, threads = bounds.share_of_cores(workers, threads, cores())
         os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # of the workers to come
         chosen = bounds.Settings(
@@ -103,7 +110,7 @@ def serve(
             keep=3600.0 * keep,
             grace=seconds("--grace", grace),
             token=token,
-            hosts=None if host not in LOOPBACK and not allow_host else frozenset({*LOOPBACK, *names}),
+            hosts=hosts,
             device=device,
         )
         app = create(chosen)
@@ -111,7 +118,7 @@ def serve(
             Store(chosen.data).close()  # a folder that cannot be used is refused in one line, and not by uvicorn
             # Uploads that come in and large results that workers make, in files without a name, lie nowhere else
             tempfile.tempdir = os.environ["TMPDIR"] = str(chosen.data / "incoming")
-            address = f"{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"
+            address = f"{here}:{door.getsockname()[1]}"
             what = f"{_several(workers, 'worker')} of {_several(threads, 'thread')}"
             listen.serve(app, door, lambda: typer.echo(f"mzsr: http://{address} — {what}", err=True))
 

@@ -1,6 +1,7 @@
 """The `mzsr train` commands: each a few lines over `learning`."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mzsr.apps.usage import complain, seconds, usage
+from mzsr.apps.usage import complain, echo, seconds, usage
 from mzsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def check(
         found = load_photographs(data, patch, empty=True)
     with usage(1):
         for line in check_lines(found):
-            typer.echo(line)
+            echo(line)
         if empty := [folder.name for folder in found.folders if not folder.count]:
             raise InputError(f"no usable picture in {', '.join(empty)}; leave such a folder out, or lower --patch")
 
@@ -102,12 +103,12 @@ def schema(stage: Annotated[Literal["pretrain", "meta"], typer.Argument(help="pr
     from mzsr.config import MetaConfig, PretrainConfig
     from mzsr.settings import json_schema
 
-    typer.echo(json_schema(PretrainConfig if stage == "pretrain" else MetaConfig))
+    echo(json_schema(PretrainConfig if stage == "pretrain" else MetaConfig))
 
 
 def _require_start(start_from: str | None, resume: bool, out: Path, missing: str) -> None:
     """Raise InputError where a run that cannot begin at random is given neither weights nor a state."""
-    if start_from is None and not (resume and (out / "state.safetensors").exists()):
+    if start_from is None and not (resume and os.path.exists(out / "state.safetensors")):
         raise InputError(missing)
 
 
@@ -123,8 +124,8 @@ def _run(
     with usage():
         place = pick_device(device)
     with usage(1), join(place) as world:
-        if start_from is not None and resume and (out / "state.safetensors").exists() and world.rank == 0:
-            typer.echo(f"{out} holds a run, which goes on where it was; --from {start_from} is not read", err=True)
+        if start_from is not None and resume and os.path.exists(out / "state.safetensors") and world.rank == 0:
+            echo(f"{out} holds a run, which goes on where it was; --from {start_from} is not read", err=True)
         train_fast(world.device)
         with _progress(out, settings.iterations, silent=world.rank > 0) as progress:
             try:
@@ -147,7 +148,7 @@ def _run(
             complain(f"mind: {words}; a smaller learning_rate keeps them")
         more = "" if outcome.step == settings.iterations else "; go on with --resume"
         done = f"iteration {outcome.step} of {settings.iterations}, {outcome.rate:.2f} per second"
-        typer.echo(f"{done}; wrote {outcome.weights}{more}", err=True)
+        echo(f"{done}; wrote {outcome.weights}{more}", err=True)
 
 
 def check_lines(photographs: "Photographs") -> list[str]:
@@ -155,8 +156,6 @@ def check_lines(photographs: "Photographs") -> list[str]:
 
     Sizes are height x width.
     """
-    from mzsr.learning.photographs import printable
-
     lines = []
     for folder in photographs.folders:
         sizes = " to ".join(dict.fromkeys(f"{h}x{w}" for h, w in (folder.smallest, folder.largest)))
@@ -169,7 +168,7 @@ def check_lines(photographs: "Photographs") -> list[str]:
     area = _megapixels(sum(folder.megapixels for folder in photographs.folders))
     lines.append(f"total: {count} ({area}), {_count(len(photographs.skipped), 'file')} passed over")
     lines += [f"passed over: {reason}" for reason in photographs.skipped]
-    return [printable(line) for line in lines]
+    return lines
 
 
 def _megapixels(number: float) -> str:
@@ -182,7 +181,7 @@ def _count(number: int, thing: str) -> str:
 
 def _say(photographs: "Photographs") -> None:
     for line in check_lines(photographs):
-        typer.echo(line, err=True)
+        echo(line, err=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import typer
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, printable
 
 LONGEST = 3.6e7  # seconds; 10,000 hours, which every clock and lock can wait
 
@@ -20,23 +20,28 @@ def usage(code: int = 2) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        typer.echo(f"mzsr: {error}", err=True)
+        complain(str(error))
         raise typer.Exit(code) from None
 
 
 def complain(words: str) -> None:
     """Say on standard error what is wrong."""
-    typer.echo(f"mzsr: {words}", err=True)
+    echo(f"mzsr: {words}", err=True)
 
 
-def echo(line: str) -> None:
-    """Print a line; where nobody reads any more (`mzsr … | head`), say no more, and go on with the work."""
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines; where nobody reads any more (`mzsr … | head`), say no more, and go on with the work.
+
+    Raises:
+        InputError: standard output cannot be written.
+    """
     try:
-        typer.echo(line)
+        typer.echo("\n".join(map(printable, text.split("\n"))), err=err)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
     except OSError as error:
-        raise InputError(f"standard output cannot be written ({error.strerror}); it needs room") from error
+        if not err:  # whom else to tell?
+            raise InputError(f"standard output cannot be written ({error.strerror}); it needs room") from error
 
 
 def millions(option: str, value: float) -> int:

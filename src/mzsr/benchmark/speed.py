@@ -198,14 +198,18 @@ class _Process:
 
     def begin(self) -> None:
         """Wait until its network is loaded; InputError if it cannot be."""
-        (self.held_mb,) = self._hear(START_SECONDS)
+        (self.held_mb,) = self._hear(
+            START_SECONDS,
+            f"its process did not begin within {START_SECONDS:g} s; measure it again when the machine is less busy",
+        )
 
     def take_turn(self, *, counted: bool, limit: float | int) -> None:
         """Let it enlarge the file once; InputError if it fails, ends, or has used more than `limit` seconds in all."""
         start = time.perf_counter()
         with suppress(OSError):  # it has ended, and `_hear` will say so
             self.pipe.send(counted)
-        self.turns.append(_Turn(*self._hear(max(0.0, limit - self.used))))
+        late = "it took longer than the limit; raise the limit"
+        self.turns.append(_Turn(*self._hear(max(0.0, limit - self.used), late)))
         self.used += time.perf_counter() - start
 
     def timing(self, network: str, size: int, threads: int, device: torch.device) -> Timing:
@@ -228,9 +232,9 @@ class _Process:
         self.process.join()
         self.pipe.close()
 
-    def _hear(self, seconds: float) -> tuple[Any, ...]:
+    def _hear(self, seconds: float, late: str) -> tuple[Any, ...]:
         if not self.pipe.poll(seconds):
-            raise InputError("it took longer than the limit; raise the limit")
+            raise InputError(late)
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):

@@ -207,11 +207,12 @@ def _decode(data: bytes, max_pixels: int) -> Picture:
             array = _deep_heic(data, image.info["bit_depth"])
         if array is None:
             return _in_space(from_pil(image), named)
-        orientation = orientation_of(tags_of(image))  # of a TIFF, whose pixels pillow turns as it loads them
-        image.load()  # PNG may keep metadata behind the pixels
+        # Pillow turns the pixels of a TIFF as it loads them; a PNG may keep metadata behind its pixels
+        orientation = orientation_of(tags_of(image)) if image.format == "TIFF" else None
+        image.load()
         metadata = metadata_of(image)
         if image.format in ("PNG", "TIFF"):  # where libvips looks for the orientation in fewer places than pillow
-            array = upright(array, orientation if image.format == "TIFF" else metadata.orientation)
+            array = upright(array, metadata.orientation if orientation is None else orientation)
         if image.mode in ("CMYK", "LAB"):
             metadata = replace(metadata, icc=None)  # the pixels are sRGB now
         return _in_space(from_array(array, metadata=metadata), named)
@@ -306,7 +307,9 @@ def _sixteen_bits(data: bytes, max_pixels: int, *, turned: bool = True) -> np.nd
     if str(image.get("vips-loader")).startswith("heifload"):
         return _spread(image.numpy(), int(str(image.get("bits-per-sample"))))
     colors = 1 if image.interpretation == "grey16" else 3
-    return image.numpy()[..., : colors + _has_alpha(data, image.bands - colors)] if image.bands > 1 else image.numpy()
+    if image.bands == 1:
+        return np.atleast_2d(image.numpy())  # of a single pixel it is a number
+    return image.numpy()[..., : colors + _has_alpha(data, image.bands - colors)]
 
 
 def _has_alpha(data: bytes, extra: int) -> bool:

@@ -90,6 +90,7 @@ def metadata_of(image: Image.Image) -> Metadata:
     if isinstance(xmp, str):
         xmp = xmp.encode()
     jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+    says = info.get("jfif_unit") in (1, 2) if jpeg else image.format != "TIFF"
     return _upright(
         Metadata(
             format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),  # MPO: a phone's JPEG with more behind
@@ -98,8 +99,8 @@ def metadata_of(image: Image.Image) -> Metadata:
             xmp=xmp,
             iptc=iptc_of(image),
             texts=texts_of(image) or None,
-            # Pillow says 1 of a TIFF that says nothing, and nothing of what only EXIF tells
-            dpi=(_plausible(info.get("dpi")) if image.format != "TIFF" else None) or _resolution(tags),
+            # Pillow says 1 of a TIFF and 72 of a JPEG that say nothing, and nothing of what only EXIF tells
+            dpi=(_plausible(info.get("dpi")) if says else None) or _resolution(tags),
             jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
             jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
             orientation=orientation_of(tags),
@@ -179,7 +180,8 @@ def patch_exif(exif: bytes, values: dict[int, int]) -> bytes | None:
         (count,) = struct.unpack_from(order + "H", data, first)
         struct.pack_into(order + "I", data, first + 2 + 12 * count, 0)  # the thumbnail's directory would be next
         if inner is not None:
-            _patch_directory(data, order, inner, values)
+            with suppress(struct.error):  # one that points nowhere is no reason to lose the others
+                _patch_directory(data, order, inner, values)
     except struct.error:
         return None
     return _PREFIX + bytes(data)
@@ -277,7 +279,7 @@ def _upright(metadata: Metadata) -> Metadata:
     return replace(
         metadata,
         exif=patch_exif(exif, {ORIENTATION: 1}) if exif else None,
-        xmp=re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp) if xmp else None,
+        xmp=re.sub(rb"""(tiff:Orientation(?:=["']|>))[2-8]""", rb"\g<1>1", xmp) if xmp else None,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyvips
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image, ImageCms
 from torch import Tensor
 
@@ -59,6 +59,20 @@ class Picture:
 def visible(picture: Picture) -> Picture:
     """Return a picture whose hidden pixels, under an alpha of 0, have the colours of what is seen around them."""
     return replace(picture, pixels=bleed(picture.pixels, picture.alpha))
+
+
+def untaken(picture: Picture) -> Bool[Tensor, "1 1 h w"]:
+    """Return which pixels no camera took: what transparency hides, and a frame of one colour around the picture.
+
+    >>> untaken(from_array(np.uint8([[7, 7, 7], [7, 9, 8], [7, 9, 9]]))).int()[0, 0].tolist()
+    [[1, 1, 1], [1, 0, 0], [1, 0, 0]]
+    """
+    pixels = picture.pixels
+    rows, columns = ((pixels == pixels.narrow(axis, 0, 1)).all(axis).all(1)[0] for axis in (3, 2))
+    # From the edges inwards, as long as each is of one colour
+    rows, columns = (one.int().cumprod(0) | one.int().flip(0).cumprod(0).flip(0) for one in (rows, columns))
+    frame = (rows[:, None] | columns).bool()[None, None]
+    return frame if picture.alpha is None else frame | (picture.alpha <= 0)
 
 
 def from_array(array: np.ndarray, *, metadata: Metadata | None = None) -> Picture:

@@ -31,6 +31,7 @@ from mzsr.inference.fits import Fit, fit
 from mzsr.learning import spectrum
 from mzsr.learning.devices import one_thread
 from mzsr.learning.estimator import HEADS, NOISE_FLOOR, Estimator, Grid, decibels_lost, kernel_of, turned_response
+from mzsr.learning.spectrum import Untaken
 from mzsr.learning.weights import load_estimator
 from mzsr.shapes import Images, Kernel
 
@@ -115,7 +116,9 @@ class Estimate:
         }
 
 
-def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None = None) -> Estimate:
+def estimate(
+    lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None = None, untaken: Untaken | None = None
+) -> Estimate:
     """Estimate the blur kernel and the noise of a picture.
 
     Args:
@@ -124,6 +127,7 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
         grid: `centre`: a pixel sits in the middle of the s x s it stands for, as in photographs. `corner`: it sits on
             the first of them, as in the protocol of the MZSR paper.
         jpeg: how it was compressed, if it was, see `compression`.
+        untaken: (1, 1, h, w), pixels that no camera took, which tell nothing: `picture.untaken`.
 
     Returns:
         Always finite; for a flat, tiny or otherwise mute picture a mild kernel, `fallback` set and said in `note`.
@@ -141,10 +145,10 @@ def estimate(lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None
     none = (0.0,) * lr.shape[1]
     if min(lr.shape[2:]) < spectrum.WINDOW:
         return _unknown(scale, grid, 0.0, none, 0.0, f"the picture is smaller than {spectrum.WINDOW} pixels", jpeg)
-    seen = _look(lr)
+    seen = _look(lr, untaken)
     if not seen.groups:
         return _unknown(scale, grid, 0.0, none, 0.0, "the picture is flat", jpeg)
-    learned = _learned(lr, scale, grid, jpeg)
+    learned = _learned(lr, scale, grid, jpeg, untaken)
     textured = sum(len(group) for group in seen.groups)
     confidence = textured / (textured + 8) * learned.trust
     if jpeg is not None and learned.kernel is not None:
@@ -232,8 +236,8 @@ class _Learned:
     trust: float
 
 
-def _look(lr: Images) -> _Look:
-    planes = spectrum.windows(lr, BUDGET)
+def _look(lr: Images, untaken: Untaken | None) -> _Look:
+    planes = spectrum.windows(lr, BUDGET, untaken)
     grey = spectrum.luma(planes)
     *channels, quiet = spectra.quiet_levels(torch.cat([planes, grey[:, None]], 1).double().numpy()).tolist()
     rounding = spectra.ROUNDING * (LUMA_POWER if lr.shape[1] == 3 else 1 / lr.shape[1])
@@ -241,11 +245,11 @@ def _look(lr: Images) -> _Look:
     return _Look(groups, channels, quiet, rounding)
 
 
-def _learned(lr: Images, scale: int, grid: Grid, jpeg: Jpeg | None) -> _Learned:
+def _learned(lr: Images, scale: int, grid: Grid, jpeg: Jpeg | None, untaken: Untaken | None) -> _Learned:
     """Ask the network about the picture seen in four ways, and take the mean."""
     error = 0.0 if jpeg is None else float(jpeg.error)
     known = min(scale, max(s for s, _ in HEADS))
-    seen = spectrum.features(lr.expand(-1, 3, -1, -1) if lr.shape[1] == 1 else lr, error)
+    seen = spectrum.features(lr.expand(-1, 3, -1, -1) if lr.shape[1] == 1 else lr, error, untaken)
     with torch.inference_mode(), one_thread():  # the same kernel, to the bit, with any number of threads
         found, noise, doubt = _network()(torch.stack([spectrum.turned(seen, view) for view in range(4)]), known, grid)
         mean = torch.stack([turned_response(found[view : view + 1], view)[0] for view in range(4)]).mean(0)

@@ -14,7 +14,7 @@ from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files, kernels
 from mzsr.imaging.degrade import Degradation, Sampling, sampled
 from mzsr.imaging.jpeg import Jpeg
-from mzsr.imaging.picture import Picture, from_array, from_pil, visible
+from mzsr.imaging.picture import Picture, from_array, from_pil, untaken, visible
 from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import brought_back, enlargement, scale_from_detail, shrunk
 from mzsr.inference.estimate import Estimate, estimate
@@ -108,7 +108,7 @@ def take_in(
     picture = shrunk(picture, before) if back else picture
     rgb = picture.pixels.expand(-1, 3, -1, -1)
     scale = scale_from_detail(factor, before) if back else whole_scale(factor)
-    d, told = _degradation(picture.pixels, scale, kernel, subsample, noise, packed)
+    d, told = _degradation(picture, scale, kernel, subsample, noise, packed)
     told = told and replace(told, enlarged=before)
     return Intake(picture, rgb.to(device), d.to(device), told, before, back)
 
@@ -119,19 +119,20 @@ def whole_scale(factor: float) -> int:
 
 
 def _degradation(
-    lr: Images, scale: int, kernel: KernelInput, subsample: Sampling | None, noise: float | int | Literal["auto"],
-    jpeg: Jpeg | None,
+    picture: Picture, scale: int, kernel: KernelInput, subsample: Sampling | None,
+    noise: float | int | Literal["auto"], jpeg: Jpeg | None,
 ) -> tuple[Degradation, Estimate | None]:  # fmt: skip
     """Return what the picture went through, and the estimate if the kernel is from it."""
     told = None
     if named(kernel, "auto") or noise == "auto":
-        told = estimate(lr, scale, grid="corner" if subsample == "direct" else "centre", jpeg=jpeg)
+        grid = "corner" if subsample == "direct" else "centre"
+        told = estimate(picture.pixels, scale, grid=grid, jpeg=jpeg, untaken=untaken(picture))
     level = float(told.noise if noise == "auto" and told else noise)
     if named(kernel, "auto") and told:
         return replace(told.degradation, noise=level), told
     taps = kernel_files.parse(str(kernel)) if isinstance(kernel, str | Path) else kernels.check(_taps(kernel))
     sampling = sampling_of(kernel, subsample)
-    rows = min(lr.shape[2:]) * scale
+    rows = min(picture.pixels.shape[2:]) * scale
     if taps.shape[0] > rows:
         raise InputError(
             f"kernel is {taps.shape[0]}x{taps.shape[0]}, larger than the enlarged picture, whose shorter side is "

@@ -49,7 +49,8 @@ def check_kinds(**options: object) -> None:
                 raise InputError(f"size is {value!r}; (height, width) in whole pixels is required, one may be None")
         elif name in NUMBERS:
             kind, words, other = NUMBERS[name]
-            if not isinstance(value, kind) and not (type(value) is type(other) and value == other):
+            number = isinstance(value, kind) and not isinstance(value, bool)
+            if not number and not (type(value) is type(other) and value == other):
                 raise InputError(f"{name} is {value!r}; {words} is required")
         elif not any(value is word or (isinstance(word, str) and value == word) for word in WORDS[name]):
             known = ", ".join(map(repr, WORDS[name]))

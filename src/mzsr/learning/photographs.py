@@ -17,7 +17,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mzsr.errors import InputError
+from mzsr.errors import InputError, printable
 from mzsr.imaging.files import read
 from mzsr.imaging.folders import pictures_in
 from mzsr.imaging.resize import resize
@@ -229,8 +229,3 @@ def _statement(file: Path, telling: re.Pattern[str]) -> str | None:
             told = following if following and _HEADING.fullmatch(line) else line
             return told if len(told) <= _LINE else f"{told[: _LINE - 1].rstrip()}…"
     return None
-
-
-def printable(text: str) -> str:
-    """Replace what could move a terminal's cursor: names and texts come from whoever made the data set."""
-    return "".join(character if character.isprintable() else "?" for character in text)

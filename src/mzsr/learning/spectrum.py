@@ -13,7 +13,7 @@ import math
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mzsr.imaging.color import rgb_to_y
@@ -27,21 +27,25 @@ FEATURES = len(SHARES) * WINDOW * HALF + 5
 QUIET = 0.05  # quantile of the windows at which there is little but noise
 SMALL = 1e-7, 1e-3  # power and standard deviation far below those of 8-bit rounding, so that logarithms stay finite
 
+FEWEST = 4  # windows of a picture without untaken pixels; where there are fewer, all are taken
+
 Planes = Float[Tensor, "count planes n n"]
+Untaken = Bool[Tensor, "1 1 h w"]
 
 
-def features(lr: Images, error: float) -> Float[Tensor, " features"]:
+def features(lr: Images, error: float, untaken: Untaken | None = None) -> Float[Tensor, " features"]:
     """Return what can be seen of blur and noise, about 0 ± 1 each.
 
     Args:
         lr: (1, 3, h, w) in [0, 1], at least WINDOW pixels a side.
         error: standard deviation of what JPEG took, [0, 1] units; 0 for none.
+        untaken: see `windows`.
 
     Returns:
         (FEATURES,): log-periodograms of luma, one group after the other; then the logarithms of the noise of R, G and B
         where they are quietest and of `error`; then whether there was a JPEG at all.
     """
-    planes = windows(lr)
+    planes = windows(lr, untaken=untaken)
     powers = periodograms(luma(planes))
     twice = torch.full((HALF,), 2.0).index_fill(0, torch.tensor([0, HALF - 1]), 1.0)  # columns that stand for two
     order = (powers * twice).mean((1, 2)).argsort(descending=True)
@@ -81,12 +85,13 @@ def _places(view: int) -> Int[Tensor, " places"]:
     return (HALF * row + column).flatten()
 
 
-def windows(lr: Images, budget: int = BUDGET) -> Planes:
+def windows(lr: Images, budget: int = BUDGET, untaken: Untaken | None = None) -> Planes:
     """Cut windows spread evenly over a picture, by thirds of a window or by the budget.
 
     Args:
         lr: (1, C, h, w), at least WINDOW pixels a side.
         budget: how many at most.
+        untaken: pixels that no camera took, and which have no noise: hidden ones, or a frame.
     """
     height, width = lr.shape[2:]
     rows, columns = (max(3 * side // WINDOW - 2, 1) for side in (height, width))
@@ -95,7 +100,11 @@ def windows(lr: Images, budget: int = BUDGET) -> Planes:
         columns = min(max(budget // rows, 1), columns)
     tops = torch.linspace(0, height - WINDOW, rows).round().long().tolist()
     lefts = torch.linspace(0, width - WINDOW, columns).round().long().tolist()
-    return torch.stack([lr[0, :, y : y + WINDOW, x : x + WINDOW] for y in tops for x in lefts]).detach().float().cpu()
+    places = [(y, x) for y in tops for x in lefts]
+    if untaken is not None:
+        seen = [(y, x) for y, x in places if not untaken[0, 0, y : y + WINDOW, x : x + WINDOW].any()]
+        places = seen if len(seen) >= FEWEST else places
+    return torch.stack([lr[0, :, y : y + WINDOW, x : x + WINDOW] for y, x in places]).detach().float().cpu()
 
 
 def luma(planes: Float[Tensor, "count channels rows columns"]) -> Float[Tensor, "count rows columns"]:

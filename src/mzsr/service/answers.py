@@ -84,7 +84,6 @@ class Mode(BaseModel):
 
     steps: int
     x8: bool
-    gloss: str
 
 
 class Scale(BaseModel):

@@ -108,9 +108,7 @@ def _about(server: Server) -> APIRouter:
             ),
             suffixes=[suffix for suffix in READABLE if suffix not in (".heic", ".heif") or find_spec("pillow_heif")],
             formats=sorted({options.SUFFIX_OF[kind] for kind in SUFFIXES.values()}),
-            modes={
-                name: Mode(steps=steps, x8=x8, gloss=options.MODE_WORDS[name]) for name, (steps, x8) in MODES.items()
-            },
+            modes={name: Mode(steps=steps, x8=x8) for name, (steps, x8) in MODES.items()},
             scale=Scale(min=1, max=MAX_SCALE, default=2),
             models=[
                 ModelAnswer(name=name, summary=card.summary, uncertainty=card.told_errors() is not None,

@@ -34,8 +34,9 @@ def take_in(server: Server, form: JobForm) -> Job:
         wanted = options.check(values, {name: card for name, (_, card) in server.models.items()})
     except InputError as error:
         raise HTTPException(422, str(error)) from error
-    folder = server.store.incoming()
+    folder = None
     try:
+        folder = server.store.incoming()
         name = _receive(form, folder / "input", server.settings.max_bytes)
         place = None
         if kernel is not None:
@@ -55,7 +56,8 @@ def take_in(server: Server, form: JobForm) -> Job:
     except QueueFull:
         raise server.busy() from None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # it has moved if all went well
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # it has moved if all went well
     server.counters.received.inc(found["bytes"])
     server.pool.thumbnail(server.store.folder(job.id))
     with suppress(sqlite3.Error):  # it is in the queue, and `keep_alive` fills again

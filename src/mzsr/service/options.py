@@ -21,11 +21,6 @@ from mzsr.learning.weights import card_of, load_weights, shipped_models
 from mzsr.shapes import Kernel
 
 Format = Literal["png", "jpg", "webp", "tif", "bmp", "avif"]
-MODE_WORDS = {
-    "fast": "The network as it was trained; nothing is adapted.",
-    "balanced": "The network takes one step towards your picture.",
-    "best": "Ten steps, in eight positions: much slower, a little better.",
-}
 SUFFIX_OF = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp", "AVIF": "avif"}
 MOST_WORK = 4
 """How many times the pixels of the largest result may be made on the way to one.

@@ -21,7 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 from mzsr.errors import InputError
 from mzsr.service import look, work
 from mzsr.service.settings import Settings
-from mzsr.service.store import Job, Store
+from mzsr.service.store import INTERRUPTED, Job, Store
 
 log = logging.getLogger("mzsr.service")
 
@@ -118,15 +118,16 @@ class Pool:
     def look(self, folder: Path, kernel: str | None) -> dict[str, Any] | look.Refused:
         """Look at an upload; see `look.look`. Waits for it."""
         args = folder, kernel, self.settings.max_pixels
-        try:
+        for _ in range(2):
             try:
                 return self._looker.schedule(look.look, args, LOOK_SECONDS).result()
-            except (BrokenProcessPool, RuntimeError):  # it died before it began; another takes its place
-                return self._looker.schedule(look.look, args, LOOK_SECONDS).result()
-        except (TimeoutError, MemoryError, ProcessExpired):
-            return look.Refused(
-                422, "the picture takes too much time or memory to be read; save it again, and send that"
-            )
+            except (TimeoutError, MemoryError, ProcessExpired):
+                return look.Refused(
+                    422, "the picture takes too much time or memory to be read; save it again, and send that"
+                )
+            except RuntimeError as error:  # BrokenProcessPool is one: it died before it began; another takes its place
+                log.warning("an upload could not be looked at: %r", error)
+        return look.Refused(503, "no process could be started to look at the picture; try again later")
 
     def thumbnail(self, folder: Path) -> None:
         """Have the thumbnail of an upload made, soon."""
@@ -157,9 +158,8 @@ class Pool:
         with self._lock:  # or it could be between the queue and its worker
             if not self.store.end(id, "cancelled", None, self.settings.keep, before=("queued", "running")):
                 return False
-            if (future := self._running.get(id)) is None:
-                self.ended(self.store.get(id))
-            else:
+            self.ended(self.store.get(id))  # now, since it may be removed before its worker notices
+            if (future := self._running.get(id)) is not None:
                 timer = threading.Timer(MERCY, future.cancel)
                 timer.daemon = True
                 timer.start()
@@ -218,7 +218,8 @@ class Pool:
         except KeyError:  # removed while it ran: what the worker wrote meanwhile goes too
             self.store.remove(id)
             return
-        self.ended(job)
+        if job.state != "cancelled":  # which `cancel` has told already
+            self.ended(job)
 
     def _reason(self, error: BaseException, id: str) -> str:
         """Say in one line why a job failed."""
@@ -240,7 +241,6 @@ class Pool:
 
 
 LESS = "ask for a smaller scale or fewer steps, or send a smaller picture"
-INTERRUPTED = "the server was stopped while it worked on this; send it again"
 
 
 def _nothing() -> None:

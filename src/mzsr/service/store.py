@@ -24,6 +24,7 @@ from mzsr.errors import InputError
 
 VERSION = 1
 FINAL = ("done", "failed", "cancelled", "interrupted")
+INTERRUPTED = "the server was stopped while it worked on this; send it again"
 _JSON = ("input", "options", "record", "words")
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -224,8 +225,7 @@ class Store:
             running = [id for (id,) in self._base.execute("SELECT id FROM jobs WHERE state = 'running'")]
             known = {id for (id,) in self._base.execute("SELECT id FROM jobs")}
         for id in running:
-            self.end(id, "interrupted", "the server stopped while it worked on this; send it again", keep,
-                     before=("running",))  # fmt: skip
+            self.end(id, "interrupted", INTERRUPTED, keep, before=("running",))
             shutil.rmtree(self.folder(id) / "part", ignore_errors=True)
         for left in (self.data / "incoming").iterdir():
             shutil.rmtree(left, ignore_errors=True)

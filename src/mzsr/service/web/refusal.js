@@ -40,4 +40,7 @@ function go() {
 }
 
 retry.addEventListener("click", go);
-byId("refusal-close").addEventListener("click", clear);
+byId("refusal-close").addEventListener("click", () => {
+  clear();
+  ["start", "choose", "title"].map(byId).find((place) => !place.closest("[hidden]")).focus({ preventScroll: true });
+});
