@@ -6,10 +6,10 @@
 # command: bash runs/train_flagship.sh ../shared/data
 # machine: `mzsr` up to mean-more 2 cores of an Intel Xeon (no AMX, float32), then 1 core of one with AMX (bfloat16), as its
 #          experts and mzsr-meta; torch 2.13
-# hours:   mzsr 1.0, 0.6 (one core), 1.5, 0.6, 0.9, 1.3, 0.4 (head), 1.7 and 0.4 (head); x4 0.8 and 0.2 (head), JPEG 0.8 and
-#          0.2; mzsr-meta 0.7
+# hours:   mzsr 1.0, 0.6 (one core), 1.5, 0.6, 0.9, 1.3, 1.7 and 0.9 (head); x4 0.8, 1.3 and 0.5 (head), JPEG 0.8 and 0.6
+#          (head); mzsr-meta 0.7
 # score:   Set5, known kernel, one step, mzsr: x2 g0.2 d 35.87, g2.0 d 36.95, g_ani d 36.27, g1.3 b 37.21, bicubic 37.45,
-#          x4 g2.0 d 31.05 dB (mzsr-x4); BSD100/5, g2.0 d, JPEG 80 / 60: 28.59 / 27.94 (mzsr-jpeg); random kernels, x2, no /
+#          x4 g2.0 d 31.14 dB (mzsr-x4); BSD100/5, g2.0 d, JPEG 80 / 60: 28.59 / 27.94 (mzsr-jpeg); random kernels, x2, no /
 #          one / ten steps: 33.24 / 33.24 / 33.24 (mzsr-meta); docs/measured.md for all
 set -euo pipefail
 data=${1:?give the folder that holds train/ and bench/}
