@@ -165,6 +165,8 @@ def _tiny(folder: Path, *, log_var: bool) -> Path:
         network = build(config)
         if network.variance is not None:  # as they begin s is flat and steps leave it alone, which would hide mistakes
             named = dict(network.named_parameters())
+            for index in (0, 2, 4, 6):
+                torch.nn.init.kaiming_normal_(named[f"variance.{index}.weight"])
             torch.nn.init.normal_(named["variance.8.weight"], std=1.0)
             torch.nn.init.normal_(named["stages.0.tail.weight"], std=0.03)
     recipe = {"loss": {"name": "esu"}} if log_var else {}

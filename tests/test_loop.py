@@ -29,7 +29,7 @@ def test_a_run_is_complete(wholes: dict[str, Run], folder: Path, stage: str) -> 
     assert facts["scales"] == ((2, 3, 4) if stage == "pretrain" else (2,))
     assert type(configured(stage)).parse(facts["recipe"]) == configured(stage)
     assert facts["iterations"] == 8
-    assert (facts["state"]["step"], facts["state"]["format"]) == ("8", "2")
+    assert (facts["state"]["step"], facts["state"]["format"]) == ("8", "3")
     assert facts["state"]["data"] == f"2 pictures, {load_photographs([folder], 32).digest}"
     weights = [name for name in tensors if name.startswith("weights/")]
     assert len(weights) == len(list(build(configured(stage).network).parameters()))

@@ -13,6 +13,7 @@ from training import configured, go
 
 from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
+from mzsr.learning.contract import Network
 from mzsr.learning.loop import learning_rate, silent
 from mzsr.learning.objective import Objective
 from mzsr.learning.state import load_state
@@ -26,6 +27,7 @@ class Plane(Objective):
         self._config, self.loss, self.slope = config, loss, gradient
         self.theta, self.still = {name: torch.zeros(2, requires_grad=True) for name in ("a", "b", "fast/a")}, {}
         self.earlier = ()
+        self.network = Network()
 
     @property
     def config(self) -> TrainConfig:

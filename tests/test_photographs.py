@@ -325,5 +325,5 @@ def test_check_lines(tmp_path: Path) -> None:
         "total: 3 photographs (1.0 megapixels), 3 files passed over",
         f"passed over: {one / 'z.png'} is 9x40; at least 16x16 is required",
         f"passed over: {two / 'b.png'} is 15x40; at least 16x16 is required",
-        f"passed over: {two}/c?.png is empty (0 bytes); a picture file is required — copy it again",
+        f"passed over: {two}/c\n.png is empty (0 bytes); a picture file is required — copy it again",
     ]

@@ -91,8 +91,8 @@ def changed(
         (foreign, "is no training state of mzsr"),
         (lambda path: changed(path, name=lambda name: name.replace("head", "neck")), "another version of the network"),
         (lambda path: changed(path, tensor=lambda t: t[:1] if t.ndim else t), "another version of the network"),
-        (lambda path: changed(path, format="1"), "has format 1, this version reads 2; begin anew, or use the version"),
-        (lambda path: changed(path, format="3", novelty="1"), "has format 3, this version reads 2; update mzsr"),
+        (lambda path: changed(path, format="1"), "has format 1, this version reads 3; begin anew, or use the version"),
+        (lambda path: changed(path, format="4", novelty="1"), "has format 4, this version reads 3; update mzsr"),
         (lambda path: changed(path, config='{"novelty": 1}'), "state.safetensors has an unknown key 'novelty'"),
     ],
 )

@@ -95,7 +95,7 @@ def test_tiled_equals_untiled_for_the_shipped_weights(photo: Tensor, name: str, 
 
 def test_a_quarter_of_the_halo_is_not_enough(photo: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     paper, d = network("paper"), DEGRADATIONS["g2.0"]
-    monkeypatch.setattr(tiles, "halo", lambda network, d: halo(network, d) // 4)
+    monkeypatch.setattr(tiles, "halo", lambda network, d, **how: halo(network, d, **how) // 4)
     assert largest_difference(paper, picture(photo, 75, 41), d, 32) > 1e-5
 
 
@@ -162,7 +162,7 @@ class Bicubic(Network):
             raise self.error()
         return upsample(lr, d)
 
-    def reach(self, d: Degradation) -> int:
+    def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         return 3
 
 

@@ -167,9 +167,9 @@ def test_missing_card(weights: Path) -> None:
     [
         (
             lambda values: values.update(format=1),
-            "has format 1, this version reads 2; retrain them, or",
+            "has format 1, this version reads 3; retrain them, or",
         ),
-        (lambda values: values.update(format=3), "has format 3, this version reads 2; update mzsr"),
+        (lambda values: values.update(format=4), "has format 4, this version reads 3; update mzsr"),
         (lambda values: values.update(format=99, novelty=1), "has format 99"),
         (lambda values: values.update(sumary="x"), "unknown key 'sumary'; did you mean 'summary'"),
         (lambda values: values.pop("sha256"), "sha256: Field required"),

@@ -2,9 +2,9 @@
 
 `network(lr, degradation)` takes (B, 3, h, w) in [0, 1] and returns (B, 3, s h, s w), not clamped; with a head,
 `network.with_log_var(lr, degradation)` returns s = ln σ beside it, in logarithms of 8-bit grey levels. `reach(d)` says
-how many low-resolution pixels around a pixel its convolutions can see, with the head if asked. `precision` is what the hidden ones run in;
-parameters, heads, what reads or makes pixels (`ExactConv2d`) and everything around convolutions stay in float32.
-`layout` is that of what they are given in memory; no result depends on it.
+how many low-resolution pixels around a pixel its convolutions can see, with the head if asked. `precision` is what the
+hidden ones run in; parameters, heads, what reads or makes pixels (`ExactConv2d`) and everything around convolutions
+stay in float32. `layout` is that of what they are given in memory; no result depends on it.
 """
 
 from collections.abc import Sequence

@@ -94,9 +94,9 @@ class Unfolded(Network):
     it that what they changed still explains lr.
 
     Source: data step and unfolding after USRNet (CVPR 2020) and DPDNN (TPAMI 2019); the sharper solution beside it, the
-    features carried from stage to stage, the two-term α and the head are ours. The head is on the 2x2 space-to-depth, and
-    its convolutions are spread out (dilations 1, 2, 4, 8, 1): how far off a pixel is likely to be is told by what kind
-    of picture lies around it, and the farther it sees, the truer it is for a picture as a whole (LOG.md).
+    features carried from stage to stage, the two-term α and the head are ours. The head is on the 2x2 space-to-depth,
+    its convolutions spread out (dilations 1, 2, 4, 8, 1): how far off a pixel is likely to be is told by what kind of
+    picture lies around it, and the farther it sees, the truer it is for a picture as a whole (LOG.md).
     """
 
     def __init__(self, *, stages: int = 3, blocks: int = 4, channels: int = 64, log_var: bool = False) -> None:
