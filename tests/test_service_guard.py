@@ -316,27 +316,20 @@ def test_nothing_is_taken_in_where_the_disk_is_full(tmp_path, tiny_weights, monk
         assert "disk of the server is nearly full" in full.json()["detail"]
 
 
-def test_a_disk_that_fills_while_a_picture_comes_in_is_said(client, place, monkeypatch) -> None:
-    async def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patched:
-        patched.setattr("starlette.datastructures.UploadFile.write", full)
-        refused = post(client)
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "60")
-    assert refused.json()["detail"] == "the server cannot keep the picture (No space left on device); try again later"
-    assert nothing_left(place)
-
-
-def test_a_disk_that_is_full_before_a_picture_is_kept_is_said(client, place, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "where", ["starlette.datastructures.UploadFile.write", "mzsr.service.store.Store.incoming"],
+    ids=["while it comes in", "before it is kept"],
+)  # fmt: skip
+def test_a_disk_that_is_full_is_said(client, place, monkeypatch, where) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("mzsr.service.store.Store.incoming", full)
+        patched.setattr(where, full)
         refused = post(client)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "60")
     assert refused.json()["detail"] == "the server cannot keep the picture (No space left on device); try again later"
+    assert nothing_left(place)
 
 
 def test_a_fault_is_told_counted_and_guarded_as_all_else(client, monkeypatch, caplog) -> None:

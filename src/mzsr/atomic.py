@@ -1,11 +1,13 @@
-"""Files that are written whole or not at all: a temporary file in the same folder, then a rename."""
+"""Files that are written whole or not at all, by a temporary file and a rename; and folders that one process has."""
 
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from mzsr.errors import InputError
 
@@ -44,3 +46,27 @@ def replace(part: Path, target: Path) -> None:
     with suppress(OSError):
         part.chmod(stat.S_IMODE(target.stat().st_mode))
     os.replace(part, target)
+
+
+def hold(file: int | IO[str], *, shared: bool = False) -> bool | None:
+    """Take the lock of an open file or folder, which ends with it, and so with the process, whatever ends that.
+
+    Args:
+        file: or its descriptor.
+        shared: with others who share it, waiting for one who does not.
+
+    Returns:
+        True; False if somebody else has it; None on a system that has no locks of this kind.
+
+    Raises:
+        OSError: the file system has none.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -17,14 +17,13 @@ import json
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mzsr.atomic import replace, write_atomically
+from mzsr.atomic import hold, replace, write_atomically
 from mzsr.errors import InputError
 
 Job = tuple[Path, Path]  # a picture, and where its result goes
@@ -198,16 +197,13 @@ class Records:
             hidden.mkdir(parents=True, exist_ok=True)
             lock = (hidden / "lock").open("w")
         with lock:
-            if sys.platform != "win32":  # which has no locks of this kind; there leftovers stay, and do no harm
-                import fcntl
-
-                with suppress(OSError):  # others are at work, or the disk knows no locks
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed run has lost its lock with its life
+            with suppress(OSError):  # a disk without locks, where leftovers stay, and do no harm
+                if hold(lock):  # else others are at work
                     shutil.rmtree(hidden / "parts", ignore_errors=True)
                     for left in hidden.rglob(".*.part"):  # of a record
                         left.unlink(missing_ok=True)
-                with suppress(OSError):
-                    fcntl.flock(lock, fcntl.LOCK_SH)
+            with suppress(OSError):
+                hold(lock, shared=True)
             yield
 
 

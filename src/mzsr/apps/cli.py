@@ -47,6 +47,14 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs th
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per picture on standard output.")]
 
 
+def _print(line: str) -> None:
+    """Print a line about a picture; where that cannot be, say so, for what became of the picture is not changed."""
+    try:
+        echo(line)
+    except InputError as error:
+        complain(str(error))
+
+
 @dataclass(frozen=True)
 class _Failures:
     """Pictures that fail: each is named with its reason on standard error, and with --json as a record."""
@@ -59,7 +67,7 @@ class _Failures:
         """Name one."""
         complain(words)
         if self.as_json:
-            echo(json.dumps({"input": str(source), "error": words}))
+            _print(json.dumps({"input": str(source), "error": words}))
 
     def refuse(self, source: Path, error: InputError) -> None:
         """Name one that will not be begun, and keep it in mind."""
@@ -169,6 +177,7 @@ def upscale(
         from mzsr.inference.request import check_options
         from mzsr.inference.uncertainty import error_law
         from mzsr.inference.upscale import Upscaler
+        from mzsr.learning.devices import precision_name
 
         # All that does not depend on a picture is checked once, before any work begins
         size = None if width is None and height is None else (height, width)
@@ -202,12 +211,10 @@ def upscale(
     def say(source: Path, done: Done) -> None:
         if done.skipped:
             bar.skip()
-        line = json.dumps(done.told) if as_json else done.line
-        try:
-            if line:
-                echo(line)
-        except InputError as error:  # the picture is done all the same
-            complain(str(error))
+        if as_json:
+            _print(json.dumps(done.told))
+        elif done.line:
+            _print(done.line)
         for warning in done.warnings:
             complain(f"{source}: mind: {warning}")
 
@@ -234,7 +241,7 @@ def upscale(
     computing = nullcontext(upscaler.device.type) if cluster is None else ray.connected(cluster, device)
     with usage(), computing as where:
         if cluster is not None and precision == "auto":  # the same on all nodes, or bytes would depend on who did them
-            precision = "bfloat16" if where == "cuda" else str(upscaler.network.precision).removeprefix("torch.")
+            precision = "bfloat16" if where == "cuda" else precision_name(upscaler.network.precision)
         order = Order(model, where, tile, options, asked, limit, quality, precision)
         if output is not None and is_several(inputs):
             order = replace(order, records=(records := Records(output, order.fingerprint(upscaler), overwrite)))
@@ -312,8 +319,7 @@ def estimate(
         else:
             echo(f"{source}: " + "\n".join(present.estimate_lines(told, scale, size, subsample)))
 
-    with usage(1):  # where nothing can be printed
-        looked = each(((source, source) for source in sources), lambda source, _: look(source), failures.tell)
+    looked = each(((source, source) for source in sources), lambda source, _: look(source), failures.tell)
     failed = [*failures.refused, *looked]
     if failed and several:
         complain(present.summary(len(sources) + len(failures.refused), 0, failed))

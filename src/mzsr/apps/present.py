@@ -308,9 +308,9 @@ def progress(name: str | Path, total: int = 100) -> Iterator[Callable[[str, floa
         TextColumn("{task.fields[stage]}", markup=False),
         TimeRemainingColumn(),
     )
-    # The time left is judged by the last hour, since one piece of long work may take minutes
-    # Else what is printed belongs into a file, or nowhere, and not above the bar
+    # What is printed is kept above the bar, unless it goes into a file, or nowhere
     both = sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]
+    # The time left is judged by the last hour, since one piece of long work may take minutes
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, speed_estimate_period=3600, redirect_stdout=both) as bars:
         task = bars.add_task("", total=1.0, name=str(name), stage="")

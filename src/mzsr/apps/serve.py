@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mzsr.apps.usage import millions, seconds, usage
+from mzsr.apps.usage import echo, millions, seconds, usage
 from mzsr.errors import InputError
 
 TOKEN = "MZSR_TOKEN"
@@ -86,15 +86,12 @@ def serve(
 
         pick_device(device)
         names = [hostname(name) for name in allow_host or []]
-        here = f"[{host}]" if ":" in host else host
         for name, said in zip(names, allow_host or [], strict=True):
             if not name or "/" in said:
                 raise InputError(f"--allow-host is '{said}'; the name of a host is required, without https://")
-        hosts = None if host not in LOOPBACK and not names else frozenset({*LOOPBACK, *names})
-        if names and host in EVERYWHERE:
-            here = f"[{names[0]}]" if ":" in names[0] else names[0]
-        elif hosts is not None:
-            hosts |= {hostname(here)}
+        shown = names[0] if names and host in EVERYWHERE else host
+        here = f"[{shown}]" if ":" in shown else shown
+        hosts = frozenset({*LOOPBACK, *names, hostname(here)}) if names or host in LOOPBACK else None
         workers, threads = bounds.share_of_cores(workers, threads, cores())
         os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # of the workers to come
         chosen = bounds.Settings(
@@ -120,7 +117,7 @@ def serve(
             tempfile.tempdir = os.environ["TMPDIR"] = str(chosen.data / "incoming")
             address = f"{here}:{door.getsockname()[1]}"
             what = f"{_several(workers, 'worker')} of {_several(threads, 'thread')}"
-            listen.serve(app, door, lambda: typer.echo(f"mzsr: http://{address} — {what}", err=True))
+            listen.serve(app, door, lambda: echo(f"mzsr: http://{address} — {what}", err=True))
 
 
 def _several(count: int, what: str) -> str:

@@ -14,7 +14,7 @@ from mzsr.benchmark.rows import About, Row, write_csv
 from mzsr.benchmark.timings import Timing, write_timings
 from mzsr.imaging.metrics import PROTOCOLS
 from mzsr.learning.cards import commit
-from mzsr.learning.devices import best_precision, name_of
+from mzsr.learning.devices import best_precision, name_of, precision_name
 from mzsr.version import __version__
 
 Tables = list[tuple[str, str]]
@@ -59,7 +59,7 @@ def publish_speed(folder: Path, timings: Sequence[Timing], told: About, tables: 
 
 
 def _machine(work: str, place: torch.device = torch.device("cpu")) -> str:  # noqa: B008
-    precision = str(best_precision(place)).removeprefix("torch.")
+    precision = precision_name(best_precision(place))
     return f"{name_of(place)}, {work}, {precision}, torch {torch.__version__}"
 
 

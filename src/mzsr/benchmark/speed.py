@@ -26,7 +26,7 @@ from mzsr.benchmark.timings import Timing
 from mzsr.errors import InputError
 from mzsr.imaging import files
 from mzsr.imaging.picture import Picture
-from mzsr.learning.devices import best_precision, forget_peak, free_mb, peak_mb, pick_device
+from mzsr.learning.devices import best_precision, forget_peak, free_mb, peak_mb, pick_device, precision_name
 from mzsr.shapes import Images
 
 SMALLEST, LARGEST = 64, 8192  # below, a picture of half the side has no son to adapt on
@@ -281,7 +281,7 @@ def _serve(pipe: Connection, network: str, source: Path, steps: int, threads: in
             with counter() if counted else nullcontext() as counting:
                 meter = Meter(counting)
                 run(source, target, meter)
-            pipe.send((meter.seconds, meter.flops, peak_mb(place), rate, str(precision).removeprefix("torch.")))
+            pipe.send((meter.seconds, meter.flops, peak_mb(place), rate, precision_name(precision)))
     except EOFError:  # the other end is gone
         return
     except (InputError, RuntimeError) as error:  # RuntimeError: memory ran out

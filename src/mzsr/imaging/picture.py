@@ -6,17 +6,19 @@ Rounding to whole numbers happens in `to_array` and nowhere else. Files are the 
 
 import io
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 import numpy as np
 import pyvips
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from PIL import Image, ImageCms
 from torch import Tensor
 
 from mzsr.errors import InputError
 from mzsr.imaging.alpha import bleed
 from mzsr.imaging.metadata import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED, Metadata, metadata_of
+from mzsr.shapes import Mask
 
 # What pillow calls its modes, and the mode without palette, bits or premultiplied alpha that holds the same.
 _PLAIN = {
@@ -61,18 +63,25 @@ def visible(picture: Picture) -> Picture:
     return replace(picture, pixels=bleed(picture.pixels, picture.alpha))
 
 
-def untaken(picture: Picture) -> Bool[Tensor, "1 1 h w"]:
+def untaken(picture: Picture) -> Mask:
     """Return which pixels no camera took: what transparency hides, and a frame of one colour around the picture.
 
     >>> untaken(from_array(np.uint8([[7, 7, 7], [7, 9, 8], [7, 9, 9]]))).int()[0, 0].tolist()
     [[1, 1, 1], [1, 0, 0], [1, 0, 0]]
     """
-    pixels = picture.pixels
-    rows, columns = ((pixels == pixels.narrow(axis, 0, 1)).all(axis).all(1)[0] for axis in (3, 2))
-    # From the edges inwards, as long as each is of one colour
-    rows, columns = (one.int().cumprod(0) | one.int().flip(0).cumprod(0).flip(0) for one in (rows, columns))
-    frame = (rows[:, None] | columns).bool()[None, None]
-    return frame if picture.alpha is None else frame | (picture.alpha <= 0)
+    pixels, alpha = picture.pixels[0], picture.alpha
+    mask = torch.zeros((1, 1, *pixels.shape[1:]), dtype=torch.bool) if alpha is None else alpha <= 0
+    for axis in (1, 2):
+        lines = pixels.unbind(axis)
+        # From the edges inwards, as long as each is of one colour
+        before, after = (sum(1 for _ in takewhile(_of_one_colour, order)) for order in (lines, lines[::-1]))
+        mask.narrow(axis + 1, 0, before).fill_(True)
+        mask.narrow(axis + 1, len(lines) - after, after).fill_(True)
+    return mask
+
+
+def _of_one_colour(line: Float[Tensor, "channels n"]) -> bool:
+    return bool((line == line[:, :1]).all())
 
 
 def from_array(array: np.ndarray, *, metadata: Metadata | None = None) -> Picture:

@@ -31,9 +31,8 @@ from mzsr.inference.fits import Fit, fit
 from mzsr.learning import spectrum
 from mzsr.learning.devices import one_thread
 from mzsr.learning.estimator import HEADS, NOISE_FLOOR, Estimator, Grid, decibels_lost, kernel_of, turned_response
-from mzsr.learning.spectrum import Untaken
 from mzsr.learning.weights import load_estimator
-from mzsr.shapes import Images, Kernel
+from mzsr.shapes import Images, Kernel, Mask
 
 BUDGET = 512  # windows per picture at most, which bounds the cost for any size; 100 score as well as 1024
 TRUSTED = 0.3  # confidence below which the mild kernel is taken
@@ -117,7 +116,7 @@ class Estimate:
 
 
 def estimate(
-    lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None = None, untaken: Untaken | None = None
+    lr: Images, scale: int, *, grid: Grid = "centre", jpeg: Jpeg | None = None, untaken: Mask | None = None
 ) -> Estimate:
     """Estimate the blur kernel and the noise of a picture.
 
@@ -236,7 +235,7 @@ class _Learned:
     trust: float
 
 
-def _look(lr: Images, untaken: Untaken | None) -> _Look:
+def _look(lr: Images, untaken: Mask | None) -> _Look:
     planes = spectrum.windows(lr, BUDGET, untaken)
     grey = spectrum.luma(planes)
     *channels, quiet = spectra.quiet_levels(torch.cat([planes, grey[:, None]], 1).double().numpy()).tolist()
@@ -245,7 +244,7 @@ def _look(lr: Images, untaken: Untaken | None) -> _Look:
     return _Look(groups, channels, quiet, rounding)
 
 
-def _learned(lr: Images, scale: int, grid: Grid, jpeg: Jpeg | None, untaken: Untaken | None) -> _Learned:
+def _learned(lr: Images, scale: int, grid: Grid, jpeg: Jpeg | None, untaken: Mask | None) -> _Learned:
     """Ask the network about the picture seen in four ways, and take the mean."""
     error = 0.0 if jpeg is None else float(jpeg.error)
     known = min(scale, max(s for s, _ in HEADS))

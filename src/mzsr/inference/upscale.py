@@ -33,7 +33,7 @@ from mzsr.inference.request import Fit, check_kinds, check_options, target_size,
 from mzsr.inference.result import Input, Result, enlarge, resized
 from mzsr.inference.tiles import SMALLEST_TILE, enhance
 from mzsr.inference.uncertainty import error_law, expected_psnr
-from mzsr.learning.devices import peak_mb, pick_device, precision_of
+from mzsr.learning.devices import peak_mb, pick_device, precision_name, precision_of
 from mzsr.learning.weights import ESTIMATOR, card_of, load_weights, model_at
 from mzsr.shapes import Images, Layers, Params
 
@@ -313,7 +313,7 @@ class Upscaler:
             "steps": int(steps),
             "seed": int(seed),
             "device": str(self.device),
-            "precision": str(self.network.precision).removeprefix("torch."),
+            "precision": precision_name(self.network.precision),
             "peak_memory_mb": None if (peak := peak_mb(self.device)) is None else round(peak),
             "warnings": warnings,
         }

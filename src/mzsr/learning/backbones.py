@@ -138,9 +138,7 @@ class Dpdnn(Network):
     def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return the radius of bicubic, and of denoiser or kernel in every iteration."""
         kernel = effective_kernel(d).shape[-1] // 2
-        pixels = len(self.delta) * max(Denoiser.REACH, 2 * kernel)
-        if log_var and self.variance:
-            pixels += self.variance.reach - 1  # where the denoiser has its last convolution
+        pixels = len(self.delta) * max(Denoiser.REACH, 2 * kernel) + self.beyond(log_var=log_var)
         return CUBIC_REACH + math.ceil(pixels / d.scale)
 
     def _noise(self, hr: Images) -> tuple[Images, Features]:

@@ -11,7 +11,7 @@ import torch
 from mzsr.card import Card
 from mzsr.commands import command_line
 from mzsr.config import TrainConfig
-from mzsr.learning.devices import name_of
+from mzsr.learning.devices import name_of, precision_name
 from mzsr.learning.parallel import World
 from mzsr.learning.photographs import Photographs
 
@@ -51,7 +51,7 @@ def make_card(
         commit=commit(),
         iterations=iterations,
         hours=round(hours, 3),
-        machine=f"{machine(world, len(photographs.pictures))}, {str(precision).removeprefix('torch.')}",
+        machine=f"{machine(world, len(photographs.pictures))}, {precision_name(precision)}",
         earlier=earlier,
         sha256="",
         **{"scales": seen(config), **about},

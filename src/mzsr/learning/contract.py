@@ -87,6 +87,10 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
+    def beyond(self, *, log_var: bool) -> int:
+        """Return how many pixels of its grid the head, if asked, looks beyond the convolution whose place it has."""
+        return self.variance.reach - 1 if log_var and self.variance is not None else 0
+
     def alphas(self, d: Degradation) -> list[float]:
         """Return the trust in the prior of every data step; none for a network without one."""
         return []

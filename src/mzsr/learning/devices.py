@@ -73,6 +73,15 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[one_of("precision", name, PRECISIONS)] or best_precision(device)
 
 
+def precision_name(precision: torch.dtype) -> str:
+    """Return the name of a precision, as `precision_of` reads it.
+
+    >>> precision_name(torch.bfloat16)
+    'bfloat16'
+    """
+    return str(precision).removeprefix("torch.")
+
+
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

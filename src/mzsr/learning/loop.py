@@ -12,16 +12,16 @@ at any moment and resumed ends, on the same machine, with the same bits as one t
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mzsr.atomic import hold
 from mzsr.config import TrainConfig
 from mzsr.errors import InputError
 from mzsr.learning import state
@@ -148,23 +148,15 @@ def _folder(out: Path, world: World) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be made ({error.strerror}); give a folder for the run") from error
-    if world.rank:
-        yield
-        return
     with ExitStack() as stack:
-        if sys.platform != "win32":  # which has no locks of this kind
-            import fcntl
-
-            folder = os.open(out, os.O_RDONLY)
-            stack.callback(os.close, folder)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed run has lost its lock with its life
-            except BlockingIOError as error:
-                raise InputError(f"another run is at work in {out}; wait for it, or choose another folder") from error
-            except OSError:  # a disk without locks
-                pass
-        for part in out.glob(".*.part"):
-            part.unlink(missing_ok=True)
+        if world.rank == 0:
+            with suppress(OSError):  # a system that opens no folders, or a disk without locks
+                folder = os.open(out, os.O_RDONLY)
+                stack.callback(os.close, folder)
+                if hold(folder) is False:
+                    raise InputError(f"another run is at work in {out}; wait for it, or choose another folder")
+            for part in out.glob(".*.part"):
+                part.unlink(missing_ok=True)
         yield
 
 

@@ -64,8 +64,7 @@ class Paper(Network):
 
     def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return the radius of bicubic and of the convolutions."""
-        last = self.variance.reach if log_var and self.variance else 1
-        return CUBIC_REACH + math.ceil((self.layers - 1 + last) / d.scale)
+        return CUBIC_REACH + math.ceil((self.layers + self.beyond(log_var=log_var)) / d.scale)
 
 
 class _Chain(nn.Sequential):
@@ -136,9 +135,7 @@ class Unfolded(Network):
 
     def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return the radius of bicubic and of all convolutions; that of the data steps comes on top."""
-        blocks = sum(stage.depth for stage in self._chain)
-        if log_var and self.variance:
-            blocks += self.variance.reach - 1  # where the last stage has its tail
+        blocks = sum(stage.depth for stage in self._chain) + self.beyond(log_var=log_var)
         return CUBIC_REACH + math.ceil(2 * blocks / d.scale)
 
     def alphas(self, d: Degradation) -> list[float]:

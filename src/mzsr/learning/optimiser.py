@@ -18,8 +18,8 @@ from mzsr.learning.weights import like
 from mzsr.shapes import Params
 
 FEWEST_OUTPUTS = 16
-"""Muon is for hidden layers; a convolution with fewer outputs makes pixels and stays with Adam. One that reads pixels
-goes with the hidden ones, which its source leaves to Adam, too."""
+"""Muon is for hidden layers; a convolution with fewer outputs makes pixels and stays with Adam. Those that read pixels,
+which its source leaves to Adam as well, go with the hidden ones here."""
 MUON_PACE = 2.0
 """Muon's learning rate as a multiple of Adam's, the step being scaled to the size of Adam's (match_rms_adamw)."""
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")

@@ -13,11 +13,11 @@ import math
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mzsr.imaging.color import rgb_to_y
-from mzsr.shapes import Images
+from mzsr.shapes import Images, Mask
 
 WINDOW = 32  # pixels
 BUDGET = 144  # windows of a picture at most, which bounds the cost for any size; training has seen as many
@@ -25,15 +25,13 @@ SHARES = (0.125, 0.375, 0.375, 0.125)  # of the windows in each group, the stron
 HALF = WINDOW // 2 + 1  # columns of a periodogram: the others repeat them
 FEATURES = len(SHARES) * WINDOW * HALF + 5
 QUIET = 0.05  # quantile of the windows at which there is little but noise
+FEWEST = 4  # windows without a pixel that no camera took; where there are fewer, all are looked at
 SMALL = 1e-7, 1e-3  # power and standard deviation far below those of 8-bit rounding, so that logarithms stay finite
 
-FEWEST = 4  # windows of a picture without untaken pixels; where there are fewer, all are taken
-
 Planes = Float[Tensor, "count planes n n"]
-Untaken = Bool[Tensor, "1 1 h w"]
 
 
-def features(lr: Images, error: float, untaken: Untaken | None = None) -> Float[Tensor, " features"]:
+def features(lr: Images, error: float, untaken: Mask | None = None) -> Float[Tensor, " features"]:
     """Return what can be seen of blur and noise, about 0 ± 1 each.
 
     Args:
@@ -85,7 +83,7 @@ def _places(view: int) -> Int[Tensor, " places"]:
     return (HALF * row + column).flatten()
 
 
-def windows(lr: Images, budget: int = BUDGET, untaken: Untaken | None = None) -> Planes:
+def windows(lr: Images, budget: int = BUDGET, untaken: Mask | None = None) -> Planes:
     """Cut windows spread evenly over a picture, by thirds of a window or by the budget.
 
     Args:

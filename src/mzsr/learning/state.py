@@ -11,7 +11,7 @@ from safetensors.torch import save as packed
 from mzsr.atomic import write_atomically
 from mzsr.card import FORMAT, check_format
 from mzsr.errors import InputError
-from mzsr.learning.devices import precision_of
+from mzsr.learning.devices import precision_name, precision_of
 from mzsr.learning.objective import Objective
 from mzsr.learning.optimiser import Optimiser
 from mzsr.learning.photographs import Photographs
@@ -62,7 +62,7 @@ def save(run: Run, path: Path) -> None:
         "stage": type(config).__name__,
         "data": run.data,
         "processes": str(run.processes),
-        "precision": str(run.objective.network.precision).removeprefix("torch."),
+        "precision": precision_name(run.objective.network.precision),
         "earlier": json.dumps(run.objective.earlier),
     }
     save_state(path, groups, facts)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mzsr.atomic import hold
 from mzsr.errors import InputError
 
 HEAD_SECONDS = 15.0  # in which the head of a request must have come in
@@ -121,19 +121,13 @@ def locked(data: Path) -> Iterator[None]:
             f"{data} is not writable ({error.strerror}); the data folder must be — choose another with --data"
         ) from error
     with lock:
-        if sys.platform != "win32":  # which has no locks of this kind
-            import fcntl
-
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{data} belongs to a server that runs; stop it, or choose another folder with --data"
-                ) from error
-            except OSError as error:
-                raise InputError(
-                    f"{data} is on a file system without locks ({error.strerror}); choose another folder with --data"
-                ) from error
+        try:
+            if hold(lock) is False:
+                raise InputError(f"{data} belongs to a server that runs; stop it, or choose another folder with --data")
+        except OSError as error:
+            raise InputError(
+                f"{data} is on a file system without locks ({error.strerror}); choose another folder with --data"
+            ) from error
         before = os.umask(0o077)  # of the workers, too; a database that others read would tell them all jobs
         try:
             yield
