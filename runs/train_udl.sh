@@ -2,8 +2,8 @@
 # What the loss is worth: EDSR-S at x2 or x4 by L1, EU, ESU, UDL with s of ESU, UDL with s of EU, and by weights of an
 # error map and of a gradient map. Every run has two legs of the same lengths on the same patches, so that the loss is all
 # that differs: L1, EU and ESU go on by themselves, the others from ESU (UDL also from EU). Stop it at any time, run it
-# again, and it goes on where it was. SEEDS="0 1 2", RUNS="l1 udl", SCALE, STEP1, STEP2 (iterations of the legs) and PATCH
-# change it.
+# again, and it goes on where it was. SEEDS="0 1 2", RUNS="l1 udl", SCALE, STEP1, STEP2 (iterations of the legs), PATCH and
+# RATE change it.
 #
 # command: bash runs/train_udl.sh ../shared/data [OUT]
 # machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
@@ -18,7 +18,7 @@ photographs=(--data "$data/train/cid22" --data "$data/train/clic2025" --data "$d
 train() { # run, loss, iterations, seed, options
     python -m mzsr train pretrain --preset edsr-s --config runs/udl.yaml --out "$folder/$1" --loss "$2" --resume \
         --set "iterations=$3" --set "seed=$4" --set "network.scale=$scale" --set "law.scales={$scale: 1}" \
-        --set "patch=${PATCH:-48}" "${photographs[@]}" "${@:5}"
+        --set "patch=${PATCH:-48}" --set "learning_rate=${RATE:-0.002}" "${photographs[@]}" "${@:5}"
 }
 step1() { train "$1-step1" "$1" "${STEP1:-300}" "$seed"; }
 step2() { # run, loss, whose step 1
