@@ -41,3 +41,14 @@ def test_a_hidden_pixel_takes_the_nearer_colour() -> None:
 @pytest.mark.parametrize("alpha", [None, torch.ones(1, 1, 60, 76), torch.zeros(1, 1, 60, 76)])
 def test_nothing_to_do(photo: Tensor, alpha: Tensor | None) -> None:
     assert bleed(photo, alpha) is photo
+
+
+def test_the_number_of_threads_changes_no_bit(photo: Tensor) -> None:
+    large = photo.repeat(1, 1, 9, 9)
+    alpha, before, filled = disk(*large.shape[2:]), torch.get_num_threads(), []
+    for threads in (1, 2, 4):
+        torch.set_num_threads(threads)
+        filled.append(bleed(large, alpha))
+    torch.set_num_threads(before)
+    assert torch.equal(filled[0], filled[1])
+    assert torch.equal(filled[0], filled[2])

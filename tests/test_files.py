@@ -235,6 +235,13 @@ def test_xmp_promises_no_film_that_is_not_there(tmp_path: Path) -> None:
     assert kept == b'<x:xmpmeta GCamera:MotionPhoto="0" Camera:MicroVideo="0" dc:title="a hill"/>'
 
 
+def test_what_lies_behind_the_picture_is_said_to_be_left_out(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(noise(8, 16, 16, 3)) for _ in range(2))
+    first.save(tmp_path / "stereo.mpo", save_all=True, append_images=[second])
+    (told,) = write(tmp_path / "a.jpg", read(tmp_path / "stereo.mpo"))
+    assert told.startswith("the pictures behind this one in its file")
+
+
 def test_xmp_of_a_png_by_imagemagick_is_kept(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Raw profile type xmp", f"\nxmp\n{len(XMP):8d}\n{XMP.hex()}\n")

@@ -7,7 +7,7 @@ as a dark or coloured seam; so hidden pixels take the colours of the nearest vis
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
+from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from mzsr.shapes import Images
 
@@ -72,5 +72,15 @@ def _fill(weighted: Images, weight: Float[Tensor, "b 1 _h _w"]) -> Images:
     halved = [avg_pool2d(pad(plane, even), 2) for plane in (weighted, weight)]
     peak = halved[1].clamp(min=_TINY)  # or weights would fade away, a quarter for every halving
     coarse = _fill(halved[0] / peak * (halved[1] > _TINY), (halved[1] > _TINY).to(weight))
-    larger = interpolate(coarse, size=(height + even[3], width + even[1]), mode="bilinear")[:, :, :height, :width]
+    larger = _doubled(_doubled(coarse, 2), 3)[:, :, :height, :width]
     return torch.where(weight > _TINY, weighted / weight.clamp(min=_TINY), larger)
+
+
+def _doubled(planes: Images, axis: int) -> Images:
+    """Return planes with twice as many rows or columns, in between linearly.
+
+    As `interpolate` does, whose last bit depends on the number of threads.
+    """
+    here = torch.arange(planes.shape[axis], device=planes.device)
+    before, after = (planes.index_select(axis, (here + step).clamp(0, len(here) - 1)) for step in (-1, 1))
+    return torch.stack([(3 * planes + before) / 4, (3 * planes + after) / 4], axis + 1).flatten(axis, axis + 1)

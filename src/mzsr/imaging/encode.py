@@ -127,6 +127,8 @@ def _fitted(metadata: Metadata, kind: str) -> tuple[Metadata, list[str]]:
     if metadata.xmp is not None and (alone := without_appendix(metadata.xmp)) != metadata.xmp:
         without.append("the film or the light map that lay behind the picture is left out")
         metadata = replace(metadata, xmp=alone)
+    elif metadata.more:
+        without.append("the pictures behind this one in its file (a preview, depth, another view) are left out")
     if kind in ("TIFF", "BMP") and metadata.icc is None and is_adobe_rgb(metadata):
         without.append(f"its EXIF says that its colours are Adobe RGB, which {kind} does not hold; assign that profile")
     if b"HasExtendedXMP" in (metadata.xmp or b""):

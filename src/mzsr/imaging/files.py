@@ -7,6 +7,7 @@ whole or not at all. Whatever is wrong with a file becomes one line of InputErro
 
 import io
 import os
+import re
 import struct
 import threading
 import warnings
@@ -36,6 +37,8 @@ SUFFIXES = {
 }  # fmt: skip
 READABLE = (*SUFFIXES, ".gif", ".heic", ".heif", ".jfif", ".mpo")
 _FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
+# How files begin that are no strangers, whatever follows; a TIFF that pillow does not know is left to libvips
+_KNOWN = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|....ftypavi[fs]", re.DOTALL)
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands at byte 8
 # What pillow's decoders and libvips raise on damaged bytes.
 DAMAGE = (
@@ -58,7 +61,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
         InputError: If the file is missing, empty, damaged, no image, animated, too large or of another depth.
     """
     data = bytes_of(Path(path), BESIDE + PER_PIXEL * max_pixels)
-    with plainly(path):
+    with plainly(path, data):
         return _decode(data, max_pixels)
 
 
@@ -67,8 +70,8 @@ class NoPicture(InputError):
 
 
 @contextmanager
-def plainly(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Decode in silence, and say what is wrong with a file in one line that names it.
+def plainly(path: str | os.PathLike[str], data: bytes) -> Iterator[None]:
+    """Decode the bytes of a file in silence, and say what is wrong with it in one line that names it.
 
     Raises:
         NoPicture: it is no picture of a kind that can be read.
@@ -78,6 +81,8 @@ def plainly(path: str | os.PathLike[str]) -> Iterator[None]:
         try:
             yield
         except UnidentifiedImageError as error:
+            if _KNOWN.match(data):
+                raise InputError(f"{path} is damaged or cut short; a whole file is required — copy it again") from error
             known = "JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF or HEIC"
             raise NoPicture(f"{path} is no image that can be read; {known} is required — convert it first") from error
         except InputError as error:

@@ -62,6 +62,7 @@ class Metadata:
         dpi: Horizontal and vertical resolution, pixels per inch.
         jpeg_tables: The quantisation tables of a JPEG, 64 numbers for every index; otherwise None.
         jpeg_sampling: The chroma of a JPEG: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 another; otherwise None.
+        more: Whether pictures lie behind this one in its file (MPO): a phone's previews or depth, another view.
         orientation: That of the file, 1 to 8 as EXIF counts: how its pixels lay before they were turned upright.
     """
 
@@ -74,6 +75,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     jpeg_tables: dict[int, list[int]] | None = None
     jpeg_sampling: int | None = None
+    more: bool = False
     orientation: int = 1
 
 
@@ -103,6 +105,7 @@ def metadata_of(image: Image.Image) -> Metadata:
             dpi=(_plausible(info.get("dpi")) if says else None) or _resolution(tags),
             jpeg_tables={k: list(v) for k, v in jpeg.quantization.items()} if jpeg else None,
             jpeg_sampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else None,
+            more=image.format == "MPO" and getattr(image, "n_frames", 1) > 1,
             orientation=orientation_of(tags),
         )
     )

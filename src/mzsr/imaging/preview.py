@@ -84,7 +84,7 @@ def _small(path: Path, side: int) -> tuple[Image.Image, bytes | None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     data = bytes_of(path)
-    with plainly(path), Image.open(io.BytesIO(data), formats=formats_of(data)) as image:
+    with plainly(path, data), Image.open(io.BytesIO(data), formats=formats_of(data)) as image:
         yield image
 
 
