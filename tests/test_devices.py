@@ -1,11 +1,12 @@
 """Tests of where to compute: the precision that a processor is faster in, and its name."""
 
 import platform
+import threading
 
 import pytest
 import torch
 
-from mzsr.learning.devices import best_precision, exact, name_of
+from mzsr.learning.devices import best_precision, exact, name_of, one_thread
 
 CPU = torch.device("cpu")
 
@@ -39,3 +40,18 @@ def test_pictures_are_made_in_float32_as_it_is(monkeypatch: pytest.MonkeyPatch) 
         with exact():
             assert not torch.backends.cudnn.allow_tf32
         assert torch.backends.cudnn.allow_tf32 is before
+
+
+def test_of_several_threads_one_at_a_time_computes_alone() -> None:
+    inside = threading.Event()
+
+    def another() -> None:
+        with one_thread():
+            inside.set()
+
+    with one_thread(), one_thread():
+        waiting = threading.Thread(target=another)
+        waiting.start()
+        assert not inside.wait(0.2)
+    waiting.join(10)
+    assert inside.is_set()

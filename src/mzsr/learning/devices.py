@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from mzsr.errors import InputError, one_of
 
 PRECISIONS = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+_alone = threading.RLock()
 
 
 def pick_device(name: str) -> torch.device:
@@ -89,13 +91,17 @@ def cores() -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in one thread: where a process has one core, or where several would add up in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    """Compute in one thread: where a process has one core, or where several would add up in another order.
+
+    The number is in part of the process: of several threads that want this, one does it at a time.
+    """
+    with _alone:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def check_compiler() -> None:
