@@ -1,6 +1,7 @@
 """Tests of what a file says beside its pixels: orientation, profiles, texts."""
 
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,13 @@ def test_what_a_format_cannot_hold_is_left_out_and_said(tmp_path: Path) -> None:
     ]  # fmt: skip
     small = replace(picture, metadata=replace(metadata, xmp=metadata.xmp[:65_000] if metadata.xmp else None))
     assert write(tmp_path / "a.jpg", small) == []
+
+
+def test_padding_of_xmp_takes_no_time(tmp_path: Path) -> None:
+    padded = replace(from_array(noise(8, 6, 9, 3)), metadata=Metadata(xmp=b"<x>" + b" " * 3_000_000 + b"</x>"))
+    start = time.process_time()
+    write(tmp_path / "a.png", padded)
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -218,7 +218,7 @@ def without_appendix(xmp: bytes) -> bytes:
     Source: Android's Motion Photo format 1.0 and its older MicroVideo, and Ultra HDR format 1.1, XMP attributes.
     """
     film = re.sub(rb'(G?Camera:(?:MotionPhoto|MicroVideo)(?:="|>))1', rb"\g<1>0", xmp)
-    return re.sub(rb'\s+hdrgm:Version="[^"]*"|<hdrgm:Version>[^<]*</hdrgm:Version>', b"", film)
+    return re.sub(rb'\shdrgm:Version="[^"]*"|<hdrgm:Version>[^<]*</hdrgm:Version>', b"", film)
 
 
 def is_adobe_rgb(metadata: Metadata) -> bool:
