@@ -7,7 +7,6 @@ The look is in report.html.
 """
 
 import math
-import os
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -18,7 +17,6 @@ import numpy as np
 from mzsr.apps import error_map
 from mzsr.apps.charts import colour_bar, kernel_key, kernel_picture, loss_chart, moments, time_table
 from mzsr.atomic import write_atomically
-from mzsr.errors import InputError
 from mzsr.pages import command_html, data_uri, escape, fill
 
 PICTURE_PIXELS = 2_000_000
@@ -76,20 +74,9 @@ class ReportData:
     """Profile of both pictures; None means sRGB."""
 
 
-def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
-    """Write the page to `path`, whole or not at all: a temporary file beside it takes its place in one move.
-
-    Args:
-        path: The HTML file; an existing one is replaced.
-        data: What to show.
-
-    Raises:
-        InputError: If `path` cannot be written, or `data` does not fit together (see `render`).
-    """
-    path = Path(path)
+def write_report(path: Path, data: ReportData) -> None:
+    """Write the page, whole or not at all; see `write_atomically`."""
     page = render(data).encode()
-    if os.path.isdir(path):  # unlike Path.is_dir, quiet about folders it may not enter
-        raise InputError(f"report {path} is a folder; it must be a file — add a name, as in {path / 'report.html'}")
     write_atomically(path, lambda part: part.write_bytes(page))
 
 
@@ -107,16 +94,7 @@ def middle(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def render(data: ReportData) -> str:
-    """Return the page as HTML text.
-
-    Args:
-        data: What to show. Every text in it is escaped.
-
-    Raises:
-        InputError: If the pictures are not two uint8 arrays (H, W, 3) of one size, or the kernel is not square, finite
-            and of positive sum.
-    """
-    _check(data)
+    """Return the page as HTML text; every text in it is escaped."""
     full_height, full_width = data.size
     height, width = data.after.shape[:2]
     crop = ""
@@ -167,32 +145,6 @@ def _error_fields(data: ReportData) -> dict[str, str]:
     }
 
 
-def _check(data: ReportData) -> None:
-    """Raise InputError if the arrays cannot be shown."""
-    for label, image in (("before", data.before), ("after", data.after)):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise InputError(
-                f"report: {label} is {image.dtype} {image.shape}; it must be uint8 (H, W, 3) — convert it to 8-bit RGB"
-            )
-    if data.before.shape != data.after.shape:
-        raise InputError(
-            f"report: before is {data.before.shape} and after is {data.after.shape}; both must have one size — "
-            "resize before to the size of the result"
-        )
-    if data.error is not None and data.error.shape != data.after.shape[:2]:
-        raise InputError(
-            f"report: error is {data.error.shape} and after is {data.after.shape}; both must have one size — resize "
-            "error to the size of the result"
-        )
-    kernel = data.kernel
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.size == 0:
-        raise InputError(f"report: kernel is {kernel.shape}; it must be square (n, n) — pad it with zeros")
-    if not np.isfinite(kernel).all() or kernel.sum() <= 0:
-        raise InputError(
-            f"report: kernel sums to {kernel.sum():g}; it must be finite with a positive sum — check where it came from"
-        )
-
-
 def _kernel_words(data: ReportData) -> str:
     """Say where the kernel came from and how wide it is."""
     source = escape(data.kernel_source[:1].upper() + data.kernel_source[1:]).rstrip(".")
@@ -219,8 +171,7 @@ def _loss_words(losses: list[float], kept: int) -> str:
     """Say what the adaptation did, and how many of its steps were kept."""
     taken = len(losses) - 1
     if taken < 1:
-        start = f" Its error on this picture is {losses[0]:#.3g}." if losses and math.isfinite(losses[0]) else ""
-        return f"No step was taken: the network was used as it was trained.{start}"
+        return "No step was taken: the network was used as it was trained."
     first, last = losses[0], losses[kept]
     if not math.isfinite(last):
         return f"In {_steps(taken)} the error never was a number; do not trust this result."
@@ -238,8 +189,6 @@ def _steps(count: int) -> str:
 
 def _fact_table(facts: dict[str, str]) -> str:
     """Show label, text and, where the label is known, what it means."""
-    if not facts:
-        return '<p class="quiet">No details were recorded.</p>'
     rows = []
     for label, value in facts.items():
         gloss = GLOSSES.get(re.sub(r"[^a-z]", "", label.casefold()))
