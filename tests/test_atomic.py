@@ -1,5 +1,6 @@
 """A file is written whole or not at all."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -31,6 +32,31 @@ def test_failing_write_leaves_the_old_file(
         write_atomically(path, write)
     assert (path.read_bytes() if path.exists() else None) == before
     assert list(tmp_path.iterdir()) == ([path] if before else [])
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_fills_up_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(
+        InputError, match=r"/file cannot be written \(No space left on device\).* choose another place$"
+    ):
+        write_atomically(path, lambda partial: partial.write_bytes(b"new"))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"file": b"old"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("", "Is a directory"), ("none/a", "No such file"), ("file/a", "Not a directory")]
+)
+def test_a_place_where_no_file_can_be_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=rf"cannot be written \({reason}.*choose another place$"):
+        write_atomically(tmp_path / name, lambda partial: partial.write_bytes(b"new"))
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o444])

@@ -296,19 +296,6 @@ def test_the_same_rows_give_the_same_bytes(rows, about, comparisons, tmp_path):
     assert done.stdout.decode() == plots.quality_over_steps(rows) + plots.quality_over_seconds(rows)
 
 
-def test_a_failed_write_keeps_the_old_page(rows, about, tmp_path, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    path = tmp_path / "page.html"
-    path.write_text("old")
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match=r"page.html cannot be written \(No space left on device\)"):
-        write_page(path, [], about, [], [])
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["page.html"]
-
-
 @pytest.mark.parametrize("crop", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
 def test_a_crop_that_is_no_picture_is_refused(about, crop, tmp_path):
     with pytest.raises(InputError, match=r"page: truth is .* it must be uint8 \(H, W, 3\)"):

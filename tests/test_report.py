@@ -12,7 +12,6 @@ from reports import example, gaussian
 
 from mzsr.apps import error_map, report
 from mzsr.apps.report import ReportData, render, write_report
-from mzsr.errors import InputError
 
 
 @pytest.fixture
@@ -106,27 +105,3 @@ def test_a_report_replaces_the_old_one_and_leaves_nothing_else(data, tmp_path):
     # as open to others as any file made here
     (tmp_path / "other").write_text("")
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_a_failed_write_keeps_the_old_report(data, tmp_path, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    path = tmp_path / "report.html"
-    path.write_text("old")
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match=r"report.html cannot be written \(No space left on device\).* choose"):
-        write_report(path, data)
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["report.html"]
-
-
-@pytest.mark.parametrize(
-    ("name", "message"), [("", "Is a directory"), ("no/r.html", "No such file"), ("file/r.html", "Not a directory")]
-)
-def test_a_bad_place_is_one_line(data, tmp_path, name, message):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=message) as error:
-        write_report(tmp_path / name, data)
-    assert "\n" not in str(error.value)
-    assert os.listdir(tmp_path) == ["file"]

@@ -1,7 +1,6 @@
 """Tests of weights and states on disk: bit-exact round trips, everything that can be wrong with a file, crashes."""
 
 import json
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -238,31 +237,6 @@ def test_shipped_weights_are_sound() -> None:
         assert read.data
         assert "licence not stated" not in " ".join(read.data)
         assert find_weights(name).with_suffix(".json").is_file()
-
-
-def test_failing_save_leaves_weights_that_load(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is full while new weights are written over good ones."""
-    good = weights.read_bytes()
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left on device"):
-        save_weights(weights, theta(), card())
-    assert weights.read_bytes() == good
-    load_weights(weights)
-
-
-def test_missing_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for folder in (tmp_path / "none", tmp_path / "file"):
-        with pytest.raises(InputError, match=f"{folder}.*cannot be written"):
-            save_state(folder / "state.safetensors", {"theta": theta()}, {})
-    (tmp_path / "taken.safetensors").mkdir()
-    with pytest.raises(InputError, match="cannot be written"):
-        save_state(tmp_path / "taken.safetensors", {"theta": theta()}, {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken.safetensors"]
 
 
 def test_loading_draws_no_random_numbers(weights: Path) -> None:
