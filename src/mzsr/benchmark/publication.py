@@ -9,7 +9,7 @@ import torch
 
 from mzsr.atomic import write_atomically
 from mzsr.benchmark.cells import Source, set_hash
-from mzsr.benchmark.page import Comparison, write_page
+from mzsr.benchmark.page import Comparison, render
 from mzsr.benchmark.rows import About, Row, write_csv
 from mzsr.benchmark.timings import Timing, write_timings
 from mzsr.imaging.metrics import PROTOCOLS
@@ -48,14 +48,14 @@ def publish(folder: Path, rows: list[Row], told: About, tables: Tables, shown: C
     """
     write_csv(folder / "results.csv", rows)
     _write_texts(folder, told, tables)
-    write_page(folder / "results.html", rows, told, tables, shown())
+    _write(folder / "results.html", render(rows, told, tables, shown()))
 
 
 def publish_speed(folder: Path, timings: Sequence[Timing], told: About, tables: Tables) -> None:
     """Write all files about speed; see `publish`."""
     write_timings(folder / "results.csv", timings)
     _write_texts(folder, told, tables)
-    write_page(folder / "results.html", [], told, tables, [], timings)
+    _write(folder / "results.html", render([], told, tables, [], timings))
 
 
 def _machine(work: str, place: torch.device = torch.device("cpu")) -> str:  # noqa: B008
@@ -64,10 +64,12 @@ def _machine(work: str, place: torch.device = torch.device("cpu")) -> str:  # no
 
 
 def _write_texts(folder: Path, told: About, tables: Tables) -> None:
-    markdown = _markdown(told, tables)
-    write_atomically(folder / "results.md", lambda part: part.write_text(markdown, "utf-8"))
-    facts = json.dumps(asdict(told), indent=2) + "\n"
-    write_atomically(folder / "about.json", lambda part: part.write_text(facts, "utf-8"))
+    _write(folder / "results.md", _markdown(told, tables))
+    _write(folder / "about.json", json.dumps(asdict(told), indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda part: part.write_text(text, "utf-8"))
 
 
 def _markdown(told: About, tables: Tables) -> str:
