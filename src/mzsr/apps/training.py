@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -91,8 +91,7 @@ def check(
 
         found = load_photographs(data, patch, empty=True)
     with usage(1):
-        for line in check_lines(found):
-            echo(line)
+        echo("\n".join(check_lines(found)))
         if empty := [folder.name for folder in found.folders if not folder.count]:
             raise InputError(f"no usable picture in {', '.join(empty)}; leave such a folder out, or lower --patch")
 
@@ -117,6 +116,7 @@ def _run(
     start_from: str | None, resume: bool, limit: float, tensorboard: bool,
 ) -> None:  # fmt: skip
     """Train, alone or as one of the processes of torchrun, of which the first alone speaks."""
+    from mzsr.apps import present
     from mzsr.learning.devices import out_of_memory, pick_device, train_fast
     from mzsr.learning.loop import train as run
     from mzsr.learning.parallel import join
@@ -127,12 +127,13 @@ def _run(
         if start_from is not None and resume and os.path.exists(out / "state.safetensors") and world.rank == 0:
             echo(f"{out} holds a run, which goes on where it was; --from {start_from} is not read", err=True)
         train_fast(world.device)
-        with _progress(out, settings.iterations, silent=world.rank > 0) as progress:
+        silent = nullcontext(lambda stage, done: None)
+        with silent if world.rank else present.progress(out, settings.iterations) as progress:
             try:
                 outcome = run(
                     objective, settings, data, out, world,
                     start_from=start_from, resume=resume, time_limit=limit, tensorboard=tensorboard,
-                    told=lambda photographs: None if world.rank else _say(photographs),
+                    told=lambda found: None if world.rank else echo("\n".join(check_lines(found)), err=True),
                     progress=lambda step, loss: progress(f"loss {loss:.4f}", step / settings.iterations),
                 )  # fmt: skip
             except RuntimeError as error:
@@ -167,8 +168,7 @@ def check_lines(photographs: "Photographs") -> list[str]:
     count = _count(len(photographs.pictures), "photograph")
     area = _megapixels(sum(folder.megapixels for folder in photographs.folders))
     lines.append(f"total: {count} ({area}), {_count(len(photographs.skipped), 'file')} passed over")
-    lines += [f"passed over: {reason}" for reason in photographs.skipped]
-    return lines
+    return [*lines, *(f"passed over: {reason}" for reason in photographs.skipped)]
 
 
 def _megapixels(number: float) -> str:
@@ -177,19 +177,3 @@ def _megapixels(number: float) -> str:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _say(photographs: "Photographs") -> None:
-    for line in check_lines(photographs):
-        echo(line, err=True)
-
-
-@contextmanager
-def _progress(out: Path, total: int, *, silent: bool) -> Iterator[Callable[[str, float], None]]:
-    from mzsr.apps import present
-
-    if silent:
-        yield lambda stage, done: None
-        return
-    with present.progress(out, total) as progress:
-        yield progress
