@@ -115,12 +115,7 @@ def summary(rows: Iterable[Judged]) -> str:
 
 def read_rows(path: Path) -> list[Judged]:
     """Return the rows of a calibration.csv."""
-
-    def made(line: dict[str, str]) -> Judged:
-        set_, picture, kernel, condition, *figures = (line[name] for name in Judged._fields)
-        return Judged(set_, picture, kernel, condition, *map(float, figures))
-
-    return read_table(path, made, "calibrations", "runs/calibration.py")
+    return read_table(path, Judged, "calibrations", "runs/calibration.py")
 
 
 def fitted(pictures: list[np.ndarray]) -> ErrorLaw:

@@ -18,7 +18,7 @@ from torch import nn
 from mzsr.benchmark import references, speed, stages, timings
 from mzsr.benchmark.references import REFERENCES, RrdbNet
 from mzsr.benchmark.speed import Cost, measure_all, skip_reason
-from mzsr.benchmark.stages import Meter, arithmetic, check_network, full_schedule, runner
+from mzsr.benchmark.stages import Meter, check_network, counter, full_schedule, runner
 from mzsr.benchmark.timings import Timing, read_timings, write_timings
 from mzsr.config import NetworkConfig
 from mzsr.errors import InputError
@@ -36,6 +36,12 @@ PAPER_MACS = 9 * (3 * 64 + 6 * 64 * 64 + 64 * 3)  # every weight of its 3x3 kern
 EDSR_MACS = 9 * (3 * 64 + 33 * 64 * 64 + 64 * 256) / 4 + 9 * 64 * 3
 DENSE = sum((64 + 32 * i) * width for i, width in enumerate([32, 32, 32, 32, 64]))
 RRDB_MACS = 9 * ((12 * 64 + 23 * 3 * DENSE + 64 * 64) / 16 + 64 * 64 / 4 + 2 * 64 * 64 + 64 * 3)
+
+
+def arithmetic(call: Callable[[], object]) -> int:
+    with counter() as counting:
+        call()
+    return counting.get_total_flops()
 
 
 def timing(network: str, size: int, seconds: float, **others: object) -> Timing:

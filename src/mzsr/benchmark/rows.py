@@ -6,10 +6,10 @@ Rows come from `measure`; tables, plots and pages are made of nothing else.
 import csv
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from mzsr.atomic import write_atomically
 from mzsr.errors import InputError
@@ -121,19 +121,27 @@ def write_table(path: Path, head: Sequence[str], lines: Iterable[Iterable[object
     write_atomically(path, fill)
 
 
-def read_table(path: Path, make: Callable[[dict[str, str]], Line], what: str, command: str) -> list[Line]:
-    """Return what every line of a CSV is made into.
+def read_table(path: Path, kind: type[Line], what: str, command: str) -> list[Line]:
+    """Return the rows of a CSV; the annotations of `kind` say what every cell is, and which ones may be empty.
 
     Raises:
         InputError: the file cannot be read, or a line has no such cells.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [make(line) for line in csv.DictReader(file)]
+            lines = list(csv.DictReader(file))
+        return [kind(*(_cell(line[name], of) for name, of in kind.__annotations__.items())) for line in lines]
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read ({error.strerror}); give a CSV of {command}") from error
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{what} {path} are no CSV of {command} ({error}); measure them again") from error
+
+
+def _cell(text: str, kind: Any) -> Any:
+    plain, *others = get_args(kind) or (kind,)  # float | None
+    if others and not text:
+        return None
+    return {"True": True, "False": False}[text] if plain is bool else plain(text)
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -142,17 +150,5 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Return the rows of a file; the inverse of `write_csv`.
-
-    Raises:
-        InputError: the file cannot be read, or is no such table.
-    """
-    return read_table(path, _from_text, "results", "mzsr bench")
-
-
-def _from_text(values: dict[str, str]) -> Row:
-    return Row(
-        values["set"], values["image"], values["sha256"], int(values["scale"]), values["kernel"], values["condition"],
-        values["method"], int(values["steps"]) if values["steps"] else None, values["protocol"], float(values["psnr"]),
-        float(values["ssim"]), float(values["reprojection"]), float(values["seconds"]),
-    )  # fmt: skip
+    """Return the rows of a file; the inverse of `write_csv`. See `read_table`."""
+    return read_table(path, Row, "results", "mzsr bench")

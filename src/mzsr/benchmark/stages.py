@@ -42,7 +42,11 @@ def check_network(network: str) -> None:
 
 
 def counter() -> FlopCounterMode:
-    """Return PyTorch's counter of arithmetic, taught to count Fourier transforms of real numbers; see `arithmetic`."""
+    """Return PyTorch's counter of floating-point operations, taught to count Fourier transforms of real numbers.
+
+    2 for each multiply-accumulate of convolutions and matrix products, with their gradients. Interpolation, activations
+    and other work on single numbers is not counted.
+    """
     aten = torch.ops.aten
     return FlopCounterMode(display=False, custom_mapping={aten._fft_r2c: _fft_flops, aten._fft_c2r: _fft_flops})
 
@@ -52,20 +56,6 @@ def _fft_flops(x: Sequence[int], axes: Sequence[int], *rest: object, out_shape: 
     real = max(x, out_shape, key=math.prod)
     points = math.prod(real[axis] for axis in axes)
     return round(2.5 * math.prod(real) * math.log2(points))
-
-
-def arithmetic(call: Callable[[], object]) -> int:
-    """Count the floating-point operations of a call: 2 for a multiply-accumulate.
-
-    Convolutions and matrix products with their gradients, and Fourier transforms of N real numbers as 2.5 N log2 N.
-    Interpolation, activations and other work on single numbers is not counted.
-
-    >>> arithmetic(lambda: torch.ones(3, 5) @ torch.ones(5, 7))
-    210
-    """
-    with counter() as counting:
-        call()
-    return counting.get_total_flops()
 
 
 class Meter:

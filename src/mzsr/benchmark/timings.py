@@ -10,7 +10,6 @@ from typing import NamedTuple
 from mzsr.benchmark.rows import read_table, write_table
 
 STAGES = ("read", "estimate", "adapt", "enhance", "write")
-OPTIONAL = ("estimate", "adapt", "peak_memory_mb", "held_memory_mb", "adapt_macs_per_pixel")  # None in some timings
 
 
 class Timing(NamedTuple):
@@ -93,26 +92,8 @@ def write_timings(path: Path, timings: Sequence[Timing]) -> None:
 
 
 def read_timings(path: Path) -> list[Timing]:
-    """Return the timings of a file; the inverse of `write_timings` to the six digits that it writes.
-
-    Raises:
-        InputError: the file cannot be read, or is no such table.
-    """
-    return read_table(path, _from_text, "timings", "mzsr bench speed")
-
-
-def _from_text(values: dict[str, str]) -> Timing:
-    def read(name: str) -> object:
-        text = values[name]
-        if name in ("network", "device", "precision"):
-            return text
-        if name in ("size", "rounds", "threads"):
-            return int(text)
-        if name == "extrapolated":
-            return {"True": True, "False": False}[text]
-        return None if name in OPTIONAL and text == "" else float(text)
-
-    return Timing(*(read(name) for name in Timing._fields))  # pyright: ignore[reportArgumentType]
+    """Return the timings of a file; the inverse of `write_timings` to the six digits that it writes."""
+    return read_table(path, Timing, "timings", "mzsr bench speed")
 
 
 def _seconds(value: float | None) -> str:
