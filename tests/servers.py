@@ -25,7 +25,7 @@ from mzsr.service.settings import Settings
 FINAL = ("done", "failed", "cancelled", "interrupted")
 
 
-class Thread:
+class Thread(Slot):
     """A worker that is a thread: the same work without a process, its limits and its seconds of starting."""
 
     def __init__(self, begin: Callable[..., None], args: tuple[Any, ...]) -> None:

@@ -17,7 +17,7 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 from servers import running
 
 from mzsr.service.api import WEB
-from mzsr.service.pool import ProcessSlot
+from mzsr.service.pool import Slot
 
 
 @pytest.mark.slow
@@ -25,7 +25,7 @@ def test_the_tour_is_taken_with_the_shipped_weights(browser, shots, tmp_path, ph
     """Takes the pictures of docs/page.md; see the top of this file."""
     from selenium.webdriver import ActionChains, Keys
 
-    with running(tmp_path, "mzsr", slot=ProcessSlot) as client:
+    with running(tmp_path, "mzsr", slot=Slot) as client:
         page = Page(browser, f"{client.base_url}/", tmp_path)
         sizes = {}
 
@@ -87,7 +87,7 @@ def test_the_tour_is_taken_with_the_shipped_weights(browser, shots, tmp_path, ph
 @pytest.mark.slow
 def test_what_people_wait_for_is_measured(browser, shots, tmp_path):
     """Writes seconds.json: the page's first byte, a thumbnail, and 256 x 256 → 512 x 512 once the server is warm."""
-    with running(tmp_path, "mzsr", slot=ProcessSlot, threads=int(os.environ.get("OMP_NUM_THREADS", "2"))) as client:
+    with running(tmp_path, "mzsr", slot=Slot, threads=int(os.environ.get("OMP_NUM_THREADS", "2"))) as client:
         page = Page(browser, f"{client.base_url}/", tmp_path)
         browser.screen(*DESK)
         told = []

@@ -88,11 +88,7 @@ def ssim(result: Images, truth: _Any, *, protocol: str = "mzsr", scale: int | fl
     SSIM = (2 μx μy + C1)(2 cov + C2) / ((μx² + μy² + C1)(var_x + var_y + C2)) in a Gaussian window of 11 taps and
     sigma = 1.5, biased covariances, C1 = (0.01 peak)², C2 = (0.03 peak)², over the windows wholly inside the image.
 
-    Args:
-        result: Images in [0, 1], as for `psnr`.
-        truth: As many images of the same size.
-        protocol: A key of PROTOCOLS.
-        scale: The factor of the super-resolution, which sets the border that is cut off.
+    Args are those of `psnr`.
 
     Raises:
         InputError: As for `psnr`, and if less than one window is left.

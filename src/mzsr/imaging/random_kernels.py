@@ -20,7 +20,7 @@ from torch import Tensor
 from mzsr.imaging.kernels import SIZE, covariances, moments, principal
 from mzsr.shapes import Kernels
 
-Number = int | float
+Two = tuple[int | float, int | float]
 NOISE = 0.4  # largest relative error of a tap of `_perturbed`: that of KernelGAN's test kernels
 NARROWEST = 0.02  # pixels²: sampled on the taps, a narrower Gaussian is a single one
 LATTICE = 32  # points per axis of a disk or a rectangle: one every 0.4 pixels in a disk of variance 10
@@ -31,9 +31,9 @@ def random_kernels(
     family: str,
     count: int,
     *,
-    variance: tuple[Number, Number],
+    variance: Two,
     size: int = SIZE,
-    offset: tuple[Number, Number] = (0.0, 0.0),
+    offset: Two = (0.0, 0.0),
     generator: torch.Generator,
 ) -> Float[Tensor, "{count} {size} {size}"]:
     """Draw kernels of a family.
@@ -49,9 +49,7 @@ def random_kernels(
     return RANDOM[family](count, variance, size, offset, generator)
 
 
-def _gaussians(
-    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
-) -> Kernels:
+def _gaussians(count: int, variance: Two, size: int, offset: Two, generator: torch.Generator) -> Kernels:
     """Draw anisotropic Gaussians, both variances log-uniform and the angle uniform.
 
     The paper draws l1 ~ U(1, 2.5 s) and l2 ~ U(1, l1): no variance below 1, which is where it loses to ZSSR. The
@@ -62,9 +60,7 @@ def _gaussians(
     return _gaussian_at(covariance, _tensor(offset, drawn), size).float()
 
 
-def _uniform_gaussians(
-    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
-) -> Kernels:
+def _uniform_gaussians(count: int, variance: Two, size: int, offset: Two, generator: torch.Generator) -> Kernels:
     """Draw anisotropic Gaussians by the paper's law: l1 ~ U(low, high), l2 ~ U(low, l1), theta ~ U(0, π).
 
     The paper has variance (1, 2.5 s).
@@ -79,9 +75,7 @@ def _uniform_gaussians(
     return _gaussian_at(covariance, _tensor(offset, drawn), size).float()
 
 
-def _perturbed(
-    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
-) -> Kernels:
+def _perturbed(count: int, variance: Two, size: int, offset: Two, generator: torch.Generator) -> Kernels:
     """Draw anisotropic Gaussians and multiply every tap by noise ~ U(0.6, 1.4).
 
     The noise moves the centroid; the Gaussian below it is moved the other way.
@@ -94,9 +88,7 @@ def _perturbed(
     return _gaussian_at(covariance, _tensor(offset, drawn), size, noise).float()
 
 
-def _disks(
-    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
-) -> Kernels:
+def _disks(count: int, variance: Two, size: int, offset: Two, generator: torch.Generator) -> Kernels:
     """Draw disks, the blur of a lens out of focus; radius r has variance r²/4 along each axis, log-uniform."""
     radius = 2 * _log_uniform(_uniform(count, 1, generator), variance).sqrt()  # (count, 1)
     points = _lattice(radius)
@@ -105,9 +97,7 @@ def _disks(
     return _splat(points, ((1 - distance) * LATTICE / 2 + 0.5).clamp(0, 1), size, _tensor(offset, radius))
 
 
-def _boxes(
-    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
-) -> Kernels:
+def _boxes(count: int, variance: Two, size: int, offset: Two, generator: torch.Generator) -> Kernels:
     """Draw rectangles, half of them turned; side a has variance a²/12, log-uniform for each of the two."""
     drawn = _uniform(count, 4, generator)
     points = _lattice((3 * _log_uniform(drawn[:, :2], variance)).sqrt())  # half a side is √(3 variance)
@@ -116,9 +106,7 @@ def _boxes(
     return _splat(points @ turn, torch.ones_like(points[:, :, 0]), size, _tensor(offset, drawn))
 
 
-def _motions(
-    count: int, variance: tuple[Number, Number], size: int, offset: tuple[Number, Number], generator: torch.Generator
-) -> Kernels:
+def _motions(count: int, variance: Two, size: int, offset: Two, generator: torch.Generator) -> Kernels:
     """Draw paths of a shaken camera, from straight to a hook, each blurred by a small Gaussian.
 
     Heading and speed change smoothly. The largest second moment is log-uniform; a quarter of it, and no more than
@@ -261,7 +249,7 @@ def _normalised(taps: Kernels) -> Kernels:
     return taps / taps.sum((-2, -1), keepdim=True)
 
 
-def _log_uniform(drawn: Float[Tensor, "*shape"], bounds: tuple[Number, Number]) -> Float[Tensor, "*shape"]:
+def _log_uniform(drawn: Float[Tensor, "*shape"], bounds: Two) -> Float[Tensor, "*shape"]:
     low, high = math.log(bounds[0]), math.log(bounds[1])
     return torch.exp(low + (high - low) * drawn)
 
@@ -274,5 +262,5 @@ def _axis(size: int, like: Tensor) -> Float[Tensor, " size"]:
     return torch.arange(size, dtype=like.dtype, device=like.device) - size // 2
 
 
-def _tensor(offset: tuple[Number, Number], like: Tensor) -> Float[Tensor, "2"]:
+def _tensor(offset: Two, like: Tensor) -> Float[Tensor, "2"]:
     return torch.tensor(offset, dtype=like.dtype, device=like.device)

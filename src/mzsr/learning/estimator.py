@@ -83,7 +83,8 @@ class Estimator(nn.Module):
         half = free - _inverse(logarithm) @ squared / (2 * scale**2)
         side = _side(scale, grid)
         light = torch.cat([half, half[:, : side**2 // 2].flip(1)], 1).softmax(1).reshape(-1, side, side)
-        found = response(_odd(light), _offset(scale, grid)).real
+        even = 1 - side % 2  # padded to odd ones, their centre is half a pixel off the middle tap
+        found = response(pad(light, (even, 0, even, 0)), even / 2).real
         if grid == "centre" and scale > 1:
             share = gate.sigmoid()[:, None, None]
             found = found * (1 - share + share * shrinking(scale))
@@ -198,12 +199,3 @@ def _places(scale: int, grid: Grid) -> tuple[Float[Tensor, " taps"], Float[Tenso
     axis = torch.arange(side) - (side - 1) / 2
     row, column = torch.meshgrid(axis, axis, indexing="ij")
     return row.flatten()[: (side**2 + 1) // 2], column.flatten()[: (side**2 + 1) // 2]
-
-
-def _odd(taps: Float[Tensor, "b n n"]) -> Float[Tensor, "b odd odd"]:
-    """Pad even kernels to odd ones; their centre is then half a pixel off the middle tap."""
-    return taps if taps.shape[-1] % 2 else pad(taps, (1, 0, 1, 0))
-
-
-def _offset(scale: int, grid: Grid) -> float:
-    return 0.0 if _side(scale, grid) % 2 else 0.5

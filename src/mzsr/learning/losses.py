@@ -77,15 +77,8 @@ def eu(result: Images, truth: Images, log_var: Images) -> Scalar:
 def esu(result: Images, truth: Images, log_var: Images) -> Scalar:
     """Return EU with Jeffreys' prior p(σ) = 1 / σ, which makes σ sparse: mean(e^-s |e| + 2 s).
 
-    It is smallest at s = ln(|e| / 2): e^s is *half* of the expected absolute error. Step 1 of UDL.
-
-    Args:
-        result: f, in [0, 1].
-        truth: x, in [0, 1].
-        log_var: s, in logarithms of 8-bit grey levels; e is 255 (x - f).
-
-    Raises:
-        InputError: a truth outside [0, 1].
+    It is smallest at s = ln(|e| / 2): e^s is *half* of the expected absolute error. Step 1 of UDL. All else is as for
+    `eu`.
 
     Source: UDL, L_ESU.
 

@@ -147,12 +147,9 @@ def check(values: dict[str, Any], models: dict[str, Card]) -> Options:
         InputError: whatever is wrong, whatever the picture.
     """
     given = {key: value for key, value in values.items() if value is not None}
-    size = given.get("height"), given.get("width")
-    check_options(
-        given.get("scale"), None if size == (None, None) else size, given.get("steps"), given.get("fit", "stretch")
-    )
     steps, x8 = with_mode(given.get("mode", "balanced"), None, None)
     options = Options(**{"steps": steps, "x8": x8, "model": next(iter(models))} | given)
+    check_options(options.scale, options.size, options.steps, options.fit)
     one_of("model", options.model, models)
     if options.noise != "auto":
         noise_level(options.noise)

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -30,24 +30,7 @@ LOOK_MEMORY = 3 * 2**30  # bytes: one picture of 100 million pixels, decoded, an
 MERCY = 3.0  # seconds that a cancelled job gets to notice it, before its process is ended and another must warm up
 
 
-@runtime_checkable
-class Slot(Protocol):
-    """One worker, replaced when it dies."""
-
-    def schedule(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float) -> Future[Any]:
-        """Let the worker do something."""
-        ...
-
-    def keep_alive(self) -> None:
-        """Replace a worker that died while it had nothing to do."""
-        ...
-
-    def stop(self) -> None:
-        """End the worker."""
-        ...
-
-
-class ProcessSlot:
+class Slot:
     """One worker in a process of its own, begun afresh so that it inherits nothing of the server."""
 
     def __init__(self, begin: Callable[..., None], args: tuple[Any, ...]) -> None:
@@ -91,7 +74,7 @@ class Pool:
 
     def __init__(
         self, settings: Settings, store: Store, models: dict[str, str],
-        slot: Callable[[Callable[..., None], tuple[Any, ...]], Slot] = ProcessSlot,
+        slot: type[Slot] = Slot,
         ended: Callable[[Job], None] = lambda job: None,
     ) -> None:  # fmt: skip
         """Start the workers.
@@ -100,7 +83,7 @@ class Pool:
             settings: how many, and their limits.
             store: where the jobs are.
             models: name → what an `Upscaler` loads, the default first.
-            slot: makes one worker.
+            slot: one worker.
             ended: told every job that ended, with its last state.
         """
         self.settings, self.store, self.models, self.ended = settings, store, models, ended
