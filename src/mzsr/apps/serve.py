@@ -5,6 +5,7 @@ import re
 import socket
 import tempfile
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -125,14 +126,9 @@ def _several(count: int, what: str) -> str:
 
 
 def _require_extra() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import pebble  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"{error.name} is not installed, which serving needs; pip install '.[serve]'") from None
+    for name in ("fastapi", "pebble", "prometheus_client", "python_multipart", "uvicorn"):
+        if find_spec(name) is None:
+            raise InputError(f"{name} is not installed, which serving needs; pip install '.[serve]'")
 
 
 def _token(file: Path | None) -> str | None:

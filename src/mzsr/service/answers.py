@@ -1,6 +1,7 @@
 """What the API says: the shapes of its JSON, which OpenAPI shows, and a job put into them."""
 
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,35 +149,22 @@ def answer(job: Job, store: Store) -> JobAnswer:
     def view(name: str) -> str | None:
         return f"{here}/views/{name}" if done and view_file(store, job.id, name).exists() else None
 
-    return JobAnswer(
-        id=job.id,
-        state=job.state,  # pyright: ignore[reportArgumentType]
-        position=store.position(job.id),
-        created=_moment(job.created),
-        started=None if job.started is None else _moment(job.started),
-        finished=None if job.finished is None else _moment(job.finished),
-        expires=None if job.expires is None else _moment(job.expires),
-        name=job.name,
-        input=Input(**job.input),
-        options=job.options,
-        progress=Progress(stage=job.stage if job.state == "running" else None, share=job.share),  # pyright: ignore[reportArgumentType]
-        error=job.error,
-        record=job.record,
-        words=job.words,
-        links=Links(
-            self=here,
-            events=f"{here}/events",
-            cancel=f"{here}/cancel" if open_ else None,
-            input=f"{here}/input",
-            result=f"{here}/result" if done else None,
-            report=f"{here}/report" if done else None,
-            thumbnail=f"{here}/views/thumbnail.jpg" if (folder / "thumbnail.jpg").exists() else None,
-            view=view("result.png"),
-            bicubic=view("bicubic.png"),
-            kernel=view("kernel.png"),
-            uncertainty=view("uncertainty.png"),
-        ),
+    links = Links(
+        self=here,
+        events=f"{here}/events",
+        cancel=f"{here}/cancel" if open_ else None,
+        input=f"{here}/input",
+        result=f"{here}/result" if done else None,
+        report=f"{here}/report" if done else None,
+        thumbnail=f"{here}/views/thumbnail.jpg" if (folder / "thumbnail.jpg").exists() else None,
+        view=view("result.png"),
+        bicubic=view("bicubic.png"),
+        kernel=view("kernel.png"),
+        uncertainty=view("uncertainty.png"),
     )
+    progress = {"stage": job.stage if job.state == "running" else None, "share": job.share}
+    more = {"position": store.position(job.id), "progress": progress, "links": links}
+    return JobAnswer.model_validate(asdict(job) | more)
 
 
 VIEWS = {
@@ -192,7 +180,3 @@ VIEWS = {
 def view_file(store: Store, id: str, name: str) -> Path:
     """Return where a view lies."""
     return store.folder(id) / VIEWS[name]
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -20,7 +20,7 @@ from mzsr.imaging.files import READABLE, SUFFIXES
 from mzsr.inference.request import MODES
 from mzsr.pages import policy
 from mzsr.service import answers, names, options, refusals, sessions
-from mzsr.service.answers import Example, Health, JobAnswer, Limits, Mode, ModelAnswer, OptionsAnswer, Problem, Scale
+from mzsr.service.answers import Example, Health, JobAnswer, Limits, Mode, ModelAnswer, OptionsAnswer, Scale
 from mzsr.service.counters import CONTENT_TYPE
 from mzsr.service.form import FormRoute, JobForm
 from mzsr.service.guard import Guard
@@ -87,18 +87,18 @@ def _about(server: Server) -> APIRouter:
     routes = APIRouter()
     settings = server.settings
 
-    @routes.get("/health", responses=describe({400: _ASKED[400]}, Problem))
+    @routes.get("/health", responses=describe({400: _ASKED[400]}))
     def health() -> Health:
         counts = server.store.counts()
         return Health(
             status="ok", version=__version__, queued=counts.get("queued", 0), running=counts.get("running", 0)
         )
 
-    @routes.get("/metrics", responses=describe(_ASKED, Problem), response_class=PlainTextResponse)
+    @routes.get("/metrics", responses=describe(_ASKED), response_class=PlainTextResponse)
     def metrics() -> Response:
         return Response(server.counters.text(), media_type=CONTENT_TYPE)
 
-    @routes.get("/api/options", responses=describe({400: _ASKED[400]}, Problem))
+    @routes.get("/api/options", responses=describe({400: _ASKED[400]}))
     def what_may_be_asked_for() -> OptionsAnswer:
         return OptionsAnswer(
             version=__version__,
@@ -118,11 +118,11 @@ def _about(server: Server) -> APIRouter:
             auth=settings.token is not None,
         )  # fmt: skip
 
-    @routes.get("/api/examples", responses=describe({400: _ASKED[400]}, Problem))
+    @routes.get("/api/examples", responses=describe({400: _ASKED[400]}))
     def examples() -> list[Example]:
         return [Example(**words, thumbnail=f"/static/examples/{words['name']}") for words in example_words()]
 
-    @routes.post("/api/session", status_code=204, responses=describe(_ASKED | _CHANGING | {422: "No token."}, Problem))
+    @routes.post("/api/session", status_code=204, responses=describe(_ASKED | _CHANGING | {422: "No token."}))
     def sign_in(session: answers.Session, request: Request, response: Response) -> None:
         if settings.token is None:
             return
@@ -145,8 +145,7 @@ def _jobs(server: Server) -> APIRouter:
         responses=describe(
             _ASKED | _CHANGING | {415: "No picture of a kind that can be read.", 422: "An option that cannot be.",
                                   429: "Too many wait; Retry-After tells when to try again.",
-                                  503: "Stopping, or out of room."},
-            Problem,
+                                  503: "Stopping, or out of room."}
         ),
     )  # fmt: skip
     def ask(form: Annotated[JobForm, Form(media_type="multipart/form-data")], response: Response) -> JobAnswer:
@@ -154,7 +153,7 @@ def _jobs(server: Server) -> APIRouter:
         response.headers["Location"] = f"/api/jobs/{job.id}"
         return answers.answer(job, server.store)
 
-    @routes.get("/{id}", responses=describe(_OF_A_JOB, Problem))
+    @routes.get("/{id}", responses=describe(_OF_A_JOB))
     def state(id: Id) -> JobAnswer:
         return answers.answer(_known(server, id), server.store)
 
@@ -163,7 +162,7 @@ def _jobs(server: Server) -> APIRouter:
         response_class=StreamingResponse,
         responses={
             200: {"content": {"text/event-stream": {}}, "description": "event: job, data: the job, at every change."},
-            **describe(_OF_A_JOB | {503: "Too many are listening."}, Problem),
+            **describe(_OF_A_JOB | {503: "Too many are listening."}),
         },
     )
     def events(id: Id) -> StreamingResponse:
@@ -176,14 +175,14 @@ def _jobs(server: Server) -> APIRouter:
             _events(server, id), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
         )
 
-    @routes.post("/{id}/cancel", responses=describe(_OF_A_JOB | _CHANGING | {409: "It has ended."}, Problem))
+    @routes.post("/{id}/cancel", responses=describe(_OF_A_JOB | _CHANGING | {409: "It has ended."}))
     def cancel(id: Id) -> JobAnswer:
         job = _known(server, id)
         if not server.pool.cancel(id):
             raise HTTPException(409, f"the job is {job.state} already; there is nothing to cancel")
         return answers.answer(_known(server, id), server.store)
 
-    @routes.delete("/{id}", status_code=204, responses=describe(_OF_A_JOB | _CHANGING, Problem))
+    @routes.delete("/{id}", status_code=204, responses=describe(_OF_A_JOB | _CHANGING))
     def delete(id: Id) -> None:
         _known(server, id)
         server.pool.cancel(id)
@@ -195,12 +194,11 @@ def _jobs(server: Server) -> APIRouter:
 def _results(server: Server) -> APIRouter:
     """Return the routes that give out files; each is one of a few names in the folder of a job."""
     routes = APIRouter(prefix="/api/jobs/{id}")
-    file = {"content": {"application/octet-stream": {}}, "description": "The file."}
     saved = {"Content-Security-Policy": "sandbox; default-src 'none'"}
 
     def responses(media: str, more: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
-        told: dict[int | str, dict[str, Any]] = {200: file | {"content": {media: {}}}}
-        return told | describe(_OF_A_JOB | (more or {}), Problem)
+        whole = {200: {"content": {media: {}}, "description": "The file."}}
+        return whole | describe(_OF_A_JOB | (more or {}))
 
     @routes.get("/input", response_class=FileResponse, responses=responses("application/octet-stream"))
     def original(id: Id) -> FileResponse:

@@ -3,6 +3,7 @@
 An upload may be anything, so not even its header is read in the server's process. Nothing here loads a network.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,8 @@ def look(folder: Path, kernel: str | None, max_pixels: int) -> dict[str, Any] | 
 
 def thumbnail(folder: Path) -> None:
     """Write thumbnail.jpg beside an upload; of what cannot be decoded there is none, and its job will say why."""
-    try:
+    with suppress(InputError):
         preview.write_thumbnail(folder / "input", folder / "thumbnail.jpg", THUMBNAIL)
-    except InputError:
-        return
 
 
 def _plain(error: InputError, folder: Path) -> str:

@@ -7,15 +7,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from mzsr.service.answers import Problem
+
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return an error as every error is told: one plain sentence."""
     return JSONResponse({"detail": detail}, status, headers)
 
 
-def describe(statuses: dict[int, str], model: type) -> dict[int | str, dict[str, Any]]:
+def describe(statuses: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     """Return the errors of a route as OpenAPI wants them."""
-    return {status: {"model": model, "description": words} for status, words in statuses.items()}
+    return {status: {"model": Problem, "description": words} for status, words in statuses.items()}
 
 
 def no_room(why: object) -> HTTPException:
@@ -26,13 +28,11 @@ def no_room(why: object) -> HTTPException:
 def told(_: Request, error: Exception) -> JSONResponse:
     """Answer what was refused on purpose."""
     assert isinstance(error, HTTPException)
-    words = {404: "there is nothing here; the API is described at /openapi.json", 405: "no such method is known here"}
-    detail = (
-        words.get(error.status_code, error.detail)
-        if error.detail in ("Not Found", "Method Not Allowed")
-        else error.detail
-    )
-    return problem(error.status_code, detail, dict(error.headers or {}))
+    ours = {
+        "Not Found": "there is nothing here; the API is described at /openapi.json",
+        "Method Not Allowed": "no such method is known here",
+    }
+    return problem(error.status_code, ours.get(error.detail, error.detail), dict(error.headers or {}))
 
 
 def invalid(_: Request, error: Exception) -> JSONResponse:
