@@ -1,9 +1,10 @@
-"""Pixels and tags to be written into files, and a blur."""
+"""Pixels and tags to be written into files, pictures that number their pixels, and a blur."""
 
 import struct
 import zlib
 
 import numpy as np
+import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
@@ -31,6 +32,12 @@ def exif(orientation: int = 1) -> bytes:
 def rgb8(photo: Tensor) -> np.ndarray:
     """Return a part of the photo in 8 bits, (40, 48, 3)."""
     return (photo[0].permute(1, 2, 0) * 255).round().byte().numpy()[:40, :48]
+
+
+def coded(height: int, width: int, red: int) -> Tensor:
+    """Return a picture whose pixels say which picture they are of, and their row and column."""
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([torch.full_like(row, red), row, column]).to(torch.uint8)
 
 
 def chunk(name: bytes, data: bytes) -> bytes:

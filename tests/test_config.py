@@ -85,6 +85,7 @@ def test_a_key_of_the_other_stage_is_unknown() -> None:
     assert "unknown key 'steps'" in refusal(PretrainConfig, {"steps": 5})
 
 
+# Bounds and words of single fields are tried in test_settings, all of them, by what the schema says
 EITHER: list[tuple[dict[str, Any], str]] = [
     ({"law": {"scales": {}}}, "scales are []; at least one from 1 to 8"),
     ({"law": {"scales": {0: 1, 2: 1}}}, "scales are [0, 2]; at least one from 1 to 8"),
@@ -103,14 +104,6 @@ EITHER: list[tuple[dict[str, Any], str]] = [
     ({"law": {"jpeg": [90, 40]}}, "jpeg is (90, 40); two qualities from 1 to 100 are required, the lower first"),
     ({"law": {"jpeg": [0, 40]}}, "two qualities from 1 to 100"),
     ({"law": {"jpeg": [40, 101]}}, "two qualities from 1 to 100"),
-    ({"law": {"jpeg_share": -0.1}}, "law.jpeg_share"),
-    ({"law": {"error_share": 1.1}}, "law.error_share"),
-    ({"law": {"error": -1}}, "law.error"),
-    ({"law": {"noise": 1.5}}, "law.noise"),
-    ({"ema": 1}, "ema"),
-    ({"iterations": 0}, "iterations"),
-    ({"tasks": 0}, "tasks"),
-    ({"network": {"name": "edsr-m"}}, "network.name"),
     ({"network": {"name": "edsr"}}, "edsr is built for one scale and scale is 0; set it to 2, 3 or 4"),
     ({"network": {"name": "edsr-s", "scale": 8}}, "edsr-s is built for one scale and scale is 8"),
     ({"network": {"name": "paper", "scale": 2}}, "paper serves every scale and scale is 2; leave it out"),
@@ -118,10 +111,8 @@ EITHER: list[tuple[dict[str, Any], str]] = [
         {"network": {"name": "edsr", "scale": 3}},
         "edsr is built for x3 and law.scales has [2, 3, 4]; make them the same",
     ),
-    ({"network": {"layers": 1}}, "network.layers"),
     ({"law": 5}, "law"),
     ({"batch": "many"}, "received 'many'"),
-    ({"loss": "l2"}, "received 'l2'"),
     ({"schedule": "linear"}, "'cosine', 'halving' or 'constant', received 'linear'"),
 ]
 
@@ -136,16 +127,10 @@ def test_contradiction_is_named(config: type[TrainConfig], values: dict[str, Any
     ("values", "why"),
     [
         ({"steps": 0}, "steps: Input should be greater than or equal to 1, received 0"),
-        ({"steps": 21}, "steps"),
-        ({"alpha": 0}, "alpha: Input should be greater than 0"),
         ({"test_alphas": [0.01]}, "test_alphas and learn_alpha contradict each other"),
-        ({"learn_alpha": False, "test_alphas": [0.01, -0.01]}, "test_alphas.1: Input should be greater than 0"),
         ({"patch": 62, "law": {"scales": {4: 1}}}, "patch 62 leaves a son of 3 pixels at x4"),
         ({"patch": 48}, "same-image episodes need a patch of at least 64"),
         ({"patch": 14, "law": {"scales": {2: 1}}}, "same-image episodes need a patch of at least 16"),
-        ({"zero_weight": -1}, "zero_weight"),
-        ({"weighting": "first"}, "'annealed', 'uniform', 'last' or 'drawn', received 'first'"),
-        ({"episodes": "same"}, "episodes"),
         ({"adapt": "head"}, "adapt"),
     ],
     ids=str,
@@ -279,8 +264,6 @@ def test_a_likelihood_needs_a_head(name: str) -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"loss": {"scaling": "cubic"}}, "loss.scaling: Input should be 'linear', 'log', 'exponential' or 'sigmoid'"),
-        ({"loss": {"offset": -1}}, "loss.offset"),
         ({"loss": {"weight": 1}}, "unknown key 'loss.weight'"),
         ({"loss": "mse"}, "'gradient-map', received 'mse'"),
         ({"train": "variance.*"}, "train"),

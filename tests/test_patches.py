@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import coded
 from torch import Tensor
 
 from mzsr.config import KernelLaw
@@ -42,12 +43,6 @@ LAW = KernelLaw(
     error_share=0.45,
 )
 CLEAN = LAW.model_copy(update={"noise_share": 0, "jpeg_share": 0, "error_share": 0})
-
-
-def coded(height: int, width: int, red: int) -> Tensor:
-    """Return a picture whose pixels say which picture they are of, and their row and column."""
-    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return torch.stack([torch.full_like(row, red), row, column]).to(torch.uint8)
 
 
 PICTURES = [coded(11, 17, 0), coded(14, 9, 1)]

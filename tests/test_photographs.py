@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from samples import coded
 from torch import Tensor
 
 from mzsr.apps.training import check_lines
 from mzsr.errors import InputError
 from mzsr.learning.photographs import FolderSummary, find_licence, load_photographs, shrunk
-
-
-def coded(height: int, width: int, red: int) -> Tensor:
-    """Return a picture whose pixels say which picture they are of, and their row and column."""
-    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return torch.stack([torch.full_like(row, red), row, column]).to(torch.uint8)
 
 
 def save(path: Path, pixels: Tensor) -> Path:
