@@ -34,6 +34,6 @@ def example() -> ReportData:
         losses=[0.03, 0.02, 0.015],
         kept=2,
         seconds={"read": 0.03, "adapt": 1.5, "enhance": 3.0},
-        facts={"model": "mzsr-x2", "re-projection PSNR": "48.3 dB"},
+        facts={"Model": "mzsr-x2", "Re-projection PSNR": "48.3 dB"},
         command="mzsr upscale holiday.jpg -s 2",
     )

@@ -55,7 +55,7 @@ def test_every_text_is_escaped(data):
                 note=evil,
                 command=evil,
                 seconds={evil: 1.0, "b": 1.0, "c": 1.0},
-                facts={evil: evil, "re-projection PSNR": evil},
+                facts={evil: evil, "Re-projection PSNR": evil},
             )
         )
     )

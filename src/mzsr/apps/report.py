@@ -7,7 +7,6 @@ The look is in report.html.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,16 +22,16 @@ PICTURE_PIXELS = 2_000_000
 """Pixels embedded of each picture: two of these make a page of a few megabytes, which a phone still opens."""
 
 GLOSSES = {
-    "model": "The network and the weights that made the picture.",
-    "scale": "How many times wider and taller the picture became.",
-    "steps": "How often the network was corrected on this picture before it was used.",
-    "noise": "The grain expected in the picture you gave, as a standard deviation.",
-    "reprojectionpsnr": "Blurred and shrunk again, the result agrees with your picture to this many decibels. "
+    "Model": "The network and the weights that made the picture.",
+    "Scale": "How many times wider and taller the picture became.",
+    "Steps": "How often the network was corrected on this picture before it was used.",
+    "Noise": "The grain expected in the picture you gave, as a standard deviation.",
+    "Re-projection PSNR": "Blurred and shrunk again, the result agrees with your picture to this many decibels. "
     "More is better; above 40 dB the two are hard to tell apart.",
-    "expectedpsnr": "How near the result is likely to be to the truth. More is better. Nobody knows the truth: this is "
-    "the network's own forecast, from the map above.",
-    "device": "The processor that did the work.",
-    "seed": "The number from which every random choice was drawn.",
+    "Expected PSNR": "How near the result is likely to be to the truth. More is better. Nobody knows the truth: this "
+    "is the network's own forecast, from the map above.",
+    "Device": "The processor that did the work.",
+    "Seed": "The number from which every random choice was drawn.",
 }
 
 
@@ -191,7 +190,6 @@ def _fact_table(facts: dict[str, str]) -> str:
     """Show label, text and, where the label is known, what it means."""
     rows = []
     for label, value in facts.items():
-        gloss = GLOSSES.get(re.sub(r"[^a-z]", "", label.casefold()))
-        meaning = f"<small>{gloss}</small>" if gloss else ""
+        meaning = f"<small>{GLOSSES[label]}</small>" if label in GLOSSES else ""
         rows.append(f'<tr><th scope="row">{escape(label)}</th><td>{escape(value)}{meaning}</td></tr>')
     return f"<table>{''.join(rows)}</table>"

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar  # Any: the classes of matplotlib, w
 from mzsr.benchmark.rows import Row, mean
 from mzsr.benchmark.timings import STAGES, Timing
 from mzsr.errors import InputError
+from mzsr.pages import clean
 
 COLUMNS = 3
 # 3:1 or more against the light page and the dark one, and far apart for colour-blind eyes too
@@ -240,7 +241,7 @@ def _signed(value: float) -> str:
 
 def _short(text: str, most: int = 28) -> str:
     """Return text without what XML cannot carry, its middle left out where it is too long for its place."""
-    text = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
+    text = clean(text)
     return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - most // 2 + 1 :]}"
 
 
