@@ -1,7 +1,9 @@
 """A page of HTML as tests look at it."""
 
 import base64
+import hashlib
 import io
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -54,3 +56,25 @@ class Page(HTMLParser):
         """The pixels of an embedded picture, by its id."""
         source = next(image["src"] for image in self.all("img") if image["id"] == name)
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(str(source).partition(",")[2]))))
+
+
+def stands_alone(text: str) -> None:
+    """Assert that a page asks for nothing beyond itself, and that its policy names its very style and script."""
+    page = Page(text)
+    for tag, attributes in page.elements:
+        for name, value in attributes.items():
+            assert name != "style", f"{tag}: the policy forbids inline styles"
+            assert not name.startswith("on"), f"{tag}: the policy forbids inline handlers"
+            if name in ("href", "src", "srcset", "action", "xlink:href"):
+                assert str(value).startswith(("data:", "#"))
+            assert "url(" not in str(value) or str(value).startswith("url(#")
+    identities = [str(attributes["id"]) for _, attributes in page.elements if "id" in attributes]
+    assert len(identities) == len(set(identities))
+    assert set(re.findall(r"""(?:href="|url\()#([^")]+)""", text)) <= set(identities)
+    hashed = []
+    for tag in ("style", "script"):
+        if page.all(tag):
+            digest = hashlib.sha256("".join(page.within(tag)).encode()).digest()
+            hashed.append(f"{tag}-src 'sha256-{base64.b64encode(digest).decode()}'")
+    policy = next(str(meta["content"]) for meta in page.all("meta") if "http-equiv" in meta)
+    assert policy.split("; ")[: 2 + len(hashed)] == ["default-src 'none'", "img-src data:", *hashed]
