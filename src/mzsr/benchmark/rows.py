@@ -6,7 +6,7 @@ Rows come from `measure`; tables, plots and pages are made of nothing else.
 import csv
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -121,7 +121,7 @@ def write_table(path: Path, head: Sequence[str], lines: Iterable[Iterable[object
     write_atomically(path, fill)
 
 
-def read_table(path: Path, kind: type[Line], what: str, command: str) -> list[Line]:
+def read_table(path: Path, kind: Callable[..., Line], what: str, command: str) -> list[Line]:
     """Return the rows of a CSV; the annotations of `kind` say what every cell is, and which ones may be empty.
 
     Raises:

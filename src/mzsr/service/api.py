@@ -197,7 +197,7 @@ def _results(server: Server) -> APIRouter:
     saved = {"Content-Security-Policy": "sandbox; default-src 'none'"}
 
     def responses(media: str, more: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
-        whole = {200: {"content": {media: {}}, "description": "The file."}}
+        whole: dict[int | str, dict[str, Any]] = {200: {"content": {media: {}}, "description": "The file."}}
         return whole | describe(_OF_A_JOB | (more or {}))
 
     @routes.get("/input", response_class=FileResponse, responses=responses("application/octet-stream"))
