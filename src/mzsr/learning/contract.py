@@ -95,10 +95,6 @@ class Network(nn.Module):
         """Return the trust in the prior of every data step; none for a network without one."""
         return []
 
-    def begins_idle(self, name: str) -> bool:
-        """Tell whether a tensor is of a part that changes nothing until it is trained."""
-        return False
-
     def bodies(self) -> list[nn.Module]:
         """Return the parts that are nothing but convolutions, which `torch.compile` is good at."""
         raise NotImplementedError

@@ -129,10 +129,6 @@ class Unfolded(Network):
         """Return the networks of the stages."""
         return list(self.stages)
 
-    def begins_idle(self, name: str) -> bool:
-        """Tell whether a tensor is of a residual block, see `Block`."""
-        return ".blocks." in name  # stages.0.blocks.1.first.weight
-
     def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return the radius of bicubic and of all convolutions; that of the data steps comes on top."""
         blocks = sum(stage.depth for stage in self._chain) + self.beyond(log_var=log_var)

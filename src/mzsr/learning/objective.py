@@ -73,8 +73,7 @@ class Objective(Generic[C]):
     def begin_from(self, path: str | Path) -> tuple[Network, Card]:
         """Copy the parameters of a weight file; return what it holds.
 
-        Of the log-variance head, what only the file has is left out, and what only the run has begins anew. A network
-        may have grown: parts that the file lacks begin idle, if they can.
+        Of the log-variance head, what only the file has is left out, and what only the run has begins anew.
 
         Raises:
             InputError: the file is of another network, or scale.
@@ -83,9 +82,8 @@ class Objective(Generic[C]):
         # Not the configurations: those of one network may differ in what only another one uses
         found, needed = (dict(net.named_parameters()) for net in (network, self.network))
         before, now = ({n: p.shape for n, p in net.items() if not n.startswith(HEAD)} for net in (found, needed))
-        grown = {n for n in now.keys() - before.keys() if self.network.begins_idle(n)}
         wanted = self.config.network
-        if before != {n: shape for n, shape in now.items() if n not in grown} or card.network.scale != wanted.scale:
+        if before != now or card.network.scale != wanted.scale:
             raise InputError(f"{path} is of network {card.network}; this run trains {wanted} — make them the same")
         with torch.no_grad():
             for name in found.keys() & needed.keys():
