@@ -28,6 +28,7 @@ from mzsr.inference import intake
 from mzsr.inference.adapt import Adapted, adapt, has_son
 from mzsr.inference.enlargement import ADVICE, detail, detail_words
 from mzsr.inference.ensemble import SYMMETRIES, ensemble, symmetries
+from mzsr.inference.estimate import refuted
 from mzsr.inference.intake import Intake, KernelInput
 from mzsr.inference.request import Fit, check_kinds, check_options, target_size, with_mode
 from mzsr.inference.result import Input, Result, enlarge, resized
@@ -240,22 +241,34 @@ class Upscaler:
                 picture, factor, kernel=kernel, subsample=subsample, noise=noise, jpeg=jpeg, enlarged=enlarged,
                 device=self.device,
             )  # fmt: skip
-        d = taken.degradation
-        alone = steps > 0 and not has_son(taken.rgb, d.scale) and (taken.back or not asked)
+        alone = steps > 0 and not has_son(taken.rgb, taken.degradation.scale) and (taken.back or not asked)
         steps = 0 if alone else steps  # nobody asked for a step, or for a picture that is so small
-        expert = self.at(d.scale, d.jpeg)
+        expert = self.at(taken.degradation.scale, taken.degradation.jpeg)
         law = error_law(expert.card, uncertainty, estimated=taken.estimate is not None)
-        with _timed(seconds, "adapt", progress):
-            adapted = expert.adapt(taken.rgb, d, steps, seed)
+
+        def made(taken: Intake) -> tuple[Adapted, Layers, float]:
+            d = taken.degradation
+            with _timed(seconds, "adapt", progress):
+                adapted = expert.adapt(taken.rgb, d, steps, seed)
+            with _timed(seconds, "enhance", progress):
+                both = expert.enlarge(
+                    adapted.theta, taken.rgb, d, x8=x8, law=law, tell=lambda done: progress("enhance", done),
+                    # the others end in one anyway
+                    back_projection=back_projection and expert.card.network.name == "paper",
+                )  # fmt: skip
+                both[:, :3].clamp_(0, 1)
+                return adapted, both, reprojection_psnr(both[:, :3], taken.rgb, d)
+
+        adapted, both, agreement = made(taken)
+        told = taken.estimate
+        if told is not None and not told.fallback and refuted(taken.degradation, agreement):
+            taken = intake.with_mild_blur(taken, told)
+            del both  # a large picture is held once
+            adapted, both, agreement = made(taken)
+        d = taken.degradation
         with _timed(seconds, "enhance", progress):
-            both = expert.enlarge(
-                adapted.theta, taken.rgb, d, x8=x8, law=law, tell=lambda done: progress("enhance", done),
-                back_projection=back_projection and expert.card.network.name == "paper",  # the others end in one anyway
-            )  # fmt: skip
             error = None if law is None else resized(both[:, 3:], target).clamp_(min=0).cpu()
-            hr = both[:, :3].clamp_(0, 1)
-            agreement = reprojection_psnr(hr, taken.rgb, d)
-            hr = resized(hr, target).clamp_(0, 1).cpu()
+            hr = resized(both[:, :3], target).clamp_(0, 1).cpu()
             if is_grey(picture.pixels):
                 grey = hr.mean(1, keepdim=True)
                 hr = grey if picture.pixels.shape[1] == 1 else hr.copy_(grey)
@@ -350,5 +363,5 @@ def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterato
     progress(stage, 0.0)
     start = time.perf_counter()
     yield
-    seconds[stage] = time.perf_counter() - start
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
     progress(stage, 1.0)
