@@ -1,5 +1,6 @@
 """Tests of the training loop: what a run leaves behind, and that one that is stopped and resumed is the same run."""
 
+import json
 import math
 import os
 import sys
@@ -13,6 +14,7 @@ from training import STAGES, Clock, Run, assert_same, configured, go, left_behin
 
 from mzsr.errors import InputError
 from mzsr.learning import devices
+from mzsr.learning.loop import learning_rate
 from mzsr.learning.networks import build
 from mzsr.learning.photographs import load_photographs
 from mzsr.learning.pretrain import Pretraining
@@ -151,6 +153,19 @@ def test_log_is_cut_where_the_state_is(wholes: dict[str, Run], folder: Path, tmp
         log.write(b"\xff\x00")
     go(configured(), folder, tmp_path, resume=True)
     assert_same(left_behind(tmp_path), wholes["pretrain"])
+
+
+@pytest.mark.parametrize(("limits", "logged"), [([99], [1, 4, 8]), ([2, 1, 99], [1, 2, 3, 4, 8]), ([0, 99], [1, 4, 8])])
+def test_the_first_and_the_last_iteration_are_logged(
+    folder: Path, tmp_path: Path, clock: Clock, limits: list[int], logged: list[int]
+) -> None:
+    """However short a run is, and the last before a stop; each with the learning rate of its update."""
+    config = configured()
+    for limit in limits:
+        go(config, folder, tmp_path, log_every=4, resume=True, time_limit=limit, progress=clock.tick)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == logged
+    assert [line["learning_rate"] for line in lines] == [learning_rate(config, step - 1) for step in logged]
 
 
 def test_log_without_a_state_begins_anew(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:

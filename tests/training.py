@@ -32,12 +32,12 @@ def configured(stage: str = "pretrain", **changes: Any) -> TrainConfig:
 
 def go(
     config: TrainConfig, folder: Path, out: Path, *, device: torch.device = CPU,
-    objective: Callable[..., Objective] | None = None, **options: Any,
+    objective: Callable[..., Objective] | None = None, log_every: int = 1, **options: Any,
 ) -> Outcome:  # fmt: skip
-    """Run either stage, or another objective, with a line in the log for every iteration."""
+    """Run either stage, or another objective, with a line in the log for every iteration if not said otherwise."""
     stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "LOG_EVERY", 1)
+        patch.setattr(loop, "LOG_EVERY", log_every)
         return train(objective or stage, config, [folder], out, World(device), **options)
 
 

@@ -3,7 +3,7 @@
 What a run leaves in its folder:
 
     state.safetensors    parameters, average and optimiser at the last checkpoint; `--resume` starts from it
-    log.jsonl            one line for every LOG_EVERY iterations
+    log.jsonl            a line for every LOG_EVERY iterations, for the first, and for the last before an end or a stop
     weights.safetensors  the averaged parameters, and weights.json, their card; written with every checkpoint
 
 A batch depends on (seed, step, index) alone and the state is complete and written atomically, so a run that was killed
@@ -104,19 +104,27 @@ def train(
         first, before, gradient = run.step, run.seconds, dict[str, Tensor]()
         journal = Journal(out, run.step, tensorboard=tensorboard) if world.rank == 0 else None
         begun = time.monotonic()  # loading does not count in what is told of iterations a second
-        while run.step < config.iterations and not world.any(time.monotonic() - start >= time_limit):
+
+        def over() -> bool:
+            return run.step >= config.iterations or world.any(time.monotonic() - start >= time_limit)
+
+        def speed() -> float:
+            return (run.step - first) / max(time.monotonic() - begun, 1e-9)
+
+        ends = over()
+        while not ends:
             facts, gradient = _good_gradient(run, world, state_file)
             if run.step > run.saved and run.step % config.save_every == 0:  # its loss is a number, so it is good
                 _save(run, photographs, world, out, journal)
             _update(run, gradient)
             run.seconds = before + time.monotonic() - start
             progress(run.step, facts["loss"])
-            if journal is not None and run.step % LOG_EVERY == 0:
-                speed = (run.step - first) / (time.monotonic() - begun)
-                facts |= {"silent": silent(gradient), "seconds": round(run.seconds, 1), "rate": round(speed, 3)}
+            ends = over()
+            if journal is not None and (ends or run.step == 1 or run.step % LOG_EVERY == 0):
+                facts |= {"learning_rate": learning_rate(config, run.step - 1), "silent": silent(gradient)}
+                facts |= {"seconds": round(run.seconds, 1), "rate": round(speed(), 3)}
                 journal.record(run.step, facts, gradient)
-        weights = out / "weights.safetensors"
-        rate = (run.step - first) / max(time.monotonic() - begun, 1e-9)
+        weights, rate = out / "weights.safetensors", speed()
         if run.step > first:
             _, gradient = _good_gradient(run, world, state_file)  # no loss has seen the last update yet
         if run.step > first or not _is_published(weights, run.step):  # a finished run that is resumed keeps its card
