@@ -94,14 +94,17 @@ def test_silent_filters_are_told(here: Path) -> None:
 
 
 def test_both_stages_stop_and_go_on(here: Path) -> None:
-    """What was stopped at once and resumed ends with the same weights as what was not."""
+    """What was stopped at once and resumed ends with the same weights as what was not; before, there are none."""
     for arguments in (PRETRAIN, [*META, "--from", "whole-pretrain/weights.safetensors"]):
         stage = arguments[1]
         _, whole, finished = trained(*arguments, "--out", f"whole-{stage}")
-        said, _, card = trained(*arguments, "--out", stage, "--time-limit", "0s")
-        assert said.startswith("iteration 0 of ")
-        assert said.endswith(f"wrote {stage}/weights.safetensors; go on with --resume")
-        assert card.iterations == 0
+        stopped = run(*arguments, "--out", stage, "--time-limit", "0s")
+        assert stopped.exit_code == 1
+        assert stopped.stderr.splitlines()[-1] == (
+            f"mzsr: --time-limit ended before iteration 1 of {finished.iterations}; nothing was trained yet, and no "
+            "weights were written; go on with --resume and a longer --time-limit"
+        )
+        assert not Path(stage, "weights.safetensors").exists()
         before = listing(here)
         refused(run(*arguments, "--out", stage), f"{stage} already holds a run; add --resume", 1)
         assert listing(here) == before
@@ -126,7 +129,7 @@ def test_a_run_that_is_resumed_needs_no_start(here: Path, tiny_weights: Path) ->
 
 
 def test_another_configuration_is_not_resumed(here: Path) -> None:
-    trained(*PRETRAIN, "--out", "run", "--time-limit", "0s")
+    trained(*PRETRAIN, "--out", "run")
     other = run(*PRETRAIN, "--out", "run", "--resume", "--set", "batch=3")
     assert other.exit_code == 1
     assert other.stderr.splitlines()[-1].startswith(

@@ -28,7 +28,7 @@ LossName = Annotated[
 Change = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Change one value.")]
 From = Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Weights to start from: a file or a name.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
-TimeLimit = Annotated[str, typer.Option(metavar="TIME", help="Save and stop after 90s, 9m or 2h.")]
+TimeLimit = Annotated[str, typer.Option(metavar="TIME", help="Save and stop after 90s, 9m or 2h, loading included.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write OUT/tensorboard, with sample pictures.")]
 
@@ -143,6 +143,11 @@ def _run(
                     f"memory ran out with batches of {settings.batch} patches of {settings.patch} pixels; take "
                     "smaller ones, and more tasks instead"
                 ) from error
+    if outcome.step == 0:
+        if world.rank == 0:
+            done = f"--time-limit ended before iteration 1 of {settings.iterations}; nothing was trained yet"
+            complain(f"{done}, and no weights were written; go on with --resume and a longer --time-limit")
+        raise typer.Exit(1)
     if world.rank == 0:
         if outcome.silent >= SILENT_SHARE:
             words = f"{outcome.silent:.0%} of the filters answer to nothing any more, and so learn no more"

@@ -4,7 +4,8 @@ What a run leaves in its folder:
 
     state.safetensors    parameters, average and optimiser at the last checkpoint; `--resume` starts from it
     log.jsonl            a line for every LOG_EVERY iterations, for the first, and for the last before an end or a stop
-    weights.safetensors  the averaged parameters, and weights.json, their card; written with every checkpoint
+    weights.safetensors  the averaged parameters, and weights.json, their card; written with every checkpoint but one
+                         of iteration 0, where nothing was trained yet
 
 A batch depends on (seed, step, index) alone and the state is complete and written atomically, so a run that was killed
 at any moment and resumed ends, on the same machine, with the same bits as one that was not.
@@ -43,7 +44,7 @@ class Outcome:
 
     Attributes:
         step: iterations done.
-        weights: the file of the averaged parameters.
+        weights: the file of the averaged parameters; there is none at iteration 0.
         rate: iterations per second of this call.
         silent: share of the filters of convolutions whose last gradient was zero: their units answered to nothing.
     """
@@ -78,7 +79,7 @@ def train(
         world: the processes that train together.
         start_from: weights of the same network to start from; None starts from random ones.
         resume: go on from `state.safetensors` if there is one.
-        time_limit: seconds after which to save and stop; the next call with `resume` goes on.
+        time_limit: seconds, loading among them, after which to save and stop; the next call with `resume` goes on.
         tensorboard: write events for TensorBoard too.
         told: is given the photographs before training begins.
         progress: told the iteration and its loss.
@@ -175,7 +176,8 @@ def _save(run: state.Run, photographs: Photographs, world: World, out: Path, jou
         return
     try:
         state.save(run, out / "state.safetensors")
-        _publish(run, photographs, world, out)
+        if run.step:  # or they are untrained
+            _publish(run, photographs, world, out)
         if journal is not None and journal.board is not None:
             journal.show(run.step, run.objective.show(run.ema, run.step))
     except InputError as error:
