@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from mzsr.card import Card
 from mzsr.config import (
+    SYNONYMS,
     Config,
     Family,
     KernelLaw,
@@ -68,6 +69,19 @@ def nested(key: str, value: Any) -> Any:
 )
 def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
     assert f"unknown key '{key}'; did you mean '{nearest}'?" in refusal(MetaConfig, nested(key, 3))
+
+
+@pytest.mark.parametrize(("word", "key"), SYNONYMS.items())
+def test_a_word_of_others_leads_to_the_key(word: str, key: str) -> None:
+    """In the stage that has the key and not the word itself: the `steps` of large-scale training are iterations."""
+    stages = [c for c in (PretrainConfig, MetaConfig) if key in field_paths(c) and word not in field_paths(c)]
+    assert stages
+    for stage in stages:
+        assert f"unknown key '{word}'; did you mean '{key}'?" in refusal(stage, {word: 3})
+
+
+def test_a_word_of_others_does_not_lead_to_a_key_that_is_not_there() -> None:
+    assert "known keys: " in refusal(PretrainConfig, {"inner_lr": 3})
 
 
 def test_unknown_key_unlike_any_other_lists_them_all() -> None:

@@ -16,6 +16,15 @@ Family = Literal["gaussian", "uniform", "disk", "box", "motion", "perturbed"]
 LossName = Literal["l1", "psnr", "eu", "esu", "udl", "error-map", "gradient-map"]
 OptimiserName = Literal["adam", "muon"]
 
+SYNONYMS = {
+    "lr": "learning_rate", "outer_lr": "learning_rate", "meta_lr": "learning_rate", "inner_lr": "alpha",
+    "epochs": "iterations", "steps": "iterations", "max_iter": "iterations", "num_iters": "iterations",
+    "batch_size": "batch", "meta_batch_size": "tasks", "inner_steps": "steps", "crop_size": "patch",
+    "max_grad_norm": "clip", "ema_decay": "ema", "checkpoint_every": "save_every", "dtype": "precision",
+    "model": "network.name", "arch": "network.name", "width": "network.channels", "sigma": "law.noise",
+}  # fmt: skip
+"""What others call a key, where its letters alone do not lead to it, or lead elsewhere."""
+
 C = TypeVar("C", bound="Config")  # not typing.Self, which the shape checks of the tests refuse
 
 
@@ -44,6 +53,7 @@ class Config(BaseModel):
             if first["type"] == "extra_forbidden":
                 known = field_paths(cls)
                 near = [path for path in known if path.endswith(f".{where}")]  # `channels`: the right key, too high up
+                near = near or [path for path in known if path == SYNONYMS.get(where)]
                 near = near or difflib.get_close_matches(where, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
                 raise InputError(f"{source} has an unknown key '{where}'; {hint}") from None
