@@ -192,6 +192,27 @@ def test_numbers_inside_lists_are_finite(law: dict[str, Any]) -> None:
     assert "finite" in refusal(PretrainConfig, {"law": law})
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"batch": True}, {"seed": False}, {"learning_rate": True}, {"alpha": True}, {"network": {"channels": True}},
+        {"law": {"noise": False}}, {"law": {"scales": {2: True}}}, {"law": {"variance": [0.5, True]}},
+        {"learn_alpha": False, "test_alphas": [True]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_true_and_false_are_no_numbers(values: dict[str, Any]) -> None:
+    assert "Input should be a number, not true or false" in refusal(MetaConfig, values)
+
+
+def test_numbers_as_yaml_gives_them() -> None:
+    """YAML 1.1 takes 1e-3 for text; whole numbers may be written with a point."""
+    values = {"learning_rate": "1e-3", "clip": 1, "batch": 8.0, "learn_alpha": False, "network": {"log_var": True}}
+    config = MetaConfig.parse(values)
+    assert (config.learning_rate, config.clip, config.batch, config.learn_alpha) == (1e-3, 1.0, 8, False)
+    assert config.network.log_var
+
+
 def test_what_is_no_mapping() -> None:
     for values in (None, 5, "batch", ["batch"]):
         assert "should be a valid dictionary" in refusal(PretrainConfig, values)

@@ -7,7 +7,15 @@ trained with it, and reads back from there unchanged.
 import difflib
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 
 from mzsr.errors import InputError
@@ -33,6 +41,15 @@ class Config(BaseModel):
 
     # NaN and infinity have no JSON form, so a state or a card that held one could not be read back
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: Any) -> Any:  # ValidationInfo, which beartype cannot check
+        """Refuse true and false, which would pass for 1 and 0; text is read, since YAML takes 1e-3 for text."""
+        held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in held) and _of_numbers(cls.model_fields[info.field_name].annotation):
+            raise ValueError("Input should be a number, not true or false")
+        return value
 
     @classmethod
     def parse(cls: type[C], values: Any, source: str = "configuration") -> C:
@@ -60,6 +77,11 @@ class Config(BaseModel):
             received = f", received {first['input']!r}" if not isinstance(first["input"], dict) else ""
             what = first["msg"].removeprefix("Value error, ")
             raise InputError(": ".join(filter(None, (source, where, what))) + received) from None
+
+
+def _of_numbers(annotation: Any) -> bool:
+    """Return whether a type is a number, or holds some."""
+    return annotation in (int, float) or any(map(_of_numbers, get_args(annotation)))
 
 
 class NetworkConfig(Config):
