@@ -1,5 +1,6 @@
 """Tests of training states that no run may go on from."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from training import configured, go
+from training import Clock, Run, configured, go, left_behind
 
 from mzsr.errors import InputError
 from mzsr.learning.state import load_state, save_state
+from mzsr.learning.weights import load_weights
 
 
 @pytest.mark.parametrize("processes", [2, 1])
@@ -43,6 +45,25 @@ def test_a_state_of_another_run_is_refused(folder: Path, tmp_path: Path, changes
     with pytest.raises(InputError, match=named):
         go(configured(**changes), folder, tmp_path, resume=True)
     assert (tmp_path / "state.safetensors").read_bytes() == before
+
+
+def test_a_run_that_cannot_be_lengthened_is_told_the_way(folder: Path, tmp_path: Path) -> None:
+    """The schedule goes by the length, so a longer run is another one; where there are weights, it may begin there."""
+    done = go(configured(iterations=2), folder, tmp_path / "run")
+    way = f"(iterations); repeat that one, or begin another run with --from {done.weights} --out ANOTHER"
+    with pytest.raises(InputError, match=re.escape(way)):
+        go(configured(iterations=3), folder, tmp_path / "run", resume=True)
+    assert go(configured(iterations=3), folder, tmp_path / "more", start_from=done.weights).step == 3
+
+
+def test_what_changes_no_update_may_change(wholes: dict[str, Run], folder: Path, tmp_path: Path, clock: Clock) -> None:
+    """More checkpoints and another licence: the same bits, and the card has the licence."""
+    go(configured(), folder, tmp_path, time_limit=4, progress=clock.tick)
+    done = go(configured(save_every=1, licences={folder.name: "CC0"}), folder, tmp_path, resume=True)
+    tensors, log, _ = left_behind(tmp_path)
+    assert [name for name, tensor in wholes["pretrain"][0].items() if not torch.equal(tensors[name], tensor)] == []
+    assert log == wholes["pretrain"][1]
+    assert load_weights(done.weights)[1].data == (f"{folder.name} (CC0)",)
 
 
 def test_shares_in_another_order_are_another_run(folder: Path, tmp_path: Path) -> None:

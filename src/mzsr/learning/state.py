@@ -18,6 +18,9 @@ from mzsr.learning.photographs import Photographs
 from mzsr.learning.weights import like, load_tensors
 from mzsr.shapes import Params
 
+FREE = {"save_every", "licences"}
+"""Keys in which a run that goes on may differ from what it was: no batch and no update goes by them."""
+
 
 @dataclass
 class Run:
@@ -86,10 +89,12 @@ def restore(run: Run, path: Path) -> None:
             f"{path} is a state of {facts['stage']}, this is {type(config).__name__}; choose another folder"
         )
     made = type(config).parse(json.loads(facts["config"]), str(path))
-    if made.model_dump_json() != config.model_dump_json():  # in order, too, since draws go by it
+    if made.model_dump_json(exclude=FREE) != config.model_dump_json(exclude=FREE):  # in order, too: draws go by it
         now, was = ({k: json.dumps(v) for k, v in c.model_dump(mode="json").items()} for c in (config, made))
-        keys = ", ".join(key for key in now if now[key] != was[key])
-        raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or choose a folder")
+        keys = ", ".join(key for key in now if now[key] != was[key] and key not in FREE)
+        weights = path.with_name("weights.safetensors")
+        other = f"begin another run with --from {weights} --out ANOTHER" if weights.exists() else "choose a folder"
+        raise InputError(f"{path} was made with another configuration ({keys}); repeat that one, or {other}")
     if facts["data"] != run.data:
         raise InputError(f"{path} was made with {facts['data']}, this is {run.data}; give the same data, or a folder")
     if (then := facts.get("processes", str(run.processes))) != str(run.processes):
