@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import run
 
 from mzsr.benchmark import cells
 from mzsr.benchmark.cells import Cell, Source, make, read_set
@@ -92,6 +93,17 @@ def test_a_folder_of_kernels_pairs_by_number(source: Source, tmp_path: Path) -> 
     assert cell.kernel_name == "kernels"
     assert cells.has_kernel(cell, source)
     assert not cells.has_kernel(cell, Source("Some", source.path, 2, ""))
+
+
+def test_a_file_is_taken_as_it_is_and_a_folder_is_moved(source: Source, tmp_path: Path) -> None:
+    """As --help says."""
+    kernel_files.save(tmp_path / "k.npy", kernels.gaussian((1.0, 1.0)))
+    for kernel, place in ((tmp_path / "k.npy", 0.0), (tmp_path, 0.5)):
+        found = cells.kernel_of(Source("Some", source.path, 0, ""), Cell(2, str(kernel)))
+        assert kernels.centroid(found) == pytest.approx((place, place), abs=1e-3)
+    said = " ".join(run("bench", "quality", "--help").stdout.split())
+    assert "a kernel file, taken as it is; or a folder of kernels" in said
+    assert "moved to the grid of photographs" in said
 
 
 def test_a_kernel_in_words_or_in_a_file(source: Source, tmp_path: Path) -> None:

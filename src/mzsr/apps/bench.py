@@ -39,8 +39,8 @@ Data = Annotated[
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results; what is in it is not measured again.")]
 Kernels = Annotated[
-    str, typer.Option(metavar="LIST", help=f"{KERNELS}; gaussians, disks, boxes, motions; gauss:VAR; a kernel file; "
-                      "or a folder of kernels, one for each picture, which are moved to the grid of photographs.")
+    str, typer.Option(metavar="LIST", help=f"{KERNELS}; gaussians, disks, boxes, motions; gauss:VAR; a kernel file, "
+                      "taken as it is; or a folder of kernels, one for each picture, moved to the grid of photographs.")
 ]  # fmt: skip
 Scales = Annotated[str, typer.Option("-s", "--scale", metavar="LIST", help="Like 2 or 2,4.")]
 Steps = Annotated[str, typer.Option(metavar="LIST", help="Gradient steps to report, for methods that adapt.")]
