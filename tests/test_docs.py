@@ -253,12 +253,25 @@ def test_notation_names_every_key_of_a_record(doubting_weights: Path, photo: Ten
     from mzsr.imaging.degrade import Degradation, degrade
     from mzsr.inference.upscale import Upscaler
 
-    section = (ROOT / "docs" / "notation.md").read_text("utf-8").partition("## Records")[2]
+    section = (ROOT / "docs" / "notation.md").read_text("utf-8").partition("## Records")[2].partition("\n## ")[0]
     told = {name.rpartition(".")[2] for name in re.findall(r"`([a-z_0-9.]+)`", section)}
     lr = degrade(photo, Degradation(kernels.gaussian((1.0, 1.0)), 2))
     record = Upscaler(doubting_weights)(lr, scale=2, uncertainty=True).record()
     keys = {*record, *record["degradation"]} - {"degradation"}
     assert keys <= told, f"docs/notation.md does not tell of {sorted(keys - told)}"
+
+
+def test_notation_names_every_key_of_a_log(folder: Path, tmp_path: Path) -> None:
+    """And no other: what two losses note, one of a log-variance and one of weights, is all there is."""
+    from training import configured, go
+
+    section = (ROOT / "docs" / "notation.md").read_text("utf-8").partition("## Log\n")[2].partition("\n## ")[0]
+    keys = set[str]()
+    for loss in ("esu", "gradient-map"):
+        head = {**configured().network.model_dump(), "log_var": loss == "esu"}
+        go(configured(loss=loss, network=head, iterations=1), folder, tmp_path / loss)
+        keys |= json.loads((tmp_path / loss / "log.jsonl").read_text("utf-8")).keys()
+    assert keys == set(re.findall(r"^\| `(\w+)` \|", section, re.M))
 
 
 def test_worked_example_works() -> None:
