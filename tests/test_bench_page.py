@@ -325,6 +325,7 @@ def test_the_worst_pictures_are_shown_and_no_method_that_cannot(photo, tmp_path)
     methods = [parse("bicubic"), parse("mzsr-x2-direct", (0,)), parse("mzsr", (0,))]
     rows = [row for source in sources for cell in cells for method in (methods[0], methods[2])
             for row in run(Unit(source, cell, method, "mzsr"))]  # fmt: skip
+    rows = [row._replace(seconds=0.1) for row in rows]  # however busy the machine is: slow methods are not shown
     first, second = worst_pictures(rows, sources, cells, methods)
     assert first.title.startswith("Some hard.png, x2 g1.3b: mzsr, 0 steps reaches ")
     assert second.title.startswith("Some easy.png")
