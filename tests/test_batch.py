@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,49 @@ def test_what_appears_while_a_picture_is_at_work_stays(tmp_path: Path, overwrite
             records.finish(task, work)
         assert read_record(target.parent, target) is None
     assert target.read_text() == ("result" if overwrite else "mine")
+
+
+def test_the_same_result_of_another_run_is_ours(tmp_path: Path) -> None:
+    """Of the same picture and settings alone."""
+    source, target = tmp_path / "a", tmp_path / "out/a_x2"
+    source.write_text("input")
+    records, others = (Records(target.parent, settings) for settings in ("", "other"))
+
+    def work(part: Path) -> dict[str, Any]:
+        records.finish(task, write("same"))
+        return write("same")(part) | {"said": "later"}
+
+    task = records.task(source, target)
+    assert records.finish(task, work) == {"said": "same"}
+    target.unlink()
+    with pytest.raises(InputError, match="was written by somebody else meanwhile"):
+        others.finish(others.task(source, target), work)
+    assert records.task(source, target).told == {"said": "same"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no locks of this kind")
+def test_two_runs_share_a_list(
+    album: Path, tiny_weights: Path, worked_on: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins while the first is at a.png, which it leaves for last, and does too, as nobody ends it here."""
+    (album / "in/one/two/d.png").unlink()
+    command = ["upscale", "in", "-o", "out", "-r", "-n", tiny_weights, "--json", *FAST]
+    original, second = Upscaler.__call__, []
+
+    def meanwhile(self: Upscaler, image: Any, **options: Any) -> Any:
+        result = original(self, image, **options)
+        if not second:
+            second.append(None)
+            second.append(run(*command))
+        return result
+
+    monkeypatch.setattr(Upscaler, "__call__", meanwhile)
+    first = run(*command)
+    assert first.exit_code == second[1].exit_code == 0
+    assert worked_on == ["a.png", "b.jpg", "c.webp", "a.png"]
+    told = [json.loads(line) for line in first.stdout.splitlines()]
+    assert [record.get("skipped", False) for record in told] == [False, True, True]
+    assert sorted(outputs(album / "out")) == ["a_x2.png", "one/b_x2.jpg", "one/two/c_x2.webp"]
 
 
 def test_a_fault_in_one_picture_does_not_stop_the_others() -> None:

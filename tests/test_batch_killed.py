@@ -59,6 +59,19 @@ def test_the_mark_of_a_picture_that_is_done_goes(album: Path, tiny_weights: Path
     assert list((album / "out" / HIDDEN / "begun").iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no locks of this kind")
+def test_what_another_run_is_at_work_on_comes_last(tmp_path: Path) -> None:
+    """As long as that lives; that is asked when the turn of a picture comes."""
+    jobs = [(tmp_path / name, tmp_path / "out" / name) for name in "abc"]
+    records, other = Records(tmp_path / "out", ""), Records(tmp_path / "out", "")
+    turns = records.in_turn(jobs)
+    assert next(turns) == jobs[0]
+    with other.begun(jobs[1][1]):
+        assert list(turns) == [jobs[2], jobs[1]]
+    records._mark(jobs[1][1]).touch()  # of one that was killed
+    assert list(records.in_turn(jobs)) == jobs
+
+
 class Killed(BaseException):
     """What kill -9 is to a process: nothing is caught, nothing is said."""
 

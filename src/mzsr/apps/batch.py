@@ -7,8 +7,9 @@ output's own bytes. A picture is finished in three steps, each whole or not at a
 
 Killed before 3, a record names an output that is not there, and the picture is done again; after 3 it is done. A file
 whose bytes no record names is not ours, and stays. A picture that is at work has a mark in OUT/.mzsr/begun/: one that
-ends the process, for want of memory perhaps, still has it when the next run begins, and comes last there. Knows nothing
-of pictures or models; `jobs` says what goes where.
+ends the process, for want of memory perhaps, still has it when the next run begins, and comes last there. A mark is
+locked as long as its process lives: what another run is at work on comes last, too, and is done by then, mostly. Knows
+nothing of pictures or models; `jobs` says what goes where.
 """
 
 import errno
@@ -100,9 +101,8 @@ class Records:
                 raise InputError(
                     f"{target} is the result of {record.place}; add --overwrite to replace it, or choose another folder"
                 )
-        asked = (content, self.settings, present)
-        done = record is not None and None not in asked and (record.source, record.settings, record.output) == asked
-        return Task(source, target, content, present, record.told if record and done else None)
+        done = record is not None and self._is_of(record, content, present)
+        return Task(source, target, content, present, record.told if done else None)
 
     def finish(self, task: Task, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Put a result in its place, with its record.
@@ -112,10 +112,10 @@ class Records:
             write: is given a path with the suffix of the target, writes there and returns what is to be told.
 
         Returns:
-            What is to be told.
+            What is to be told; where another run has put the same result there meanwhile, what that told.
 
         Raises:
-            InputError: a folder cannot be made or written to.
+            InputError: a folder cannot be made or written to, or somebody else has written to the target meanwhile.
         """
         parts, place = self.folder / HIDDEN / "parts", _place(self.folder, task.target)
         part = parts / (secrets.token_hex(8) + task.target.suffix)
@@ -123,7 +123,10 @@ class Records:
             for folder in (parts, place.parent, task.target.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             told = write(part)
-            if not self.overwrite and sha256_of(task.target) != task.present:
+            if not self.overwrite and (present := sha256_of(task.target)) != task.present:
+                record = read_record(self.folder, task.target)
+                if record is not None and self._is_of(record, task.content, present):
+                    return record.told
                 raise InputError(f"{task.target} was written by somebody else meanwhile; it stays as it is")
             before = None if self.overwrite else task.present  # what was not ours does not become so
             record = Record(
@@ -153,9 +156,12 @@ class Records:
         mark = self._mark(target)
         with self._writable():
             mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            file = mark.open("w")
         try:
-            yield
+            with file:
+                with suppress(OSError):  # a disk without locks, where nobody sees that we live
+                    hold(file)
+                yield
         finally:
             self.forget(target)
 
@@ -170,6 +176,27 @@ class Records:
         last = {job for job in jobs if self._mark(job[1]) in marks} if marks else set[Job]()
         ordered = sorted(jobs, key=last.__contains__)
         return ordered, [job[0] for job in ordered if job in last]
+
+    def in_turn(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Yield all, last what another run that is alive is at work on when its turn comes."""
+        later = list[Job]()
+        for job in jobs:
+            if self._is_held(job[1]):
+                later.append(job)
+            else:
+                yield job
+        yield from later
+
+    def _is_held(self, target: Path) -> bool:
+        """Tell whether a run that is alive is at work on a picture; False where that cannot be known."""
+        with suppress(OSError), self._mark(target).open("r+") as mark:  # mostly there is none
+            return hold(mark) is False
+        return False
+
+    def _is_of(self, record: Record, content: str | None, present: str | None) -> bool:
+        """Tell whether a record is that of a picture, of these settings and of what lies at the target."""
+        asked = (content, self.settings, present)
+        return None not in asked and (record.source, record.settings, record.output) == asked
 
     @contextmanager
     def _writable(self) -> Iterator[None]:

@@ -252,7 +252,8 @@ def upscale(
         with swept, present.progress(name, len(jobs)) as tell:
             bar = present.ListProgress(len(jobs), tell)
             if cluster is None:
-                failed = each(jobs, work, failures.tell)
+                turns = jobs if order.records is None else order.records.in_turn(jobs)
+                failed = each(turns, work, failures.tell)
             else:
                 failed = ray.run(order, jobs, inputs, threads or 1, answered, missed, complain)
     failed = [*failures.refused, *failed]

@@ -118,6 +118,7 @@ def do(
             return {"input": str(source), "output": str(target), "version": __version__, **result.record()}
 
         told = save(target) if order.records is None or task is None else order.records.finish(task, save)
+        told |= {"input": str(source), "output": str(target)}  # another run may have told them in other words
     return Done(told, present.one_line(source, target, result), result.facts["warnings"], result=result)
 
 
