@@ -25,6 +25,39 @@ def test_a_result_is_explained_in_plain_words(done):
     assert (report.get_attribute("target"), report.get_attribute("rel")) == ("_blank", "noopener")
 
 
+@pytest.mark.parametrize(
+    ("agreement", "degradation", "words"),
+    [
+        (40, {"jpeg": {"quality": 40}}, "Nobody could tell them apart."),
+        (20, {"noise": 5 / 255}, "What differs is mostly the grain that was taken away."),
+        (30, {"jpeg": {"quality": 40}}, "What differs is mostly what JPEG had left."),
+        (25, {}, "They differ a little: not all of it could be explained."),
+        (18, {}, "They do not agree: the blur that was found is probably wrong. Under “What happened to it”, try "
+         "“Nothing: it was only made smaller” or “A blur that I draw”."),
+        (18, {"kernel": "given"}, "the blur that you gave is probably wrong. Under “What happened to it”, try “Find"),
+    ],
+)  # fmt: skip
+def test_an_agreement_is_explained(done, agreement, degradation, words):
+    done.browser.driver.execute_async_script(
+        """
+        const [agreement, degradation, told] = arguments;
+        Promise.all([import("/static/findings.js"), fetch("/api/jobs/" + location.hash.slice(1)).then((r) => r.json())])
+          .then(([findings, job]) => {
+            job.record.reprojection_psnr_db = agreement;
+            Object.assign(job.record.degradation, {noise: 0, jpeg: null, kernel: "auto"}, degradation);
+            findings.show(job);
+            told();
+          });
+        """,
+        agreement,
+        degradation,
+    )
+    assert f"agrees with your picture to {agreement}.0 dB. " in done.text("#findings")
+    assert words in done.text("#findings")
+    for setting in ("What happened to it", "Nothing: it was only made smaller", "A blur that I draw", "Find out"):
+        assert setting in done.browser.find("#settings").get_attribute("textContent")
+
+
 def test_the_divider_follows_keys_mouse_and_finger(done):
     from selenium.webdriver import ActionChains, Keys
 

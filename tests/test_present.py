@@ -74,6 +74,29 @@ def test_a_jpeg_is_told_by_its_quality() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("agreement", "noise", "packed", "told", "words"),
+    [
+        (40.0, 5.0, True, None, "nobody could tell them apart"),
+        (20.0, 5.0, False, None, "what differs is mostly the grain that was taken away"),
+        (39.9, 0.9, True, None, "what differs is mostly what JPEG had left"),
+        (30.0, 5.0, True, None, "what differs is mostly the grain that was taken away and what JPEG had left"),
+        (25.0, 0.9, False, None, "they differ a little, and not all of it could be explained"),
+        (24.9, 0.9, False, TOLD, "they do not agree, and the blur found is probably wrong; try --kernel bicubic, or"),
+        (24.9, 0.0, False, None, "they do not agree, and the blur given is probably wrong; try --kernel auto, or"),
+    ],
+)
+def test_an_agreement_is_explained(
+    agreement: float, noise: float, packed: bool, told: Estimate | None, words: str
+) -> None:
+    d = replace(D, noise=noise / 255, jpeg=Jpeg(tables(70), error=5 / 255) if packed else None)
+    result = replace(RESULT, degradation=d, estimate=told, reprojection_psnr=agreement)
+    assert present.agreement_words(result).startswith(words)
+    assert f"picture to {agreement:.1f} dB: {words}" in "\n".join(present.result_lines(result))
+    fact = present.report_data("a.png", result, "", "1").facts["Re-projection PSNR"]
+    assert fact.startswith(f"{agreement:.2f} dB (RGB): {words}")
+
+
 def test_estimates_in_words_and_as_values() -> None:
     text = "\n".join(present.estimate_lines(TOLD, 2, (10, 16)))
     for word in (

@@ -113,7 +113,7 @@ def test_words_say_what_the_record_says(client) -> None:
         "Noise: 5.00 of 255 grey levels (standard deviation).",
         "JPEG: none.",
     ]
-    assert last["words"][-1].endswith(f"to {last['record']['reprojection_psnr_db']:.1f} dB.")
+    assert f"to {last['record']['reprojection_psnr_db']:.1f} dB: " in last["words"][-1]
 
 
 def test_the_report_opens_alone_in_a_box(client) -> None:

@@ -129,11 +129,29 @@ def result_lines(result: Result) -> list[str]:
         lines.append(f"Adaptation: {result.kept} of {result.facts['steps']} steps kept.")
     if math.isfinite(result.reprojection_psnr):
         lines.append(
-            f"Blurred and shrunk again, the result agrees with the picture to {result.reprojection_psnr:.1f} dB."
+            f"Blurred and shrunk again, the result agrees with the picture to {result.reprojection_psnr:.1f} dB: "
+            f"{agreement_words(result)}."
         )
     if result.uncertainty is not None:
         lines.append(error_words(result))
     return lines
+
+
+def agreement_words(result: Result) -> str:
+    """Say what it means how well a result, degraded again, agrees with its picture; `fits` in findings.js does, too."""
+    d, agreement = result.degradation, result.reprojection_psnr
+    if agreement >= 40:
+        return "nobody could tell them apart"
+    removed = ["the grain that was taken away"] if 255 * float(d.noise) >= 1 else []
+    removed += ["what JPEG had left"] if d.jpeg is not None else []
+    if removed:
+        return f"what differs is mostly {' and '.join(removed)}"
+    if agreement >= 25:
+        return "they differ a little, and not all of it could be explained"
+    origin, other = ("given", "auto") if result.estimate is None else ("found", "bicubic")
+    return (
+        f"they do not agree, and the blur {origin} is probably wrong; try --kernel {other}, or another like gauss:1.5"
+    )
 
 
 def estimate_record(told: Estimate, source: str | Path, scale: int, size: Sequence[int]) -> dict[str, object]:
@@ -184,7 +202,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         "Steps": f"{result.kept} of {facts['steps']} kept" if facts["steps"] else "0",
         "Noise": _noise_of(result),
         "JPEG": jpeg_words(result.degradation.jpeg),
-        "Re-projection PSNR": f"{result.reprojection_psnr:.2f} dB (RGB)",
+        "Re-projection PSNR": f"{result.reprojection_psnr:.2f} dB (RGB): {agreement_words(result)}",
         **({} if result.expected_psnr is None else {"Expected PSNR": f"{result.expected_psnr:.1f} dB (RGB)"}),
         "Device": str(facts["device"]) + ("" if memory is None else f", {memory} MB at most"),
         "Seed": str(facts["seed"]),

@@ -27,7 +27,7 @@ GLOSSES = {
     "Steps": "How often the network was corrected on this picture before it was used.",
     "Noise": "The grain expected in the picture you gave, as a standard deviation.",
     "Re-projection PSNR": "Blurred and shrunk again, the result agrees with your picture to this many decibels. "
-    "More is better; above 40 dB the two are hard to tell apart.",
+    "More is better.",
     "Expected PSNR": "How near the result is likely to be to the truth. More is better. Nobody knows the truth: this "
     "is the network's own forecast, from the map above.",
     "Device": "The processor that did the work.",

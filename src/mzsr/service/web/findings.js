@@ -64,11 +64,20 @@ function sureness(record) {
     words.push(`mzsr expects its result to be ${near} the truth: a pixel is off by ${record.expected_error.toFixed(1)} of 255 grey levels on average (expected PSNR about ${record.expected_psnr_db.toFixed(0)} dB, give or take 3). Switch on “Where it is unsure” to see where.`);
   }
   if (agreement) {
-    const fits = agreement >= 40 ? "Nobody could tell them apart." : 255 * record.degradation.noise >= 1 ? "What differs is mostly the grain that was taken away." : "They differ a little: not all of it could be explained.";
-    words.push(`Made small again in the same way, the result agrees with your picture to ${agreement.toFixed(1)} dB. ${fits}`);
+    words.push(`Made small again in the same way, the result agrees with your picture to ${agreement.toFixed(1)} dB. ${fits(agreement, record.degradation)}`);
   }
   words.push(...record.warnings.map((warning) => `Mind: ${warning}.`));
   return words.length ? element("section", {}, element("h2", { textContent: "How sure it is" }), ...words.map((sentence) => paragraph(sentence))) : null;
+}
+
+// In the words of `agreement_words` in present.py, but for the settings, which are those of the page.
+function fits(agreement, { noise, jpeg, kernel }) {
+  if (agreement >= 40) return "Nobody could tell them apart.";
+  const removed = [255 * noise >= 1 && "the grain that was taken away", jpeg && "what JPEG had left"].filter(Boolean);
+  if (removed.length) return `What differs is mostly ${removed.join(" and ")}.`;
+  if (agreement >= 25) return "They differ a little: not all of it could be explained.";
+  const [origin, other] = kernel === "given" ? ["that you gave", "Find out"] : ["that was found", "Nothing: it was only made smaller"];
+  return `They do not agree: the blur ${origin} is probably wrong. Under “What happened to it”, try “${other}” or “A blur that I draw”.`;
 }
 
 function practice({ losses, steps_kept: kept }) {
