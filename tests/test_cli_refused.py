@@ -42,7 +42,7 @@ BAD_INPUT = [
     (["text.png"], "text.png is no image that can be read", 1),
     (["bare"], "bare is a folder without pictures", 2),
     (["1x1.png"], "1x1.png: picture is 1x1; at least 8x8 pixels are required", 1),
-    (["3x2.png"], "3x2.png: picture is 2x3; at least 8x8 pixels are required", 1),
+    (["3x2.png"], "3x2.png: picture is 3x2; at least 8x8 pixels are required", 1),
     (["son.png", "--steps", "1"], "picture is 15x15; its son at x2 would be 7x7, at least 8x8 is required", 1),
     (["a.png", "-o", "bare"], "bare is a folder; a file is required — add a name", 2),
     (["nowhere", "-o", "bare"], "nowhere does not exist; a picture or a folder of pictures is required", 2),

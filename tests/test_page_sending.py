@@ -118,10 +118,13 @@ def test_a_blur_that_is_drawn_is_the_one_that_is_used(page, photograph):
 def test_what_is_refused_is_said_and_another_picture_may_come(page, photograph, tmp_path):
     page.open()
     coffee = (WEB / "examples" / "coffee.png").read_bytes()
+    Image.new("RGB", (9, 7)).save(tmp_path / "small.png")
+    small = (tmp_path / "small.png").read_bytes()
     for name, content, sent, words in (
         ("notes.txt", b"hello", False, "notes.txt is no kind of picture that can be read."),
         ("empty.png", b"", False, "empty.png is empty."),
         ("broken.png", b"no picture at all", True, "The picture is no image that can be read; "),
+        ("small.png", small, False, "Picture is 9x7; at least 8x8 pixels are required — choose a larger one."),
         ("large.png", coffee, False, "The picture has 300 x 200 pixels, 0.1 million; the limit here is 0.05 million"),
     ):
         (tmp_path / name).write_bytes(content)

@@ -183,6 +183,15 @@ def test_a_result_that_its_format_does_not_hold_is_refused_before_it_waits(clien
     )  # fmt: skip
 
 
+def test_a_picture_that_is_too_small_is_refused_before_it_waits(client) -> None:
+    words = "picture is {}; at least 8x8 pixels are required — choose a larger one"
+    for width, height in ((1, 1), (9, 7), (7, 9)):
+        refused = post(client, png(width, height))
+        assert (refused.status_code, refused.json()["detail"]) == (422, words.format(f"{width}x{height}"))
+    assert post(client, png(8, 8)).status_code == 201
+    assert client.get("/api/options").json()["limits"]["least_side"] == 8
+
+
 def test_a_form_without_a_picture_is_told_what_it_lacks(client) -> None:
     refused = client.post("/api/jobs", files={"scale": (None, "2")})
     assert (refused.status_code, refused.json()["detail"].partition(";")[0]) == (

@@ -22,8 +22,8 @@ from mzsr.learning.devices import pick_device
     [
         ("no such file.png", "no such file.png does not exist"),
         (np.zeros((1, 1, 3), np.uint8), "picture is 1x1; at least 8x8 pixels are required"),
-        (np.zeros((3, 2), np.uint8), "picture is 3x2; at least 8x8"),
-        (np.zeros((7, 100, 3), np.uint8), "picture is 7x100; at least 8x8"),
+        (np.zeros((3, 2), np.uint8), "picture is 2x3; at least 8x8"),
+        (np.zeros((7, 100, 3), np.uint8), "picture is 100x7; at least 8x8"),
         (np.zeros((20, 20, 5), np.uint8), "array is"),
         (np.zeros((20, 20), np.int64), "array is int64"),
         (np.full((20, 20), 255.0), "array spans 255 … 255; floats must lie in 0 … 1"),

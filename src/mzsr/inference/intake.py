@@ -73,12 +73,16 @@ def read(image: Input, max_pixels: int) -> Picture:
         raise InputError(f"tensor is {tuple(image.shape)} of {image.dtype}; floats (1, 3 or 1, H, W) are required")
     else:
         picture = from_array(image.detach().float().cpu()[0].movedim(0, 2).numpy())
-    height, width = picture.pixels.shape[2:]
+    check_sides(*picture.pixels.shape[2:])
+    return visible(picture)  # before anything looks at it
+
+
+def check_sides(height: int, width: int) -> None:
+    """Raise InputError for a picture with a side below SMALLEST."""
     if min(height, width) < SMALLEST:
         raise InputError(
-            f"picture is {height}x{width}; at least {SMALLEST}x{SMALLEST} pixels are required — choose a larger one"
+            f"picture is {width}x{height}; at least {SMALLEST}x{SMALLEST} pixels are required — choose a larger one"
         )
-    return visible(picture)  # before anything looks at it
 
 
 def take_in(

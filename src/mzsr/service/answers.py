@@ -75,6 +75,7 @@ class Limits(BaseModel):
 
     bytes: int
     pixels: int = Field(description="Of a picture that is sent.")
+    least_side: int = Field(description="Pixels that each side of a picture must have at least.")
     result_pixels: int
     queue: int
     seconds: float

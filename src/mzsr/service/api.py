@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from mzsr.apps import report
 from mzsr.imaging.degrade import MAX_SCALE
 from mzsr.imaging.files import READABLE, SUFFIXES
+from mzsr.inference.intake import SMALLEST
 from mzsr.inference.request import MODES
 from mzsr.pages import policy
 from mzsr.service import answers, names, options, refusals, sessions
@@ -103,8 +104,8 @@ def _about(server: Server) -> APIRouter:
         return OptionsAnswer(
             version=__version__,
             limits=Limits(
-                bytes=settings.max_bytes, pixels=settings.max_pixels, result_pixels=settings.max_result_pixels,
-                queue=settings.queue, seconds=settings.seconds,
+                bytes=settings.max_bytes, pixels=settings.max_pixels, least_side=SMALLEST,
+                result_pixels=settings.max_result_pixels, queue=settings.queue, seconds=settings.seconds,
             ),
             suffixes=[suffix for suffix in READABLE if suffix not in (".heic", ".heif") or find_spec("pillow_heif")],
             formats=sorted({options.SUFFIX_OF[kind] for kind in SUFFIXES.values()}),

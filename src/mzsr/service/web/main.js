@@ -69,8 +69,8 @@ async function preview(address, about, size) {
   const measured = ({ width, height }) => {
     byId("preview-size").textContent = `${width} × ${height} pixels, ${about}`.replace(/, $/, "");
     settings.suit(width, height);
-    const excess = settings.pictureExcess();
-    if (excess) refuse(excess);
+    const misfit = settings.pictureMisfit();
+    if (misfit) refuse(misfit);
   };
   byId("preview-size").textContent = about;
   settings.suit(0, 0);
@@ -98,8 +98,8 @@ async function start() {
     if (sheet.hidden) become("chosen");
     return sheet.reportValidity();
   }
-  const excess = settings.pictureExcess() || settings.resultExcess();
-  if (excess) return refuse(excess);
+  const misfit = settings.pictureMisfit() || settings.resultExcess();
+  if (misfit) return refuse(misfit);
   const mine = running = new AbortController();
   const begun = performance.now();
   shown = null; // what is shown is not this job yet

@@ -72,10 +72,16 @@ function larger() {
 // A half to the even side, as the server does it.
 const whole = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value));
 
-/** What is too large about the picture, in the words of the server, which counts only what it has received. */
-export const pictureExcess = () => over("The picture has", size, limits?.pixels, "make it smaller, or crop it");
+/** What is too small or too large about the picture, in the words of the server, which counts only what it has received. */
+export const pictureMisfit = () => under() || over("The picture has", size, limits?.pixels, "make it smaller, or crop it");
 /** What is too large about the result. */
 export const resultExcess = () => over("The result would have", larger(), limits?.result_pixels, "ask for a smaller scale, or send a smaller picture");
+
+function under() {
+  const least = limits?.least_side;
+  if (!size || !least || Math.min(...size) >= least) return "";
+  return `Picture is ${size.join("x")}; at least ${least}x${least} pixels are required — choose a larger one.`;
+}
 
 function over(what, sides, limit, advice) {
   const count = sides && sides[0] * sides[1];
