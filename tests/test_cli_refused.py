@@ -100,7 +100,7 @@ BAD_INPUT = [
     (["a.png", "--scale", "2", "--width", "90"], "both a scale, 2, and a size, width 90, are given", 2),
     (["a.png", "--width", "0"], "the size is width 0; both count pixels", 2),
     (["a.png", "--width", "9" * 400], f"the size is width {'9' * 400}; no side of a picture is longer than", 2),
-    (["a.png", "--width", "10"], "8x10 is 0.132 times the 60x76 of the picture", 1),
+    (["a.png", "--width", "10"], "10x8 is 0.132 times the 76x60 of the picture", 1),
     (["a.png", "--noise", "loud"], "noise is 'loud'; a number such as 0.02 or a fraction such as 5/255 is required", 2),
     (["a.png", "--noise", "5/0"], "noise is '5/0'; a number", 2),
     (["a.png", "--noise", "nan"], "noise is nan; it must lie between 0 and 1", 2),

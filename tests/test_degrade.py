@@ -290,9 +290,9 @@ def test_bad_degradation(monkeypatch: pytest.MonkeyPatch, arguments: dict, messa
 
 
 def test_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="image is 6x9; both sides must be multiples of 2"):
+    with pytest.raises(InputError, match="image is 9x6; both sides must be multiples of 2"):
         linear(draw(1, 1, 6, 9), Degradation(kernels.delta()))
-    with pytest.raises(InputError, match="image is 3x9; at x4 it must be at least 4x4"):
+    with pytest.raises(InputError, match="image is 9x3; at x4 it must be at least 4x4"):
         degrade(draw(1, 1, 3, 9), Degradation(kernels.delta(), 4))
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     for strange in (torch.zeros(3, 8, 8), np.zeros((8, 8, 3))):

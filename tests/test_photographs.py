@@ -71,7 +71,7 @@ def test_unusable_files_are_named_and_passed_over(tmp_path: Path) -> None:
         "empty.jpg": "is empty",
         "moving.webp": "animated",
         "phone.heic": "is no image",
-        "small.png": "is 30x15; at least 16x16 is required",
+        "small.png": "is 15x30; at least 16x16 is required",
         "text.png": "is no image",
     }
     assert len(loaded.skipped) == len(reasons)
@@ -305,10 +305,10 @@ def test_check_lines(tmp_path: Path) -> None:
     save(two / "a.png", coded(30, 20, 0))
     save(two / "b.png", coded(20, 40, 0))
     loaded = load_photographs([one, two], 16)
-    first = "one: 2 photographs, 512x1024 (1.0 megapixels), licence: CC BY-SA 4.0 (LICENSE.txt)"
+    first = "one: 2 photographs, 1024x512 (1.0 megapixels), licence: CC BY-SA 4.0 (LICENSE.txt)"
     assert check_lines(loaded) == [
         first,
-        "two: 2 photographs, 30x20 to 20x40 (0.0014 megapixels), licence: no licence file found",
+        "two: 2 photographs, 20x30 to 40x20 (0.0014 megapixels), licence: no licence file found",
         "total: 4 photographs (1.0 megapixels), 0 files passed over",
     ]
     save(two / "b.png", coded(15, 40, 0))
@@ -316,9 +316,9 @@ def test_check_lines(tmp_path: Path) -> None:
     save(one / "z.png", coded(9, 40, 0))
     assert check_lines(load_photographs([one, two], 16)) == [
         first,
-        "two: 1 photograph, 30x20 (0.0006 megapixels), licence: no licence file found",
+        "two: 1 photograph, 20x30 (0.0006 megapixels), licence: no licence file found",
         "total: 3 photographs (1.0 megapixels), 3 files passed over",
-        f"passed over: {one / 'z.png'} is 9x40; at least 16x16 is required",
-        f"passed over: {two / 'b.png'} is 15x40; at least 16x16 is required",
+        f"passed over: {one / 'z.png'} is 40x9; at least 16x16 is required",
+        f"passed over: {two / 'b.png'} is 40x15; at least 16x16 is required",
         f"passed over: {two}/c\n.png is empty (0 bytes); a picture file is required — copy it again",
     ]

@@ -162,7 +162,7 @@ def test_a_kernel_file_is_used(client) -> None:
         ({"scale": "many"}, "scale is 'many': input should be a valid number"),
         ({"scale": "2", "width": "50"}, "both a scale, 2, and a size, width 50, are given; give one of them"),
         ({"quality": "0"}, "quality is '0': input should be greater than or equal to 1"),
-        ({"width": "5000"}, "is 208 times the 16x24 of the picture; 1 to 8 times is required"),
+        ({"width": "5000"}, "is 208 times the 24x16 of the picture; 1 to 8 times is required"),
         ({"mode": "magic"}, "mode is 'magic': input should be 'fast', 'balanced' or 'best'"),
         ({"model": "mzsr"}, "model is 'mzsr'; it must be one of tiny"),
         ({"kernel": "/etc/passwd"}, "kernel is '/etc/passwd'; write auto, bicubic or gauss:NUMBERS"),

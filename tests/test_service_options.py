@@ -85,7 +85,7 @@ def test_an_uploaded_kernel_is_the_one_in_the_folder_of_the_job(tmp_path: Path) 
         (Options(width=400, height=200, fit="inside"), 40_000, None),
         (Options(width=400, height=200, fit="outside"), 40_000, "the result would have 400 x 400 pixels"),
         (Options(width=400, height=50, fit="outside"), 160_000, None),
-        (Options(width=400, height=50), 10**9, "50x400 is 0.5 times the 100x100 of the picture on one side"),
+        (Options(width=400, height=50), 10**9, "400x50 is 0.5 times the 100x100 of the picture on one side"),
         (Options(width=800, height=100), 160_000, None),
         (Options(width=800, height=100), 159_999, "800 x 100 pixels are made from x8 of the picture, 0.6 million"),
     ],

@@ -182,7 +182,7 @@ def test_tiles_are_halved_while_memory_runs_out(photo: Tensor, error: Callable[[
 
 def test_memory_that_runs_out_at_the_smallest_tile_is_said(photo: Tensor) -> None:
     none = Bicubic(0, cpu_error)
-    with pytest.raises(InputError, match=r"60x76, and memory ran out with tiles of 32 pixels; close other programs"):
+    with pytest.raises(InputError, match=r"76x60, and memory ran out with tiles of 32 pixels; close other programs"):
         enhance(none, {}, photo, Degradation(kernels.delta()))
     assert none.asked[-1] <= SMALLEST_TILE + 2 * 4
 

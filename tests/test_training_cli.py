@@ -144,9 +144,9 @@ def test_before_it_trains_it_says_on_what(here: Path) -> None:
     assert told.exit_code == 0
     assert told.stderr == ""
     assert told.stdout.splitlines() == [
-        "data: 3 photographs, 36x36 to 60x40 (0.0061 megapixels), licence: CC0 1.0 Universal (LICENSE)",
+        "data: 3 photographs, 36x36 to 40x60 (0.0061 megapixels), licence: CC0 1.0 Universal (LICENSE)",
         "total: 3 photographs (0.0061 megapixels), 1 file passed over",
-        "passed over: data/narrow.png is 90x31; at least 32x32 is required",
+        "passed over: data/narrow.png is 31x90; at least 32x32 is required",
     ]
     result = run(*PRETRAIN, "--out", "run", "--time-limit", "0s")
     assert result.stderr.splitlines()[:-1] == told.stdout.splitlines()

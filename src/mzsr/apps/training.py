@@ -160,11 +160,11 @@ def _run(
 def check_lines(photographs: "Photographs") -> list[str]:
     """Return what a person reads before training: each folder, all of them, and every file passed over.
 
-    Sizes are height x width.
+    Sizes are width x height.
     """
     lines = []
     for folder in photographs.folders:
-        sizes = " to ".join(dict.fromkeys(f"{h}x{w}" for h, w in (folder.smallest, folder.largest)))
+        sizes = " to ".join(dict.fromkeys(f"{w}x{h}" for h, w in (folder.smallest, folder.largest)))
         if not folder.count:
             lines.append(f"{folder.name}: no usable picture")
             continue

@@ -167,7 +167,7 @@ def linear(hr: Images, d: Degradation) -> Images:
     """
     height, width = hr.shape[2:]
     if height % d.scale or width % d.scale:
-        raise InputError(f"image is {height}x{width}; both sides must be multiples of {d.scale} — see degrade.crop()")
+        raise InputError(f"image is {width}x{height}; both sides must be multiples of {d.scale} — see degrade.crop()")
     taps = _taps(d, hr)
     radius = taps.shape[-1] // 2
     padded = pad_symmetric(hr, (radius, radius, radius, radius))
@@ -261,7 +261,7 @@ def crop(hr: Images, scale: int) -> Images:
     """
     height, width = (side - side % scale for side in hr.shape[2:])
     if min(height, width) < 1:
-        raise InputError(f"image is {hr.shape[2]}x{hr.shape[3]}; at x{scale} it must be at least {scale}x{scale}")
+        raise InputError(f"image is {hr.shape[3]}x{hr.shape[2]}; at x{scale} it must be at least {scale}x{scale}")
     return hr[:, :, :height, :width]
 
 

@@ -104,7 +104,7 @@ def ssim(result: Images, truth: _Any, *, protocol: str = "mzsr", scale: int | fl
     x, y = _comparable(result, truth, rules, scale)
     if min(x.shape[-2:]) < _WINDOW:
         raise InputError(
-            f"images keep {x.shape[-2]}x{x.shape[-1]} pixels after the border is cut off; SSIM needs at least "
+            f"images keep {x.shape[-1]}x{x.shape[-2]} pixels after the border is cut off; SSIM needs at least "
             f"{_WINDOW}x{_WINDOW} — measure a larger image"
         )
     mean_x, mean_y = _smooth(x), _smooth(y)
@@ -158,7 +158,7 @@ def _comparable(result: Tensor, truth: Tensor, rules: Protocol, scale: int | flo
     height, width = result.shape[-2:]
     if min(height, width) <= 2 * border:
         raise InputError(
-            f"images are {height}x{width}; the protocol cuts {border} pixels off every side and needs more than "
+            f"images are {width}x{height}; the protocol cuts {border} pixels off every side and needs more than "
             f"{2 * border} — measure a larger image"
         )
     return _codes(result, rules, border), _codes(truth, rules, border)

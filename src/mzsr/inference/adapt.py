@@ -85,7 +85,7 @@ def adapt(
             raise
         whole = "the picture as a whole" if crops == 0 else f"{crops} squares of the picture"
         raise InputError(
-            f"picture is {lr.shape[2]}x{lr.shape[3]}, and memory ran out while {whole} was learned from; take 0 steps, "
+            f"picture is {lr.shape[3]}x{lr.shape[2]}, and memory ran out while {whole} was learned from; take 0 steps, "
             "crop it, or take a model that looks at less, like mzsr"
         ) from error
     with torch.no_grad():
@@ -111,7 +111,7 @@ def support(lr: Images, d: Degradation, crops: int, generator: torch.Generator |
     height, width = lr.shape[2:]
     if not has_son(lr, d.scale):
         raise InputError(
-            f"picture is {height}x{width}; its son at x{d.scale} would be {height // d.scale}x{width // d.scale}, "
+            f"picture is {width}x{height}; its son at x{d.scale} would be {width // d.scale}x{height // d.scale}, "
             f"at least {SMALLEST_SON}x{SMALLEST_SON} is required — take 0 steps (--mode fast)"
         )
     father = crop(textured_crops(lr, crops) if crops else lr, d.scale)

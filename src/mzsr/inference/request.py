@@ -108,7 +108,7 @@ def target_size(
     if least < 1 or factor > MAX_SCALE:
         times, where = (least, " on one side") if least < 1 <= factor else (factor, "")
         raise InputError(
-            f"{rows}x{columns} is {times:.3g} times the {height}x{width} of the picture{where}; "
+            f"{columns}x{rows} is {times:.3g} times the {width}x{height} of the picture{where}; "
             f"1 to {MAX_SCALE} times is required — ask for another size"
         )
     return factor, (rows, columns)

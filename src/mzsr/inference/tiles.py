@@ -75,7 +75,7 @@ def enhance(
                 tried = f"tiles of {side} pixels" if side else "the whole picture at once"
                 remedy = "close other programs" if side == SMALLEST_TILE else f"take tiles of {SMALLEST_TILE} pixels"
                 raise InputError(
-                    f"picture is {lr.shape[2]}x{lr.shape[3]}, and memory ran out with {tried}; {remedy} or crop it"
+                    f"picture is {lr.shape[3]}x{lr.shape[2]}, and memory ran out with {tried}; {remedy} or crop it"
                 ) from error
         side = max(side // 2, SMALLEST_TILE)
 

@@ -86,7 +86,7 @@ def zssr(
         raise InputError(f"gradual scales are {list(gradual)}; they must grow, from 2 to less than {d.scale}")
     if min(*lr.shape[2:], crop) // d.scale < SMALLEST_SON:
         raise InputError(
-            f"picture is {lr.shape[2]}x{lr.shape[3]} and crop {crop}; at x{d.scale} at least "
+            f"picture is {lr.shape[3]}x{lr.shape[2]} and crop {crop}; at x{d.scale} at least "
             f"{SMALLEST_SON * d.scale} pixels a side are required of both — choose a larger one"
         )
     generator = torch.Generator().manual_seed(seed)

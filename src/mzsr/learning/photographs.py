@@ -190,7 +190,7 @@ def _decode(path: Path, smallest: int) -> Photograph | str:
         return str(error)
     height, width = pixels.shape[2:]
     if min(height, width) < smallest:
-        return f"{path} is {height}x{width}; at least {smallest}x{smallest} is required"
+        return f"{path} is {width}x{height}; at least {smallest}x{smallest} is required"
     return (pixels[0].expand(3, -1, -1) * 255).round().to(torch.uint8).contiguous()
 
 
