@@ -360,7 +360,8 @@ def _moved(d: Degradation, factor: float) -> str:
 
 @contextmanager
 def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterator[None]:
-    progress(stage, 0.0)
+    if stage not in seconds:  # or it goes on
+        progress(stage, 0.0)
     start = time.perf_counter()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
