@@ -7,10 +7,10 @@
 # of four times as many pixels, more gently.
 #
 # command: bash runs/train_udl.sh ../shared/data [OUT]
-# machine: 1 core of an Intel Xeon (no AMX, float32), torch 2.13
-# hours:   2.2 for three seeds at x2; 0.8 at x4, with SCALE=4 PATCH=64
-# score:   seed 0 at x2, protocol mzsr, plain bicubic, Set5 / BSD100: L1 36.80 / 31.35, UDL 36.84 / 31.38 (both shipped);
-#          docs/measured.md, "What the loss is worth", for all
+# machine: 1 core of an Intel Xeon (no AMX, float32; LONG: with AMX, bfloat16), torch 2.13
+# hours:   2.2 for three seeds at x2; 0.8 at x4, with SCALE=4 PATCH=64; 2.3 with LONG=1
+# score:   seed 0 at x2, protocol mzsr, plain bicubic, Set5 / BSD100: L1 36.80 / 31.35, UDL 36.84 / 31.38, with LONG=1 (both
+#          shipped) 37.41 / 31.81 and 37.40 / 31.81; docs/measured.md, "What the loss is worth", for all
 set -euo pipefail
 data=${1:?give the folder that holds train/}
 out=${2:-out/udl}
