@@ -211,7 +211,7 @@ def test_gradual_scales_end_at_the_last() -> None:
 
 def test_refuses_what_has_no_son() -> None:
     side = 2 * SMALLEST_SON
-    with pytest.raises(InputError, match=rf"{side - 1}x40 and crop 128; at x2 at least {side} pixels"):
+    with pytest.raises(InputError, match=rf"40x{side - 1} and crop 128; at x2 at least {side} pixels"):
         zssr(torch.zeros(1, 3, side - 1, 40), BLUR)
     with pytest.raises(InputError, match=rf"40x40 and crop {side - 1};"):
         zssr(torch.zeros(1, 3, 40, 40), BLUR, crop=side - 1)

@@ -101,8 +101,8 @@ class Records:
                 raise InputError(
                     f"{target} is the result of {record.place}; add --overwrite to replace it, or choose another folder"
                 )
-        done = record is not None and self._is_of(record, content, present)
-        return Task(source, target, content, present, record.told if done else None)
+        done = record if record is not None and self._is_of(record, content, present) else None
+        return Task(source, target, content, present, done and done.told)
 
     def finish(self, task: Task, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Put a result in its place, with its record.
