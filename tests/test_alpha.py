@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from measures import by_threads
 from torch import Tensor
 
 from mzsr.imaging.alpha import bleed
@@ -45,10 +46,6 @@ def test_nothing_to_do(photo: Tensor, alpha: Tensor | None) -> None:
 
 def test_the_number_of_threads_changes_no_bit(photo: Tensor) -> None:
     large = photo.repeat(1, 1, 9, 9)
-    alpha, before, filled = disk(*large.shape[2:]), torch.get_num_threads(), []
-    for threads in (1, 2, 4):
-        torch.set_num_threads(threads)
-        filled.append(bleed(large, alpha))
-    torch.set_num_threads(before)
-    assert torch.equal(filled[0], filled[1])
-    assert torch.equal(filled[0], filled[2])
+    one, two, four = by_threads(lambda: bleed(large, disk(*large.shape[2:])))
+    assert torch.equal(one, two)
+    assert torch.equal(one, four)

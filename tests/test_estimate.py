@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from measures import by_threads
 
 from mzsr.errors import InputError
 from mzsr.imaging import files, kernels
@@ -203,14 +204,9 @@ def test_without_noise_none_is_found():
 @pytest.mark.parametrize("side", [160, 384])
 def test_the_number_of_threads_changes_no_bit(side):
     lr = rounded(degrade(field(2 * side), Degradation(kernels.gaussian((2.0, 1.0), 0.4))))
-    before, kernels_found = torch.get_num_threads(), []
-    for threads in (1, 2, 4):
-        torch.set_num_threads(threads)
-        kernels_found.append(estimate(lr, 2).degradation.kernel)
-        assert torch.get_num_threads() == threads
-    torch.set_num_threads(before)
-    assert torch.equal(kernels_found[0], kernels_found[1])
-    assert torch.equal(kernels_found[0], kernels_found[2])
+    one, two, four = by_threads(lambda: estimate(lr, 2).degradation.kernel)
+    assert torch.equal(one, two)
+    assert torch.equal(one, four)
 
 
 def test_the_same_picture_gives_the_same_estimate():

@@ -8,7 +8,7 @@ and nothing is divided by α.
 
 At the border it is the minimiser for kernels that are their own mirror image in rows and in columns. For others (g_ani,
 slanting motion) it is near: there the mirrored picture beyond the border went through the mirrored kernel, which no
-convolution says. It costs 0.02 to 0.15 dB of a picture of Set5, in the eight pixels around it; LOG.md, 2026-11-30.
+convolution says. It costs 0.01 to 0.15 dB of a picture of Set5, in the eight pixels around it; LOG.md, 2026-11-30.
 
 Source: Zhao et al., "Fast single image super-resolution using a new analytical solution for ℓ2-ℓ2 problems", TIP
 2016 (the same minimiser, under circular borders); the data step of USRNet, CVPR 2020.

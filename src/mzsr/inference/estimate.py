@@ -55,7 +55,7 @@ SPREAD, NARROW = 1.5, 0.025  # of a width: what the fit says, and what a narrow 
 UNFITTED = 0.1  # what a fit would say, where there is none
 LOSS = 1.5  # times the decibels that the network expects to lose
 # A result that agrees less with its picture, dB, and by more than what noise and compression took, is none of it. All
-# 655 blind results of BSD100 and Kodak24 in docs/results agree by more than 32
+# 655 blind results of docs/results, Set5 and BSD100, agree by more than 32
 REFUTED, SLACK = 30.0, 4.0
 LUMA_POWER = sum(weight**2 for weight in LUMA)  # of the luma of independent noise of power 1 in each of them
 

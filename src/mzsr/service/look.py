@@ -11,7 +11,6 @@ from typing import Any
 from mzsr.errors import InputError
 from mzsr.imaging import kernel_files, preview
 from mzsr.imaging.files import NoPicture
-from mzsr.inference.intake import check_sides
 from mzsr.service import processes
 
 THUMBNAIL = 480  # pixels of the longer side
@@ -45,7 +44,6 @@ def look(folder: Path, kernel: str | None, max_pixels: int) -> dict[str, Any] | 
     path = folder / "input"
     try:
         found = preview.header(path)
-        check_sides(found.height, found.width)
         if kernel is not None:
             kernel_files.load(folder / kernel)
     except NoPicture as error:

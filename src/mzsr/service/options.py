@@ -15,7 +15,7 @@ from mzsr.errors import InputError, one_of
 from mzsr.imaging import kernel_files
 from mzsr.imaging.degrade import Sampling
 from mzsr.imaging.files import SUFFIXES, largest_side
-from mzsr.inference.intake import sampling_of, whole_scale
+from mzsr.inference.intake import check_sides, sampling_of, whole_scale
 from mzsr.inference.request import MODES, Fit, check_options, target_size, with_mode
 from mzsr.learning.weights import card_of, load_weights, shipped_models
 from mzsr.shapes import Kernel
@@ -72,7 +72,7 @@ class Options:
         return f"{Path(name).stem}{ending}.{self.suffix(found)}"
 
     def check_target(self, width: int, height: int, found: str, max_pixels: int) -> None:
-        """Raise InputError if the result of a picture would be impossible, or too large to make or to save.
+        """Raise InputError if a picture is too small, or its result impossible, or too large to make or to save.
 
         Args:
             width: of the picture, pixels.
@@ -80,6 +80,7 @@ class Options:
             found: its format, as `preview.header` found it.
             max_pixels: the most that the result may have.
         """
+        check_sides(height, width)
         factor, (rows, columns) = target_size(height, width, self.scale, self.size, self.fit)
         if rows * columns > max_pixels:
             raise InputError(
