@@ -96,6 +96,9 @@ class NetworkConfig(Config):
     layers: int = Field(default=8, ge=2, description="paper only: 3x3 convolutions")
     stages: int = Field(default=3, ge=1, description="unfolded only: data-step/network stages")
     blocks: int = Field(default=4, ge=0, description="unfolded only: residual blocks of a stage")
+    unshuffle: int = Field(
+        default=2, ge=1, le=8, description="unfolded only: its networks see blocks of so many pixels a side as channels"
+    )
     scale: int = Field(default=0, description="edsr-s and edsr only, built for one: 2, 3 or 4; 0 where any is served")
     log_var: bool = Field(default=False, description="a head for the log-variance: s, expected error in grey levels")
 

@@ -88,29 +88,32 @@ class Unfolded(Network):
     The data step makes every stage start from a picture that explains lr under *this* kernel, so that nothing has to be
     learned about kernels. Its α is learned, and grows with the noise as the maximum-a-posteriori estimate does. No α
     suits a whole picture: what is right at an edge rings in the sky. So a network also sees what a smaller α', sharper
-    and noisier, would change, and takes what it wants. The networks work on the 2x2 space-to-depth of the output grid,
-    a quarter of the arithmetic at any scale, and hand their features on to the next stage. The last data step sees to
-    it that what they changed still explains lr.
+    and noisier, would change, and takes what it wants. The networks work on the space-to-depth of the output grid, in
+    blocks of 2x2 at any scale or of 4x4 where all is x4, and hand their features on to the next stage: that is cheaper,
+    and they see farther. The last data step sees to it that what they changed still explains lr.
 
     Source: data step and unfolding after USRNet (CVPR 2020) and DPDNN (TPAMI 2019); the sharper solution beside it, the
-    features carried from stage to stage, the two-term α and the head are ours. The head is on the 2x2 space-to-depth,
-    its convolutions spread out (dilations 1, 2, 4, 8, 1): how far off a pixel is likely to be is told by what kind of
+    features carried from stage to stage, the two-term α and the head are ours. The head is on the space-to-depth, its
+    convolutions spread out (dilations 1, 2, 4, 8, 1): how far off a pixel is likely to be is told by what kind of
     picture lies around it, and the farther it sees, the truer it is for a picture as a whole (LOG.md).
     """
 
-    def __init__(self, *, stages: int = 3, blocks: int = 4, channels: int = 64, log_var: bool = False) -> None:
+    def __init__(
+        self, *, stages: int = 3, blocks: int = 4, channels: int = 64, unshuffle: int = 2, log_var: bool = False
+    ) -> None:
         """Build it so that, untrained, it returns the data-consistent solution."""
         super().__init__()
-        self.stages = nn.ModuleList([Stage(blocks, channels) for _ in range(stages)])
+        self.stages = nn.ModuleList([Stage(blocks, channels, unshuffle) for _ in range(stages)])
         self.last = Trust()
+        self.grain = unshuffle
         if log_var:
-            self.variance = Variance(channels, outputs=12, dilations=(1, 2, 4, 8, 1))
+            self.variance = Variance(channels, outputs=3 * unshuffle**2, dilations=(1, 2, 4, 8, 1))
 
     def mean(self, lr: Images, d: Degradation) -> tuple[Images, Features]:
         """Start from phase-correct bicubic and go through the stages; the features are those of the last."""
         hr = upsample(lr, d)
         sigma = error_map(d, lr)
-        features, corner = None, _block_corner(d)
+        features, corner = None, self._corner(d)
         for stage in self._chain:
             alpha = stage.trust(sigma)
             hr, sharp = data_steps(lr, hr, d, [alpha, stage.sharper(alpha)])
@@ -120,10 +123,10 @@ class Unfolded(Network):
         return data_step(lr, hr, d, self.last(sigma)), features
 
     def log_var(self, features: Features, hr: Images, d: Degradation) -> Images:
-        """Apply the head to the 2x2 blocks, and lay them where the stages have them."""
+        """Apply the head to the blocks, and lay them where the stages have them."""
         assert self.variance is not None
-        (top, left), (height, width) = _block_corner(d), hr.shape[2:]
-        return from_blocks(self.variance(features), 2)[:, :, top : top + height, left : left + width]
+        (top, left), (height, width) = self._corner(d), hr.shape[2:]
+        return from_blocks(self.variance(features), self.grain)[:, :, top : top + height, left : left + width]
 
     def bodies(self) -> list[nn.Module]:
         """Return the networks of the stages."""
@@ -132,7 +135,7 @@ class Unfolded(Network):
     def reach(self, d: Degradation, *, log_var: bool = False) -> int:
         """Return the radius of bicubic and of all convolutions; that of the data steps comes on top."""
         blocks = sum(stage.depth for stage in self._chain) + self.beyond(log_var=log_var)
-        return CUBIC_REACH + math.ceil(2 * blocks / d.scale)
+        return CUBIC_REACH + math.ceil(self.grain * blocks / d.scale)
 
     def alphas(self, d: Degradation) -> list[float]:
         """Return α' of every stage, and the last α, at the error of the degradation, noise and JPEG."""
@@ -151,24 +154,25 @@ class Unfolded(Network):
     ) -> tuple[Images, Features]:  # fmt: skip
         (top, left), (height, width) = corner, hr.shape[2:]
         both = torch.cat([hr - MIDDLE, SHARPER_GAIN * sharper], 1)
-        over = (left, (left + width) % 2, top, (top + height) % 2)
-        even = pad(both, over, mode="replicate") if any(over) else both
-        blocks = to_blocks(even, 2)  # (B, 24, H/2, W/2)
+        over = (left, -(left + width) % self.grain, top, -(top + height) % self.grain)
+        whole = pad(both, over, mode="replicate") if any(over) else both
+        blocks = to_blocks(whole, self.grain)  # (B, 6 side², H / side, W / side)
         # A standard deviation of 10/255 becomes about 1, the size of the other inputs
         level = (25.0 * sigma).expand(hr.shape[0], 1, *blocks.shape[2:])
         inputs = torch.cat([blocks, level], 1).contiguous(memory_format=self.layout)
         with self.autocast(hr.device):
             output, handed_on = stage(inputs, features)
-        return from_blocks(output.to(hr.dtype), 2)[:, :, top : top + height, left : left + width], handed_on
+        hr_residual = from_blocks(output.to(hr.dtype), self.grain)
+        return hr_residual[:, :, top : top + height, left : left + width], handed_on
 
+    def _corner(self, d: Degradation) -> tuple[int, int]:
+        """Return how many rows and columns before the picture its first block begins.
 
-def _block_corner(d: Degradation) -> tuple[int, int]:
-    """Return where, rows and columns before the picture, its first 2x2 block begins: 0 or 1.
-
-    On the paper's grid a low-resolution pixel sits on the first place of a block. On its mirror image, where a turned
-    picture has it (`ensemble`), it would sit on a place that no training has seen; so there the blocks are moved along.
-    """
-    return tuple(round(place) % 2 if place > (d.scale - 1) / 2 + 0.25 else 0 for place in phase(d))  # pyright: ignore
+        On the paper's grid a low-resolution pixel sits on the first place of a block. On its mirror image, where a
+        turned picture has it (`ensemble`), it would sit on a place that no training has seen; there blocks move along.
+        """
+        middle = (d.scale - 1) / 2 + 0.25
+        return tuple(-round(place) % self.grain if place > middle else 0 for place in phase(d))  # pyright: ignore
 
 
 class Trust(nn.Module):
@@ -189,15 +193,15 @@ class Trust(nn.Module):
 class Stage(nn.Module):
     """One network of `Unfolded` and the trusts of the data step before it."""
 
-    def __init__(self, blocks: int, channels: int) -> None:
-        """Build head, residual blocks and a tail that starts at zero."""
+    def __init__(self, blocks: int, channels: int, unshuffle: int) -> None:
+        """Build head, residual blocks and a tail that starts at zero, for blocks of `unshuffle` pixels a side."""
         super().__init__()
-        self.depth = 2 + 2 * blocks  # convolutions, each of which reaches 2 high-resolution pixels far
+        self.depth = 2 + 2 * blocks  # convolutions, each of which reaches one block of pixels far
         self.trust = Trust()
         self.log_sharper = nn.Parameter(torch.tensor(math.log(1 / 20)))
-        self.head = ExactConv2d(25, channels, 3, padding=1)
+        self.head = ExactConv2d(6 * unshuffle**2 + 1, channels, 3, padding=1)
         self.blocks = nn.ModuleList([Block(channels) for _ in range(blocks)])
-        self.tail = ExactConv2d(channels, 12, 3, padding=1)
+        self.tail = ExactConv2d(channels, 3 * unshuffle**2, 3, padding=1)
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
 
@@ -206,8 +210,8 @@ class Stage(nn.Module):
         return self.log_sharper.exp().clamp(max=1) * alpha
 
     def forward(
-        self, blocks: Float[Tensor, "b 25 rows columns"], features: Features | None
-    ) -> tuple[Float[Tensor, "b 12 rows columns"], Features]:
+        self, blocks: Float[Tensor, "b inputs rows columns"], features: Features | None
+    ) -> tuple[Float[Tensor, "b outputs rows columns"], Features]:
         """Return the residual and the features for the next stage.
 
         There is no ReLU before the tail: half of the features died behind one (LOG.md).
@@ -256,7 +260,9 @@ def build(config: NetworkConfig) -> Network:
 
 NETWORKS: dict[str, Callable[[NetworkConfig], Network]] = {
     "paper": lambda c: Paper(layers=c.layers, channels=c.channels, log_var=c.log_var),
-    "unfolded": lambda c: Unfolded(stages=c.stages, blocks=c.blocks, channels=c.channels, log_var=c.log_var),
+    "unfolded": lambda c: Unfolded(
+        stages=c.stages, blocks=c.blocks, channels=c.channels, unshuffle=c.unshuffle, log_var=c.log_var
+    ),
     "edsr-s": lambda c: Edsr(scale=c.scale, blocks=16, channels=64, log_var=c.log_var),
     "edsr": lambda c: Edsr(scale=c.scale, blocks=32, channels=256, log_var=c.log_var),
     "dpdnn": lambda c: Dpdnn(channels=c.channels, log_var=c.log_var),
