@@ -232,6 +232,10 @@ class TrainConfig(Config):
     shrink: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         default=(), description="factors by which photographs are shrunk, to be cut from at these sizes as well"
     )
+    hold_out: int = Field(
+        default=0, ge=0, description="every so many-th photograph is not trained on: each checkpoint is measured on "
+        "them, for `validation` in the log; 0: none"
+    )  # fmt: skip
     optimiser: OptimiserName = Field(
         default="adam",
         description="muon: Muon for convolutions to features at twice the learning rate, Adam for the rest",

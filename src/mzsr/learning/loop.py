@@ -3,7 +3,8 @@
 What a run leaves in its folder:
 
     state.safetensors    parameters, average and optimiser at the last checkpoint; `--resume` starts from it
-    log.jsonl            a line for every LOG_EVERY iterations, for the first, and for the last before an end or a stop
+    log.jsonl            a line for every LOG_EVERY iterations, for the first, and for the last before an end or a stop;
+                         where photographs are held out, one with `validation` for every checkpoint
     weights.safetensors  the averaged parameters, and weights.json, their card; written with every checkpoint but one
                          of iteration 0, where nothing was trained yet
 
@@ -170,11 +171,13 @@ def _folder(out: Path, world: World) -> Iterator[None]:
 
 
 def _save(run: state.Run, photographs: Photographs, world: World, out: Path, journal: Journal | None) -> None:
-    """Write state, weights and sample pictures; the first process does it for all."""
+    """Write state, weights, validation and sample pictures; the first process does it for all."""
     if world.rank:
         run.saved = run.step
         return
     try:
+        if journal is not None and (found := run.objective.validation(run.ema)):
+            journal.record(run.step, found, {})
         state.save(run, out / "state.safetensors")
         if run.step:  # or they are untrained
             _publish(run, photographs, world, out)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, vmap
 
@@ -25,6 +26,7 @@ from mzsr.card import Card
 from mzsr.config import MetaConfig
 from mzsr.errors import InputError
 from mzsr.imaging.degrade import Degradation, error_map, phase
+from mzsr.imaging.metrics import psnr
 from mzsr.learning.cards import only_subsampling
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.inner import StepSize, descend
@@ -117,13 +119,22 @@ class MetaTraining(Objective[MetaConfig]):
     def show(self, theta: Params, step: int) -> dict[str, Images]:
         """Return a task that the run does not see: son, low resolution, result before and after, truth."""
         task = self._draw(self.config.iterations + step, 0)
-        weights = self._weights(theta)
-        after = descend(self.network, weights, task.support, self._alphas(theta)).thetas[-1]
-        query = task.query
-        with torch.no_grad():
-            results = [functional_call(self.network, w, (query.lr, query.degradation)) for w in (weights, after)]
         kinds = ("1 son", "2 low resolution", "3 before adaptation", "4 after adaptation", "5 truth")
-        return dict(zip(kinds, (task.support.lr, query.lr, *results, query.hr), strict=True))
+        pictures = (task.support.lr, task.query.lr, *self._results(theta, task), task.query.hr)
+        return dict(zip(kinds, pictures, strict=True))
+
+    def scores(self, theta: Params, index: int) -> Float[Tensor, " b"]:
+        """Return the PSNR, after adaptation, of a task of held-out photographs."""
+        task = self._draw(-1, index)
+        return psnr(self._results(theta, task)[1], task.query.hr, scale=task.query.degradation.scale)
+
+    def _results(self, theta: Params, task: Task) -> tuple[Images, Images]:
+        """Return what becomes of D_te before adaptation and after it."""
+        weights, query = self._weights(theta), task.query
+        after = descend(self.network, weights, task.support, self._alphas(theta)).thetas[-1]
+        with torch.no_grad():
+            before, result = (functional_call(self.network, w, (query.lr, query.degradation)) for w in (weights, after))
+        return before, result
 
     def _outer(self, tasks: list[Task], weights: list[float]) -> Scalar:
         """Return the mean over tasks of Σ w_i L_te(θ_i)."""
@@ -167,12 +178,13 @@ class MetaTraining(Objective[MetaConfig]):
         return {name: tensor for name, tensor in (self.still | theta).items() if "/" not in name}
 
     def _draw(self, step: int, index: int) -> Task:
+        """Draw a task; those of iteration -1 are of held-out photographs."""
         config = self.config
         generator = step_generator(config.seed, step, index)
         # Tasks that are computed at once must have one shape
         kind = draw_kind(config.law, step_generator(config.seed, step, -1) if config.vectorise else generator)
         return draw_task(
-            self.pictures, config.law, config.batch, config.patch, generator,
+            self.pictures if step >= 0 else self.held_out, config.law, config.batch, config.patch, generator,
             kind=kind, same_image=config.episodes == "same-image",
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mzsr.card import Card
@@ -15,11 +16,16 @@ from mzsr.learning.cards import as_earlier
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import precision_of
 from mzsr.learning.networks import build
-from mzsr.learning.photographs import Photographs, shrunk
+from mzsr.learning.photographs import Photograph, Photographs, shrunk
 from mzsr.learning.weights import like, load_weights
 from mzsr.shapes import Images, Params, Scalar
 
 C = TypeVar("C", bound=TrainConfig)
+
+VALIDATIONS = 8
+"""Batches by which a checkpoint is validated."""
+HIGHEST = 60.0
+"""PSNR that counts for more; a patch of nothing but sky may be right to the last bit."""
 
 
 def matching(option: str, patterns: Sequence[str], tensors: Iterable[str]) -> list[str]:
@@ -49,6 +55,8 @@ class Objective(Generic[C]):
         theta: all that the optimiser moves, by name; what is no parameter of the network has a `/` in its name.
         still: what it could move and does not, by name.
         earlier: the runs that led to the weights this one started from, see `as_earlier`; empty where there were none.
+        pictures: to train on.
+        held_out: photographs for validation, which none of these comes from.
     """
 
     def __init__(self, config: C, photographs: Photographs, device: torch.device) -> None:
@@ -63,7 +71,14 @@ class Objective(Generic[C]):
         self.theta: Params = {name: movable[name] for name in matching("train", config.train, movable)}
         self.still: Params = {n: t.requires_grad_(False) for n, t in movable.items() if n not in self.theta}
         self.earlier: tuple[dict[str, Any], ...] = ()
-        self.pictures = [*photographs.pictures, *shrunk(photographs.pictures, config.shrink, config.patch)]
+        self.held_out: list[Photograph] = photographs.pictures[:: config.hold_out] if config.hold_out else []
+        kept = [p for i, p in enumerate(photographs.pictures) if not config.hold_out or i % config.hold_out]
+        if not kept:
+            raise InputError(
+                f"hold_out is {config.hold_out}, which leaves none of the photographs to train on, "
+                f"{len(self.held_out)} of them; take 0, or at least 2 and more photographs"
+            )
+        self.pictures = [*kept, *shrunk(kept, config.shrink, config.patch)]
 
     @property
     def before(self) -> dict[str, Any]:
@@ -127,6 +142,19 @@ class Objective(Generic[C]):
             gradients = [a + b for a, b in zip(gradients, gradient, strict=True)] if gradients else list(gradient)
             total = total + loss.detach()
         return total, dict(zip(self.theta, gradients, strict=True))
+
+    def validation(self, theta: Params) -> dict[str, float]:
+        """Return what to log of `theta` at a checkpoint: its mean PSNR on photographs that are held out, if any are.
+
+        It is of VALIDATIONS batches, drawn by the law, the same ones every time.
+        """
+        batches = range(VALIDATIONS if self.held_out else 0)
+        scores = [self.scores(theta, index).clamp(max=HIGHEST) for index in batches]
+        return {"validation": round(float(torch.cat(scores).mean()), 4)} if scores else {}
+
+    def scores(self, theta: Params, index: int) -> Float[Tensor, " b"]:
+        """Return the PSNR of what `theta` makes of each patch of a batch of held-out photographs, protocol mzsr, dB."""
+        raise NotImplementedError
 
     def pace(self, name: str) -> float:
         """Return the learning rate of a tensor as a multiple of the configured one."""

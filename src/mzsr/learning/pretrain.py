@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.func import functional_call
 
 from mzsr.card import Card
 from mzsr.config import LossConfig, PretrainConfig
 from mzsr.errors import InputError
+from mzsr.imaging.metrics import psnr
 from mzsr.learning.cards import INHERITED, only_subsampling, seen
 from mzsr.learning.contract import HEAD, Network
 from mzsr.learning.devices import check_compiler
@@ -153,9 +156,16 @@ class Pretraining(Objective[PretrainConfig]):
     def show(self, theta: Params, step: int) -> dict[str, Images]:
         """Return a batch that the run does not see: low resolution, result and truth."""
         pair = self._draw(self.config.iterations + step, 0)
-        with torch.no_grad():
-            result = functional_call(self.network, theta, (pair.lr, pair.degradation))
-        return {"1 low resolution": pair.lr, "2 result": result, "3 truth": pair.hr}
+        return {"1 low resolution": pair.lr, "2 result": self._result(theta, pair), "3 truth": pair.hr}
+
+    def scores(self, theta: Params, index: int) -> Float[Tensor, " b"]:
+        """Return the PSNR of a batch of held-out photographs."""
+        pair = self._draw(-1, index)
+        return psnr(self._result(theta, pair), pair.hr, scale=pair.degradation.scale)
+
+    @torch.no_grad()
+    def _result(self, theta: Params, pair: Pair) -> Images:
+        return functional_call(self.network, theta, (pair.lr, pair.degradation))
 
     def _loss(self, pair: Pair) -> tuple[Scalar, dict[str, Images]]:
         """Return L of a batch, and the maps whose means are noted."""
@@ -195,5 +205,7 @@ class Pretraining(Objective[PretrainConfig]):
         self._as_given = {name: parameter.clone() for name, parameter in step1.named_parameters()}
 
     def _draw(self, step: int, index: int) -> Pair:
+        """Draw a batch; those of iteration -1 are of held-out photographs."""
         generator = step_generator(self.config.seed, step, index)
-        return draw_pair(self.pictures, self.config.law, self.config.batch, self.config.patch, generator)
+        pictures = self.pictures if step >= 0 else self.held_out
+        return draw_pair(pictures, self.config.law, self.config.batch, self.config.patch, generator)
