@@ -13,12 +13,18 @@ import torch
 from training import STAGES, Clock, Run, assert_same, configured, go, left_behind
 
 from mzsr.errors import InputError
+from mzsr.imaging.metrics import psnr
 from mzsr.learning import devices
 from mzsr.learning.loop import learning_rate
 from mzsr.learning.networks import build
+from mzsr.learning.patches import draw_pair, step_generator
 from mzsr.learning.photographs import load_photographs
 from mzsr.learning.pretrain import Pretraining
 from mzsr.learning.weights import load_weights
+
+
+def logged_in(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -168,9 +174,48 @@ def test_the_first_and_the_last_iteration_are_logged(
     config = configured()
     for limit in limits:
         go(config, folder, tmp_path, log_every=4, resume=True, time_limit=limit, progress=clock.tick)
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    lines = logged_in(tmp_path)
     assert [line["step"] for line in lines] == logged
     assert [line["learning_rate"] for line in lines] == [learning_rate(config, step - 1) for step in logged]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_held_out_photographs_are_not_trained_on(folder: Path, tmp_path: Path, stage: str) -> None:
+    """The first of two, by hold_out 2: weights are as if it were not there, and their PSNR on it is in the log."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "b.png").write_bytes((folder / "b.png").read_bytes())
+    outcome = go(configured(stage, hold_out=2), folder, tmp_path / "held")
+    other = go(configured(stage), alone, tmp_path / "other")
+    network, without = (dict(load_weights(each.weights)[0].named_parameters()) for each in (outcome, other))
+    assert all(torch.equal(network[name], without[name]) for name in network)
+    told = [line for line in logged_in(tmp_path / "held") if "validation" in line]
+    assert [line["step"] for line in told] == [3, 6, 8]
+    assert len({line["validation"] for line in told}) == 3
+    assert not any("validation" in line for line in logged_in(tmp_path / "other"))
+
+
+def test_validation_is_the_psnr_of_the_weights_beside_it(folder: Path, tmp_path: Path, clock: Clock) -> None:
+    """On eight batches of the held-out photograph, the same every time; and a run that is resumed tells the same."""
+    config = configured(hold_out=2)
+    outcome = go(config, folder, tmp_path / "run")
+    network, _ = load_weights(outcome.weights)
+    held, scores = load_photographs([folder], 32).pictures[:1], []
+    for index in range(8):
+        pair = draw_pair(held, config.law, config.batch, config.patch, step_generator(config.seed, -1, index))
+        with torch.no_grad():
+            scores += psnr(network(pair.lr, pair.degradation), pair.hr, scale=pair.degradation.scale).tolist()
+    told = [line for line in logged_in(tmp_path / "run") if "validation" in line]
+    assert told[-1]["validation"] == pytest.approx(sum(scores) / len(scores), abs=1e-4)
+    go(config, folder, tmp_path / "parts", time_limit=6, progress=clock.tick)
+    go(config, folder, tmp_path / "parts", resume=True)
+    assert [line for line in logged_in(tmp_path / "parts") if "validation" in line] == told
+
+
+def test_something_is_left_to_train_on(folder: Path, tmp_path: Path) -> None:
+    reason = "hold_out is 1, which leaves none of the photographs to train on, 2 of them; take 0, or at least 2 and"
+    with pytest.raises(InputError, match=reason):
+        go(configured(hold_out=1), folder, tmp_path)
 
 
 def test_log_without_a_state_begins_anew(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:

@@ -27,14 +27,14 @@ NARROW = kernels.gaussian((0.8, 1.6), 0.4, size=7)
 
 def tiny(
     name: str, *, tail: float | int = 0, seed: int = 0, stages: int = 2, channels: int = 8, scale: int = 2,
-    log_var: bool = False,
+    log_var: bool = False, unshuffle: int = 2,
 ) -> Network:  # fmt: skip
     """Build a small network; `tail` is the standard deviation of convolutions that are 0 untrained."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if name.startswith("edsr"):  # the size is in the name
             return Edsr(scale=scale, blocks=2, channels=channels, log_var=log_var).requires_grad_(False)
-        shape = {"layers": 3} if name == "paper" else {"stages": stages, "blocks": 1}
+        shape = {"layers": 3} if name == "paper" else {"stages": stages, "blocks": 1, "unshuffle": unshuffle}
         network = build(NetworkConfig.parse({"name": name, "channels": channels, "log_var": log_var, **shape}))
         if isinstance(network, Dpdnn):
             nn.init.normal_(network.denoiser.last.weight, std=tail)
@@ -62,11 +62,16 @@ def test_paper_parameters(layers: int, channels: int) -> None:
     assert (count == 225_091) == ((layers, channels) == (8, 64))
 
 
-def test_flagship_parameters() -> None:
-    """25 → C, two 3x3 for each residual block, C → 12, three numbers for α and α', and two for the last α."""
+@pytest.mark.parametrize("unshuffle", [2, 4])
+def test_flagship_parameters(unshuffle: int) -> None:
+    """25 → C, two 3x3 for each residual block, C → 12, three numbers for α and α', and two for the last α.
+
+    In blocks of 4x4 97 and 48 instead of 25 and 12.
+    """
     channels, blocks, stages = 16, 2, 3
-    network = build(NetworkConfig(name="unfolded", channels=channels, blocks=blocks, stages=stages))
-    ends = 9 * 25 * channels + channels + 9 * channels * 12 + 12
+    network = build(NetworkConfig(channels=channels, blocks=blocks, stages=stages, unshuffle=unshuffle))
+    given, made = {2: (25, 12), 4: (97, 48)}[unshuffle]
+    ends = 9 * given * channels + channels + 9 * channels * made + made
     stage = 3 + ends + blocks * 2 * (9 * channels**2 + channels)
     assert sum(parameter.numel() for parameter in network.parameters()) == stages * stage + 2
 
@@ -85,9 +90,13 @@ def test_paper_is_bicubic_and_a_residual(scale: int) -> None:
 
 @pytest.mark.parametrize("subsample", ["direct", "bicubic"])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_untrained_flagship_is_a_chain_of_data_steps(scale: int, subsample: Subsample) -> None:
-    """7x9 becomes 21x27 at x3: the 2x2 blocks must not leave a trace on odd sizes."""
-    network, lr = tiny("unfolded").double(), picture(7, 9, batch=2).double()  # a small α magnifies rounding
+@pytest.mark.parametrize("unshuffle", [2, 4])
+def test_untrained_flagship_is_a_chain_of_data_steps(scale: int, subsample: Subsample, unshuffle: int) -> None:
+    """7x9 becomes 21x27 at x3: the blocks must not leave a trace on odd sizes."""
+    network, lr = (
+        tiny("unfolded", unshuffle=unshuffle).double(),
+        picture(7, 9, batch=2).double(),
+    )  # a small α magnifies rounding
     noise = torch.tensor([0.0, 0.05], dtype=torch.float64)
     d = Degradation(NARROW.double(), scale, subsample, noise)
     hr = upsample(lr, d)
@@ -168,6 +177,19 @@ def test_a_flagship_is_given_pictures_about_zero() -> None:
     torch.testing.assert_close(given[0][:, :12], torch.zeros_like(given[0][:, :12]), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("unshuffle", [2, 4])
+@pytest.mark.parametrize("grid", [(0.0, 0.0), (3.0, 3.0), (0.0, 3.0)])
+def test_low_resolution_pixels_sit_on_the_first_place_of_a_block(unshuffle: int, grid: tuple[float, float]) -> None:
+    """On the paper's grid and on its mirror images, where a turned picture has it: a single bright pixel at x4."""
+    network, given = tiny("unfolded", stages=1, unshuffle=unshuffle), []
+    network.get_submodule("stages.0.head").register_forward_hook(lambda _, inputs, __: given.append(inputs[0]))
+    lr = torch.zeros(1, 3, 6, 6)
+    lr[:, :, 2, 3] = 1.0
+    network(lr, Degradation(kernels.delta(), 4, grid=grid))
+    red = given[0][0, : unshuffle**2]  # the places of a block
+    assert int(red.flatten(1).amax(1).argmax()) == 0
+
+
 def test_paper_has_no_alpha() -> None:
     assert tiny("paper").alphas(Degradation(NARROW, 2, noise=0.1)) == []
 
@@ -227,11 +249,11 @@ def test_paper_sees_no_further_than_its_reach(scale: int, layers: int) -> None:
 
 @pytest.mark.parametrize("stages", [1, 3])
 @pytest.mark.parametrize("margin", [2, 3])  # on an even and an odd place of the 2x2 blocks at x3
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize(("scale", "unshuffle"), [(1, 2), (2, 2), (3, 2), (4, 2), (4, 4)])
 @pytest.mark.parametrize("kernel", ["delta", "bicubic"])
 @pytest.mark.parametrize("log_var", [False, True])
 def test_flagship_sees_no_further_than_its_reach(
-    monkeypatch: pytest.MonkeyPatch, stages: int, margin: int, scale: int, kernel: str, log_var: bool
+    monkeypatch: pytest.MonkeyPatch, stages: int, margin: int, scale: int, unshuffle: int, kernel: str, log_var: bool
 ) -> None:
     """All but the data steps, which are taken out here: their support is not finite, only decaying."""
 
@@ -242,7 +264,8 @@ def test_flagship_sees_no_further_than_its_reach(
     monkeypatch.setattr(networks, "data_steps", no_steps)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = Unfolded(stages=stages, blocks=1, channels=6, log_var=True).double().requires_grad_(False)
+        network = Unfolded(stages=stages, blocks=1, channels=6, unshuffle=unshuffle, log_var=True)
+        network.double().requires_grad_(False)
         for parameter in network.parameters():
             if parameter.ndim:  # all paths open: positive weights on positive features
                 parameter.copy_(0.02 + 0.1 * parameter.abs())
