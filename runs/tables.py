@@ -13,6 +13,7 @@ score:   none of its own; `bash runs/bench.sh DATA` measures
 import re
 import statistics
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import calibration
@@ -30,9 +31,12 @@ SUMMARY = ("bicubic", "ZSSR, published", "MZSR, 10 steps, published", "mzsr, 0 s
 PAPER = ("mzsr-x2-direct", "mzsr-x2-bicubic", "mzsr-x4-direct", "mzsr-multiscale")
 
 
+read = cache(read_csv)
+
+
 def rows_of(*names: str) -> list[Row]:
     """Return the rows of some CSVs, one after another."""
-    return [row for name in names for row in read_csv(RESULTS / f"{name}.csv")]
+    return [row for name in names for row in read(RESULTS / f"{name}.csv")]
 
 
 def quality_table() -> str:

@@ -16,17 +16,20 @@ from mzsr.benchmark.rows import Row, mean
 
 HARM = 0.1  # dB; a picture that loses more by adaptation is counted
 
+Groups = dict[tuple[str, str, str], list[Row]]
+"""Set, cell and method with its steps → rows."""
+
 
 def quality(rows: Sequence[Row]) -> str:
     """Return mean PSNR (dB) / SSIM: a row for every set and method, a column for every cell."""
-    cells = list(dict.fromkeys(row.cell for row in rows))
+    cells, groups = list(dict.fromkeys(row.cell for row in rows)), _groups(rows)
     lines = _head(["set", "method", *cells])
     for name in dict.fromkeys(row.set for row in rows):
         mine = [row for row in rows if row.set == name]
         whole = {cell: len({row.image for row in mine if row.cell == cell}) for cell in cells}
         for label in dict.fromkeys(row.label for row in mine):
-            found = {cell: [row for row in mine if (row.label, row.cell) == (label, cell)] for cell in cells}
-            lines.append(_line([name, label, *(_mean(group, whole[cell]) for cell, group in found.items())]))
+            found = (_mean(groups.get((name, cell, label), []), whole[cell]) for cell in cells)
+            lines.append(_line([name, label, *found]))
         lines += _published(name, cells) if {row.protocol for row in mine} == {published.PROTOCOL} else []
     return "\n".join(lines)
 
@@ -40,9 +43,9 @@ def estimation(rows: Sequence[Row]) -> str:
     lines = _head(
         ["set", "cell", "method", "known dB", "median loss", "90 %", "worst", "re-projection known / blind, dB"]
     )
-    for name, cell, label in dict.fromkeys((row.set, row.cell, row.label) for row in rows):
-        known = _by_image(rows, name, cell, label)
-        blind = _by_image(rows, name, cell, _variant(label, "blind"))
+    groups = _groups(rows)
+    for name, cell, label in groups:
+        known, blind = (_by_image(groups, name, cell, one) for one in (label, _variant(label, "blind")))
         shared = [image for image in known if image in blind and known[image].psnr < math.inf]
         if not shared:
             continue
@@ -62,10 +65,11 @@ def estimation(rows: Sequence[Row]) -> str:
 def harm(rows: Sequence[Row]) -> str:
     """Return what blind methods gain over bicubic, for a tool may do no harm: of every cell that has both."""
     lines = _head(["set", "method", "bicubic dB", "mean gain", "10 %", "worst", "pictures that lose"])
-    for name, cell, label in dict.fromkeys((row.set, row.cell, row.label) for row in rows):
+    groups = _groups(rows)
+    for name, cell, label in groups:
         if ":blind" not in label:
             continue
-        before, after = _by_image(rows, name, cell, "bicubic"), _by_image(rows, name, cell, label)
+        before, after = (_by_image(groups, name, cell, one) for one in ("bicubic", label))
         both = [image for image in after if image in before and before[image].psnr < math.inf]
         gains = {image: after[image].psnr - before[image].psnr for image in both}
         if gains:
@@ -176,8 +180,15 @@ def _published(name: str, cells: Sequence[str]) -> list[str]:
     return lines
 
 
-def _by_image(rows: Sequence[Row], name: str, cell: str, label: str) -> dict[str, Row]:
-    return {row.image: row for row in rows if (row.set, row.cell, row.label) == (name, cell, label)}
+def _groups(rows: Iterable[Row]) -> Groups:
+    groups: Groups = {}
+    for row in rows:
+        groups.setdefault((row.set, row.cell, row.label), []).append(row)
+    return groups
+
+
+def _by_image(groups: Groups, name: str, cell: str, label: str) -> dict[str, Row]:
+    return {row.image: row for row in groups.get((name, cell, label), [])}
 
 
 def _variant(label: str, option: str) -> str:
