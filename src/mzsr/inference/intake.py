@@ -17,7 +17,7 @@ from mzsr.imaging.jpeg import Jpeg
 from mzsr.imaging.picture import Picture, from_array, from_pil, untaken, visible
 from mzsr.inference.compression import compression
 from mzsr.inference.enlargement import brought_back, enlargement, scale_from_detail, shrunk
-from mzsr.inference.estimate import Estimate, estimate, instead
+from mzsr.inference.estimate import Estimate, estimate
 from mzsr.inference.result import Input
 from mzsr.shapes import Images
 
@@ -115,13 +115,6 @@ def take_in(
     d, told = _degradation(picture, scale, kernel, subsample, noise, packed)
     told = told and replace(told, enlarged=before)
     return Intake(picture, rgb.to(device), d.to(device), told, before, back)
-
-
-def with_mild_blur(taken: Intake, told: Estimate) -> Intake:
-    """Return the same with the mild kernel instead of the one that was estimated."""
-    told = instead(told)
-    d = replace(taken.degradation, kernel=told.degradation.kernel.to(taken.degradation.kernel))
-    return replace(taken, degradation=d, estimate=told)
 
 
 def whole_scale(factor: float) -> int:

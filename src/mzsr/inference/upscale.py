@@ -28,7 +28,6 @@ from mzsr.inference import intake
 from mzsr.inference.adapt import Adapted, adapt, has_son
 from mzsr.inference.enlargement import ADVICE, detail, detail_words
 from mzsr.inference.ensemble import SYMMETRIES, ensemble, symmetries
-from mzsr.inference.estimate import refuted
 from mzsr.inference.intake import Intake, KernelInput
 from mzsr.inference.request import Fit, check_kinds, check_options, target_size, with_mode
 from mzsr.inference.result import Input, Result, enlarge, resized
@@ -246,27 +245,17 @@ class Upscaler:
         expert = self.at(taken.degradation.scale, taken.degradation.jpeg)
         law = error_law(expert.card, uncertainty, estimated=taken.estimate is not None)
 
-        def made(taken: Intake) -> tuple[Adapted, Layers, float]:
-            d = taken.degradation
-            with _timed(seconds, "adapt", progress):
-                adapted = expert.adapt(taken.rgb, d, steps, seed)
-            with _timed(seconds, "enhance", progress):
-                both = expert.enlarge(
-                    adapted.theta, taken.rgb, d, x8=x8, law=law, tell=lambda done: progress("enhance", done),
-                    # the others end in one anyway
-                    back_projection=back_projection and expert.card.network.name == "paper",
-                )  # fmt: skip
-                both[:, :3].clamp_(0, 1)
-                return adapted, both, reprojection_psnr(both[:, :3], taken.rgb, d)
-
-        adapted, both, agreement = made(taken)
-        told = taken.estimate
-        if told is not None and not told.fallback and refuted(taken.degradation, agreement):
-            taken = intake.with_mild_blur(taken, told)
-            del both  # a large picture is held once
-            adapted, both, agreement = made(taken)
         d = taken.degradation
+        with _timed(seconds, "adapt", progress):
+            adapted = expert.adapt(taken.rgb, d, steps, seed)
         with _timed(seconds, "enhance", progress):
+            both = expert.enlarge(
+                adapted.theta, taken.rgb, d, x8=x8, law=law, tell=lambda done: progress("enhance", done),
+                # the others end in one anyway
+                back_projection=back_projection and expert.card.network.name == "paper",
+            )  # fmt: skip
+            both[:, :3].clamp_(0, 1)
+            agreement = reprojection_psnr(both[:, :3], taken.rgb, d)
             error = None if law is None else resized(both[:, 3:], target).clamp_(min=0).cpu()
             hr = resized(both[:, :3], target).clamp_(0, 1).cpu()
             if is_grey(picture.pixels):
@@ -360,9 +349,8 @@ def _moved(d: Degradation, factor: float) -> str:
 
 @contextmanager
 def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterator[None]:
-    if stage not in seconds:  # or it goes on
-        progress(stage, 0.0)
+    progress(stage, 0.0)
     start = time.perf_counter()
     yield
-    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+    seconds[stage] = time.perf_counter() - start
     progress(stage, 1.0)
