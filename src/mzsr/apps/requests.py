@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mzsr.apps.usage import complain, noise_level
+from mzsr.apps.usage import complain, noise_level, several
 from mzsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ def finish(problems: Sequence[str]) -> None:
     for sentence in problems:
         complain(sentence)
     if problems:
-        things = "1 thing" if len(problems) == 1 else f"{len(problems)} things"
-        complain(f"{things} could not be measured; the rest is done")
+        complain(f"{several(len(problems), 'thing')} could not be measured; the rest is done")
         raise typer.Exit(1)
 
 

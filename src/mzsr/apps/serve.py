@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mzsr.apps.usage import echo, millions, seconds, usage
+from mzsr.apps.usage import echo, millions, seconds, several, usage
 from mzsr.errors import InputError
 
 TOKEN = "MZSR_TOKEN"
@@ -117,12 +117,8 @@ def serve(
             # Uploads that come in and large results that workers make, in files without a name, lie nowhere else
             tempfile.tempdir = os.environ["TMPDIR"] = str(chosen.data / "incoming")
             address = f"{here}:{door.getsockname()[1]}"
-            what = f"{_several(workers, 'worker')} of {_several(threads, 'thread')}"
+            what = f"{several(workers, 'worker')} of {several(threads, 'thread')}"
             listen.serve(app, door, lambda: echo(f"mzsr: http://{address} — {what}", err=True))
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _require_extra() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mzsr.apps.usage import complain, echo, seconds, usage
+from mzsr.apps.usage import complain, echo, seconds, several, usage
 from mzsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -168,17 +168,13 @@ def check_lines(photographs: "Photographs") -> list[str]:
         if not folder.count:
             lines.append(f"{folder.name}: no usable picture")
             continue
-        amount = f"{_count(folder.count, 'photograph')}, {sizes} ({_megapixels(folder.megapixels)})"
+        amount = f"{several(folder.count, 'photograph')}, {sizes} ({_megapixels(folder.megapixels)})"
         lines.append(f"{folder.name}: {amount}, licence: {folder.licence or 'no licence file found'}")
-    count = _count(len(photographs.pictures), "photograph")
+    count = several(len(photographs.pictures), "photograph")
     area = _megapixels(sum(folder.megapixels for folder in photographs.folders))
-    lines.append(f"total: {count} ({area}), {_count(len(photographs.skipped), 'file')} passed over")
+    lines.append(f"total: {count} ({area}), {several(len(photographs.skipped), 'file')} passed over")
     return [*lines, *(f"passed over: {reason}" for reason in photographs.skipped)]
 
 
 def _megapixels(number: float) -> str:
     return f"{number:.1f} megapixels" if number >= 1 else f"{number:.2g} megapixels"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

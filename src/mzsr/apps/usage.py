@@ -63,6 +63,15 @@ def noise_level(text: str) -> float:
     return value
 
 
+def several(count: int, what: str) -> str:
+    """Say how many there are of something.
+
+    >>> several(1, "worker"), several(0, "file")
+    ('1 worker', '0 files')
+    """
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def seconds(option: str, text: str) -> float:
     """Read a time such as 90s, 9m or 2h."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
