@@ -94,9 +94,7 @@ def _noise_of(result: Result) -> str:
     return noise_words(level, told.channels if told is not None and told.noise == level else ())
 
 
-def estimate_lines(
-    told: Estimate, scale: int, size: Sequence[int], subsample: Sampling | None = None
-) -> list[str]:  # fmt: skip
+def estimate_lines(told: Estimate, scale: int, size: Sequence[int], subsample: Sampling | None = None) -> list[str]:
     """Say in plain words what a picture of a (height, width) went through."""
     major, minor = (math.sqrt(variance) for variance in told.variances)
     real = "as many pixels as the picture has, as far as can be seen"
@@ -169,11 +167,10 @@ def estimate_record(told: Estimate, source: str | Path, scale: int, size: Sequen
     }
 
 
-def kernel_plot(kernel: Kernel, pixels_per_tap: int = 16) -> Picture:
-    """Draw a kernel as a grey picture: its largest tap is white, negative taps are black."""
+def kernel_plot(kernel: Kernel) -> Picture:
+    """Draw a kernel as a grey picture, 16 pixels for a tap: its largest tap is white, negative taps are black."""
     taps = kernel.clamp(min=0) / kernel.max()
-    enlarged = taps.repeat_interleave(pixels_per_tap, 0).repeat_interleave(pixels_per_tap, 1)
-    return Picture(enlarged[None, None])
+    return Picture(taps.repeat_interleave(16, 0).repeat_interleave(16, 1)[None, None])
 
 
 def error_plot(result: Result) -> Picture:
