@@ -10,7 +10,7 @@ let remove = () => {};
 
 let kept = "[]"; // where the browser denies storage, until the page is left
 
-export function all() {
+function all() {
   try {
     kept = sessionStorage.getItem(KEY) ?? kept;
   } catch { /* what was kept last */ }

@@ -14,8 +14,8 @@ export function spec(scale) {
   return `gauss:${(wide ** 2).toFixed(4)},${(tall ** 2).toFixed(4)},${(-turned * Math.PI / 180).toFixed(4)}`;
 }
 
-/** Draw it, and say it in numbers and to those who cannot see it. */
-export function draw() {
+// Drawn, and said in numbers and to those who cannot see it.
+function draw() {
   const [wide, tall, turned] = [along, across, angle].map((input) => input.valueAsNumber);
   byId("along-value").textContent = `${wide.toFixed(2)} px`;
   byId("across-value").textContent = `${tall.toFixed(2)} px`;

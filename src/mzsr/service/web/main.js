@@ -51,7 +51,6 @@ function unfit({ name, size }) {
 const ALIASES = [".jpg", ".tif", ".heif", ".jfif", ".mpo"];
 const kinds = () => options.suffixes.filter((suffix) => !ALIASES.includes(suffix)).map((suffix) => suffix.slice(1).toUpperCase()).join(", ");
 
-
 function take(taken, address, about, size) {
   clear();
   opening += 1;
