@@ -85,6 +85,19 @@ def picture(here: Path, photo: torch.Tensor) -> Path:
 
 
 @pytest.fixture
+def some(tmp_path: Path, photo: torch.Tensor) -> Path:
+    """Return a set of two pictures, for `mzsr bench`."""
+    from mzsr.imaging import files
+    from mzsr.imaging.picture import Picture
+
+    folder = tmp_path / "Some"
+    folder.mkdir()
+    for index, name in enumerate(("a.png", "b.png")):
+        files.write(folder / name, Picture(photo.roll(7 * index, 3)))
+    return folder
+
+
+@pytest.fixture
 def album(tmp_path: Path, photo: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four pictures in three folders, one of them broken, and things that are none."""
     monkeypatch.chdir(tmp_path)

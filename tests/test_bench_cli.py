@@ -22,15 +22,6 @@ def bench(*arguments: object) -> Result:
     return run("bench", *arguments)
 
 
-@pytest.fixture
-def some(tmp_path: Path, photo: torch.Tensor) -> Path:
-    folder = tmp_path / "Some"
-    folder.mkdir()
-    for index, name in enumerate(("a.png", "b.png")):
-        files.write(folder / name, Picture(photo.roll(7 * index, 3)))
-    return folder
-
-
 def test_quality_from_pictures_to_page(some: Path, tiny_weights: Path, tmp_path: Path) -> None:
     """What the terminal shows is what the files hold, and a second run measures nothing and changes nothing."""
     out = tmp_path / "out"

@@ -25,12 +25,8 @@ METHODS = [parse("bicubic"), parse("data-step")]
 
 
 @pytest.fixture
-def sources(photo: torch.Tensor, tmp_path: Path) -> list[Source]:
-    folder = tmp_path / "Some"
-    folder.mkdir()
-    for index, name in enumerate(("a.png", "b.png")):
-        files.write(folder / name, Picture(photo.roll(7 * index, 3)))
-    return read_set(folder)[0]
+def sources(some: Path) -> list[Source]:
+    return read_set(some)[0]
 
 
 def measured(sources: list[Source], folder: Path, **more: object) -> module.Measured:

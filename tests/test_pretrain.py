@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from tasks import disks
 from torch.func import functional_call
 
 from mzsr.card import Card
@@ -32,17 +33,10 @@ def configured(**changes: Any) -> PretrainConfig:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of small pictures of overlapping disks, flat areas and edges as photographs have them."""
-    folder = tmp_path_factory.mktemp("set")
-    generator = torch.Generator().manual_seed(0)
-    row, column = torch.meshgrid(torch.arange(48), torch.arange(56), indexing="ij")
+    """Return a folder of three small pictures."""
+    folder, generator = tmp_path_factory.mktemp("set"), torch.Generator().manual_seed(0)
     for i in range(3):
-        picture = torch.zeros(48, 56, 3)
-        for _ in range(150):
-            y, x, size, *colour = torch.rand(6, generator=generator).tolist()
-            inside = (row - 48 * y) ** 2 + (column - 56 * x) ** 2 < (3 / (0.15 + size)) ** 2
-            picture[inside] = torch.tensor(colour)
-        Image.fromarray((picture * 255).byte().numpy()).save(folder / f"{i}.png")
+        Image.fromarray(disks(48, 56, generator).movedim(0, 2).numpy()).save(folder / f"{i}.png")
     return folder
 
 
