@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
-from commands import run
+import pytest
+from commands import refused, run
 from PIL import Image
 from scipy.io import loadmat
 
+from mzsr.errors import InputError
 from mzsr.imaging import files, kernel_files
 
 
@@ -32,6 +34,14 @@ def test_estimate_says_it_in_words(picture: Path) -> None:
     assert told.stdout.startswith("a.png: ")
     for word in ("blur", "noise", "confidence"):
         assert f"\n{word} " in told.stdout
+
+
+def test_an_estimate_that_cannot_be_told_has_failed(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(text: str) -> None:
+        raise InputError("standard output cannot be written")
+
+    monkeypatch.setattr("mzsr.apps.cli.echo", full)
+    refused(run("estimate", "a.png"), "a.png: standard output cannot be written", 1)
 
 
 def test_estimates_of_a_folder_and_what_fails_as_records(here: Path) -> None:
