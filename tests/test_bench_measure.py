@@ -62,7 +62,7 @@ def test_every_method_on_every_picture_in_every_cell(sources: list[Source], tmp_
 
 def test_two_processes_measure_what_one_does(sources: list[Source], tmp_path: Path, tiny_weights: Path) -> None:
     methods = [parse("bicubic"), parse(str(tiny_weights), [0, 2]), parse("zssr", iterations=2)]
-    one, two = (measured(sources, tmp_path / f"out{n}", workers=n, methods=methods) for n in (1, 2))
+    one, two = (measured(sources, tmp_path / f"out{n}", cells=CELLS[:1], methods=methods, workers=n) for n in (1, 2))
     assert numbers(one.rows) == numbers(two.rows)
 
 

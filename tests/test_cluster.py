@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from albums import draw, outputs
+from albums import FAST, draw, outputs
 from commands import run
 
 from mzsr.apps import cluster
@@ -31,7 +31,6 @@ pytestmark = pytest.mark.skipif(
 )
 pytest.importorskip("ray")
 
-FAST = ["--steps", "0", "--device", "cpu"]
 # Ray gives a silent node up after 25 seconds; tests are not that patient
 IMPATIENT = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
 
