@@ -34,7 +34,7 @@ class Page:
             if time.monotonic() > end:
                 self.shot("stuck")
                 raise AssertionError(f"never came true: {script}; the page says: {self.text('main')}")
-            time.sleep(0.1)
+            time.sleep(0.02)
 
     def until_state(self, state: str) -> None:
         self.until(f"document.querySelector('#main').dataset.state === '{state}'")
