@@ -31,7 +31,9 @@ foreign=(--data "$data/DIV2K_valid" --kernels "$data/kernels")
 bench quality flagship-x2 "${sets[@]}"
 bench quality flagship-x4 "${sets[@]}" -s 4 --kernels g2.0d
 bench quality edsr-x2 "${sets[@]}" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0
+bench quality edsr-x4 "${sets[@]}" -s 4 --kernels bicubic --methods bicubic,mzsr,edsr-s-x4-l1 --steps 0
 bench quality edsr-rgb --data "$data/Set5" --kernels bicubic --methods edsr-s-x2-l1,edsr-s-x2-udl --steps 0 --protocol rgb
+bench quality edsr-x4-rgb --data "$data/Set5" -s 4 --kernels bicubic --methods edsr-s-x4-l1 --steps 0 --protocol rgb
 bench quality modes --data "$data/Set5" --methods mzsr,mzsr:x8 --workers 1  # for its seconds
 bench quality adaptation-x2 "${foreign[@]}" --methods "$adapting"
 bench quality adaptation-x4 "${foreign[@]}" --methods "$adapting" -s 4
@@ -65,6 +67,7 @@ bench speed speed --sizes 64,128,256,512,1024,2048 --limit 60s
 if [ ${#only[@]} -eq 0 ]; then
     python runs/publish.py mzsr --scores docs/results/flagship-x2.csv
     for loss in l1 udl; do python runs/publish.py "edsr-s-x2-$loss" --scores docs/results/edsr-x2.csv; done
+    python runs/publish.py edsr-s-x4-l1 --scores docs/results/edsr-x4.csv
     python runs/publish.py mzsr-x4 --method mzsr --scores docs/results/flagship-x4.csv
     for model in mzsr-x2-direct mzsr-x2-bicubic mzsr-x4-direct mzsr-multiscale; do
         python runs/publish.py "$model" --scores docs/results/paper-x2.csv docs/results/paper-x4.csv

@@ -120,6 +120,7 @@ def test_a_recipe_is_that_of_the_weights_whatever_the_presets_become(recipe: str
         ("mzsr-jpeg", "mzsr", ["degraded-jpeg-80", "degraded-jpeg-60"]),
         ("mzsr-meta", "mzsr-meta", ["adaptation-x2", "adaptation-x4"]),
         *((f"edsr-s-x2-{loss}", f"edsr-s-x2-{loss}", ["edsr-x2"]) for loss in ("l1", "udl")),
+        ("edsr-s-x4-l1", "edsr-s-x4-l1", ["edsr-x4"]),
         *((f"mzsr-{name}", f"mzsr-{name}", ["paper-x2", "paper-x4"])
           for name in ("x2-direct", "x2-bicubic", "x4-direct", "multiscale")),
     ],

@@ -40,6 +40,18 @@ def tags_of(block: bytes | None) -> Image.Exif:
     return loaded
 
 
+@pytest.mark.parametrize(("out", "told"), [("b.jpg", True), ("b.webp", False), ("b.avif", False)])
+def test_a_resolution_beside_exif_is_kept_or_named(tmp_path: Path, out: str, told: bool) -> None:
+    """Of a JPEG whose EXIF has none, which is not rebuilt for it."""
+    tags = Image.Exif()
+    tags[271] = "maker"
+    Image.fromarray(noise(8, 8, 8, 3)).save(tmp_path / "a.jpg", dpi=(240, 240), exif=tags)
+    without = write(tmp_path / out, read(tmp_path / "a.jpg"))
+    kept = read(tmp_path / out).metadata.dpi
+    assert (kept, bool(without)) == (((240.0, 240.0), False) if told else (None, True))
+    assert all("240 dpi" in words for words in without)
+
+
 @pytest.mark.parametrize("out", ["b.jpg", "b.png", "b.webp", "b.avif", "b.tif"])
 def test_resolution_goes_through_every_format(tmp_path: Path, out: str) -> None:
     """WebP and AVIF have no place for it but EXIF."""

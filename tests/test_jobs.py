@@ -106,3 +106,12 @@ def test_a_folder_that_may_not_be_read_stops_no_other(picture: Path, tiny_weight
     assert result.exit_code == 1
     assert "folder in/locked cannot be read" in result.stderr
     assert Path("out/a_x2.png").exists()
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JFIF", "a.mpo"])
+def test_other_names_of_a_jpeg_become_the_usual_one(picture: Path, tiny_weights: Path, name: str) -> None:
+    """As Windows names what it saves from the web, and cameras what holds several views."""
+    files.write("a.jpg", files.read(picture))
+    Path("a.jpg").rename(name)
+    run("upscale", name, "-n", tiny_weights, "--steps", "0")
+    assert files.read("a_x2.jpg").pixels.shape[2:] == (120, 152)

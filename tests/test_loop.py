@@ -216,6 +216,9 @@ def test_something_is_left_to_train_on(folder: Path, tmp_path: Path) -> None:
     reason = "hold_out is 1, which leaves none of the photographs to train on, 2 of them; take 0, or at least 2 and"
     with pytest.raises(InputError, match=reason):
         go(configured(hold_out=1), folder, tmp_path)
+    reason = "hold_out measures patches without their borders; patch is 15, and at least 16 is required"
+    with pytest.raises(InputError, match=reason):
+        configured(hold_out=2, patch=15)
 
 
 def test_log_without_a_state_begins_anew(wholes: dict[str, Run], folder: Path, tmp_path: Path) -> None:

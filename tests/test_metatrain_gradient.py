@@ -227,3 +227,13 @@ def test_gradient_of_many_tasks_is_the_mean(photographs: Photographs) -> None:
     assert float(loss) == pytest.approx(float(halves[0][0] + halves[1][0]) / 2, rel=1e-12)
     same(gradient, {name: (halves[0][1][name] + halves[1][1][name]) / 2 for name in gradient})
     assert float(halves[0][0]) != float(halves[1][0])
+
+
+def test_validation_is_of_all_kinds_even_where_tasks_are_computed_at_once(photographs: Photographs) -> None:
+    """Tasks of an iteration share a kind; those of validation are drawn one by one, always the same."""
+    law = configured().law.model_dump() | {"scales": {1: 0.5, 2: 0.5}}
+    objective = MetaTraining(configured(law=law, vectorise=True, hold_out=2), photographs, CPU)
+    scales = [objective._draw(-1, index).query.degradation.scale for index in range(8)]
+    assert set(scales) == {1, 2}
+    assert scales == [objective._draw(-1, index).query.degradation.scale for index in range(8)]
+    assert len({objective._draw(0, index).query.degradation.scale for index in range(8)}) == 1

@@ -28,9 +28,10 @@ def test_a_result_is_explained_in_plain_words(done):
 @pytest.mark.parametrize(
     ("agreement", "degradation", "words"),
     [
-        (40, {"jpeg": {"quality": 40}}, "Nobody could tell them apart."),
-        (20, {"noise": 5 / 255}, "What differs is mostly the grain that was taken away."),
-        (30, {"jpeg": {"quality": 40}}, "What differs is mostly what JPEG had left."),
+        (40, {"jpeg": {"quality": 40, "error": 0.03}}, "Nobody could tell them apart."),
+        (31, {"noise": 5 / 255}, "What differs is mostly the grain that was taken away."),
+        (30, {"jpeg": {"quality": 40, "error": 0.03}}, "What differs is mostly what JPEG had left."),
+        (20, {"noise": 5 / 255}, "They do not agree: the blur that was found is probably wrong."),
         (25, {}, "They differ a little: not all of it could be explained."),
         (18, {}, "They do not agree: the blur that was found is probably wrong. Under “What happened to it”, try "
          "“Nothing: it was only made smaller” or “A blur that I draw”."),

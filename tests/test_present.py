@@ -78,7 +78,9 @@ def test_a_jpeg_is_told_by_its_quality() -> None:
     ("agreement", "noise", "packed", "told", "words"),
     [
         (40.0, 5.0, True, None, "nobody could tell them apart"),
-        (20.0, 5.0, False, None, "what differs is mostly the grain that was taken away"),
+        (31.0, 5.0, False, None, "what differs is mostly the grain that was taken away"),
+        (29.0, 5.0, False, None, "they differ a little, and not all of it could be explained"),
+        (20.0, 0.0, True, TOLD, "they do not agree, and the blur found is probably wrong; try --kernel bicubic, or"),
         (39.9, 0.9, True, None, "what differs is mostly what JPEG had left"),
         (30.0, 5.0, True, None, "what differs is mostly the grain that was taken away and what JPEG had left"),
         (25.0, 0.9, False, None, "they differ a little, and not all of it could be explained"),
@@ -126,10 +128,10 @@ def test_what_becomes_of_an_enlarged_picture_is_said_as_it_is() -> None:
 
 def test_a_kernel_is_drawn_tap_by_tap() -> None:
     taps = torch.tensor([[0.0, 0.1, 0.0], [0.2, 0.4, -0.1], [0.0, 0.4, 0.0]])
-    drawn = present.kernel_plot(taps, 4).pixels
-    assert drawn.shape == (1, 1, 12, 12)
-    assert torch.allclose(drawn[0, 0, ::4, ::4], torch.tensor([[0, 0.25, 0], [0.5, 1, 0], [0, 1, 0]]))
-    assert torch.equal(drawn[0, 0, 3::4, 3::4], drawn[0, 0, ::4, ::4])
+    drawn = present.kernel_plot(taps).pixels
+    assert drawn.shape == (1, 1, 48, 48)
+    assert torch.allclose(drawn[0, 0, ::16, ::16], torch.tensor([[0, 0.25, 0], [0.5, 1, 0], [0, 1, 0]]))
+    assert torch.equal(drawn[0, 0, 15::16, 15::16], drawn[0, 0, ::16, ::16])
 
 
 def test_the_report_has_what_the_result_has() -> None:
@@ -175,7 +177,7 @@ def test_the_report_of_a_grey_picture_with_warnings() -> None:
     assert data.facts["Mind"] == "one; two"
     assert data.facts["Device"] == "cpu"
     assert data.facts["Steps"] == "0"
-    assert data.kernel_source == "estimated, confidence 0.83"
+    assert data.kernel_source == "estimated, confidence 0.83 of 1"
     render(data)
 
 

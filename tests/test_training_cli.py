@@ -52,6 +52,8 @@ def test_from_photographs_to_meta_trained_weights(here: Path) -> None:
     assert said.startswith("iteration 4 of 4, ")
     assert said.endswith("per second; wrote one/weights.safetensors")
     assert first.iterations == 4
+    again, _, _ = trained(*PRETRAIN, "--out", "one", "--resume")
+    assert again == "iteration 4 of 4 was done before; one/weights.safetensors is its result"
     assert first.data == ("data (CC0 1.0 Universal (LICENSE))",)
     assert PretrainConfig.parse(first.recipe).iterations == 4
 

@@ -233,9 +233,11 @@ class TrainConfig(Config):
         default=(), description="factors by which photographs are shrunk, to be cut from at these sizes as well"
     )
     hold_out: int = Field(
-        default=0, ge=0, description="every so many-th photograph is not trained on: each checkpoint is measured on "
-        "them, for `validation` in the log; 0: none"
-    )  # fmt: skip
+        default=0,
+        ge=0,
+        description="every so many-th file is not trained on, and each checkpoint measured on them (`validation` in "
+        "the log); 0: none",
+    )
     optimiser: OptimiserName = Field(
         default="adam",
         description="muon: Muon for convolutions to features at twice the learning rate, Adam for the rest",
@@ -265,6 +267,11 @@ class TrainConfig(Config):
     def _law_suits_network(self) -> "TrainConfig":
         if self.network.name == "estimator":
             raise ValueError("network is estimator, which enlarges nothing; runs/train_estimator.py trains it")
+        if self.hold_out and self.patch < 4 * max(self.law.scales):
+            raise ValueError(
+                f"hold_out measures patches without their borders; patch is {self.patch}, and at least "
+                f"{4 * max(self.law.scales)} is required"
+            )
         if self.network.one_scale and set(self.law.scales) != {self.network.scale}:
             raise ValueError(
                 f"{self.network.name} is built for x{self.network.scale} and law.scales has {sorted(self.law.scales)}; "

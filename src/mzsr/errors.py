@@ -1,6 +1,7 @@
 """The one exception for input that cannot be used; everything a user can get wrong ends here."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -25,10 +26,13 @@ def unknown(what: str, name: object, known: Iterable[str], more: str = "") -> In
 def printable(text: str) -> str:
     r"""Replace what could move a terminal's cursor: names and texts come from whoever made them.
 
+    Spaces of all kinds stay, for macOS puts narrow ones into the names of screenshots.
+
     >>> printable("a\x1b]0;b")
     'a?]0;b'
     """
-    return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else "?" for c in text)
+    kept = ("Zs", "Cs")  # a lone surrogate is a byte of a name that is no UTF-8
+    return "".join(c if c.isprintable() or unicodedata.category(c) in kept else "?" for c in text)
 
 
 def one_of(what: str, name: object, known: Iterable[str], more: str = "") -> str:

@@ -41,7 +41,7 @@ Kernel = Annotated[
 Sampling = Literal["direct", "centre", "bicubic"]
 GRIDS = "centre: the grid of photographs; direct: every s-th pixel, the paper's, where results lie up and left."
 MaxPixels = Annotated[
-    float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, whose results would fill the memory.")
+    float, typer.Option(metavar="MILLIONS", help="Refuse larger inputs, which could fill the memory.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per picture on standard output.")]

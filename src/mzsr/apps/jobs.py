@@ -42,7 +42,7 @@ def pair(
     Raises:
         InputError: an output that would overwrite or collide, or that cannot be written.
     """
-    from mzsr.imaging.files import SUFFIXES, check_writable  # loads PyTorch, and `--help` must answer at once
+    from mzsr.imaging.files import JPEGS, SUFFIXES, check_writable  # loads PyTorch, and `--help` must answer at once
 
     folder_meant = output is not None and (os.path.isdir(output) or output.suffix.lower() not in SUFFIXES)
     if len(inputs) == 1 and folder_meant and not os.path.lexists(inputs[0]):  # what is said of the output would puzzle
@@ -74,7 +74,8 @@ def pair(
         raise InputError(f"{twice[0]} is an input twice; give it once")
     jobs, made = [], dict[str, Path]()
     for source, inside in found:
-        kept = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
+        other_name = ".jpg" if source.suffix.lower() in JPEGS else ".png"
+        kept = source.suffix if source.suffix.lower() in SUFFIXES else other_name
         name = f"{source.stem}{ending}{suffix or kept}"
         target = out / inside / name if out is not None else output or source.with_name(name)
         other = made.get(os.path.realpath(target), source)

@@ -20,7 +20,7 @@ from mzsr.imaging.metadata import profile_for
 from mzsr.imaging.picture import Picture, from_array, to_array
 from mzsr.inference.compression import jpeg_record, quality_of
 from mzsr.inference.enlargement import ADVICE, brought_back, detail, detail_words
-from mzsr.inference.estimate import Estimate
+from mzsr.inference.estimate import Estimate, explained
 from mzsr.inference.result import Result, enlarge
 from mzsr.shapes import Images, Kernel
 
@@ -117,8 +117,7 @@ def result_lines(result: Result) -> list[str]:
     d, told = result.degradation, result.estimate
     blur = blur_words(d.kernel).removeprefix("blur ")
     lines = [
-        f"Blur: {blur} (standard deviations) of the x{d.scale} picture, "
-        + ("as given." if told is None else f"estimated with a confidence of {told.confidence:.2f} of 1."),
+        f"Blur: {blur} (standard deviations) of the x{d.scale} picture, {_source_of(told)}.",
         f"Noise: {_noise_of(result)}.",
         f"JPEG: {jpeg_words(d.jpeg)}.",
     ]
@@ -135,6 +134,13 @@ def result_lines(result: Result) -> list[str]:
     return lines
 
 
+def _source_of(told: Estimate | None) -> str:
+    """Say where a kernel comes from."""
+    if told is None:
+        return "given"
+    return "assumed" if told.fallback else f"estimated, confidence {told.confidence:.2f} of 1"
+
+
 def agreement_words(result: Result) -> str:
     """Say what it means how well a result, degraded again, agrees with its picture; `fits` in findings.js does, too."""
     d, agreement = result.degradation, result.reprojection_psnr
@@ -142,7 +148,7 @@ def agreement_words(result: Result) -> str:
         return "nobody could tell them apart"
     removed = ["the grain that was taken away"] if 255 * float(d.noise) >= 1 else []
     removed += ["what JPEG had left"] if d.jpeg is not None else []
-    if removed:
+    if removed and agreement >= explained(d):
         return f"what differs is mostly {' and '.join(removed)}"
     if agreement >= 25:
         return "they differ a little, and not all of it could be explained"
@@ -219,7 +225,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         before=_rgb8(enlarge(result.lr, result.degradation, (rows, columns), window)),
         after=_rgb8(result.picture.pixels[..., *part]),
         kernel=result.degradation.kernel.double().numpy(),
-        kernel_source="given" if told is None else f"estimated, confidence {told.confidence:.2f}",
+        kernel_source=_source_of(told),
         note=grid if told is None else f"{told.note}. {grid}",
         losses=result.losses,
         kept=result.kept,

@@ -25,7 +25,7 @@ Preset = Annotated[str, typer.Option(help="flagship, paper or smoke; pretrain al
 LossName = Annotated[
     str, typer.Option(metavar="NAME", help="l1, psnr, eu, esu, udl, error-map or gradient-map; eu and esu add a head.")
 ]
-Change = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Change one value.")]
+Change = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Change one value; may be repeated.")]
 From = Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Weights to start from: a file or a name.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 TimeLimit = Annotated[str, typer.Option(metavar="TIME", help="Save and stop after 90s, 9m or 2h, loading included.")]
@@ -152,9 +152,12 @@ def _run(
         if outcome.silent >= SILENT_SHARE:
             words = f"{outcome.silent:.0%} of the filters answer to nothing any more, and so learn no more"
             complain(f"mind: {words}; a smaller learning_rate keeps them")
-        more = "" if outcome.step == settings.iterations else "; go on with --resume"
-        done = f"iteration {outcome.step} of {settings.iterations}, {outcome.rate:.2f} per second"
-        echo(f"{done}; wrote {outcome.weights}{more}", err=True)
+        done = f"iteration {outcome.step} of {settings.iterations}"
+        if outcome.rate:
+            more = "" if outcome.step == settings.iterations else "; go on with --resume"
+            echo(f"{done}, {outcome.rate:.2f} per second; wrote {outcome.weights}{more}", err=True)
+        else:
+            echo(f"{done} was done before; {outcome.weights} is its result", err=True)
 
 
 def check_lines(photographs: "Photographs") -> list[str]:

@@ -32,6 +32,7 @@ from mzsr.errors import InputError, one_of
 from mzsr.imaging import kernels
 from mzsr.imaging.data_step import back_project, consistent
 from mzsr.imaging.degrade import Degradation, upsample
+from mzsr.imaging.picture import Picture, untaken
 from mzsr.imaging.resize import resize
 from mzsr.inference.estimate import estimate
 from mzsr.inference.upscale import Upscaler
@@ -186,7 +187,8 @@ def told(case: Case, options: Sequence[str]) -> Degradation:
     """Return what a method is told of the degradation: all, an estimate, or a wrong kernel; the grid in any case."""
     d = case.degradation
     if "blind" in options:
-        return estimate(case.lr, d.scale, grid="corner" if case.on_corner else "centre", jpeg=d.jpeg).degradation
+        grid, unseen = "corner" if case.on_corner else "centre", untaken(Picture(case.lr))
+        return estimate(case.lr, d.scale, grid=grid, jpeg=d.jpeg, untaken=unseen).degradation
     if "clean" in options:
         return replace(d, noise=0.0, jpeg=None)
     if "wrong" in options:

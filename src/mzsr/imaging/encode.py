@@ -24,6 +24,7 @@ from mzsr.imaging.metadata import (
     sized_exif,
     sized_xmp,
     strange_tags,
+    tells_resolution,
     tiff_tags,
     with_resolution,
     without_appendix,
@@ -68,8 +69,11 @@ def encode(picture: Picture, kind: str, quality: int) -> tuple[bytes, list[str]]
         exif=sized_exif(picture.metadata, height, width),
         xmp=sized_xmp(picture.metadata, height, width),
     )
-    if kind in ("WEBP", "AVIF") and kept.dpi is not None and kept.exif is None:
-        kept = replace(kept, exif=with_resolution(kept.dpi))  # they have no other place for it
+    if kind in ("WEBP", "AVIF") and kept.dpi is not None:  # they have no place for it but EXIF
+        if kept.exif is None:
+            kept = replace(kept, exif=with_resolution(kept.dpi))
+        elif not tells_resolution(kept.exif):
+            rounded.append(f"{kind} holds no resolution beside EXIF, the {kept.dpi[0]:g} dpi of the input are left out")
     if picture.metadata.icc is not None and kept.icc is None:
         rounded.append("the colour profile of the input is of another kind of picture (colours or grey), and left out")
     kept, without = _fitted(kept, kind)

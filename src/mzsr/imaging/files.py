@@ -35,7 +35,8 @@ SUFFIXES = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
     ".avif": "AVIF",
 }  # fmt: skip
-READABLE = (*SUFFIXES, ".gif", ".heic", ".heif", ".jfif", ".mpo")
+JPEGS = (".jfif", ".mpo")  # other names of JPEGs, which are read
+READABLE = (*SUFFIXES, ".gif", ".heic", ".heif", *JPEGS)
 _FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
 # How files begin that are no strangers, whatever follows; a TIFF that pillow does not know is left to libvips
 _KNOWN = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|....ftypavi[fs]", re.DOTALL)

@@ -159,6 +159,14 @@ def with_resolution(dpi: tuple[float, float]) -> bytes:
     return tags.tobytes()
 
 
+def tells_resolution(exif: bytes) -> bool:
+    """Tell whether an EXIF block holds a resolution."""
+    tags = Image.Exif()
+    with suppress(*_UNREADABLE):
+        tags.load(exif)
+    return _RESOLUTION[0] in tags
+
+
 def patch_exif(exif: bytes, values: dict[int, int]) -> bytes | None:
     """Set tags that are present in an EXIF block to whole numbers, and unlink its thumbnail.
 

@@ -182,7 +182,8 @@ class MetaTraining(Objective[MetaConfig]):
         config = self.config
         generator = step_generator(config.seed, step, index)
         # Tasks that are computed at once must have one shape
-        kind = draw_kind(config.law, step_generator(config.seed, step, -1) if config.vectorise else generator)
+        together = config.vectorise and step >= 0
+        kind = draw_kind(config.law, step_generator(config.seed, step, -1) if together else generator)
         return draw_task(
             self.pictures if step >= 0 else self.held_out, config.law, config.batch, config.patch, generator,
             kind=kind, same_image=config.episodes == "same-image",

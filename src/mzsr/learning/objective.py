@@ -56,7 +56,7 @@ class Objective(Generic[C]):
         still: what it could move and does not, by name.
         earlier: the runs that led to the weights this one started from, see `as_earlier`; empty where there were none.
         pictures: to train on.
-        held_out: photographs for validation, which none of these comes from.
+        held_out: for validation; other files, of other photographs unless photographs are cut into several.
     """
 
     def __init__(self, config: C, photographs: Photographs, device: torch.device) -> None:

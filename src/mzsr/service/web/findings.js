@@ -74,7 +74,8 @@ function sureness(record) {
 function fits(agreement, { noise, jpeg, kernel }) {
   if (agreement >= 40) return "Nobody could tell them apart.";
   const removed = [255 * noise >= 1 && "the grain that was taken away", jpeg && "what JPEG had left"].filter(Boolean);
-  if (removed.length) return `What differs is mostly ${removed.join(" and ")}.`;
+  const explained = -20 * Math.log10(Math.hypot(noise, jpeg ? jpeg.error : 0)) - 4; // dB; see `explained` in estimate.py
+  if (removed.length && agreement >= explained) return `What differs is mostly ${removed.join(" and ")}.`;
   if (agreement >= 25) return "They differ a little: not all of it could be explained.";
   const [origin, other] = kernel === "given" ? ["that you gave", "Find out"] : ["that was found", "Nothing: it was only made smaller"];
   return `They do not agree: the blur ${origin} is probably wrong. Under “What happened to it”, try “${other}” or “A blur that I draw”.`;
