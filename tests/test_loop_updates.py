@@ -26,7 +26,7 @@ class Plane(Objective):
     def __init__(self, config: TrainConfig, loss: dict[int, float], gradient: dict[int, float]) -> None:
         self._config, self.loss, self.slope = config, loss, gradient
         self.theta, self.still = {name: torch.zeros(2, requires_grad=True) for name in ("a", "b", "fast/a")}, {}
-        self.earlier = ()
+        self.earlier, self.held_out = (), []
         self.network = Network()
 
     @property
