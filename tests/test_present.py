@@ -42,6 +42,13 @@ RESULT = Result(
 )  # fmt: skip
 
 
+def test_a_blur_that_nothing_tells_is_assumed() -> None:
+    mild = replace(RESULT, estimate=replace(TOLD, fallback=True, note="no trustworthy estimate"))
+    data = present.report_data("a.png", mild, "", "1")
+    assert (data.kernel_source, data.note[:24]) == ("assumed", "No trustworthy estimate.")
+    assert "x2 picture, assumed." in present.result_lines(mild)[0]
+
+
 def test_the_report_says_in_which_pixels_a_blur_is_told() -> None:
     """At a scale between two whole ones the kernel is that of the next."""
     whole = present.report_data("a.png", replace(RESULT, estimate=TOLD), "", "1")

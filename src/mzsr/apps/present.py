@@ -226,7 +226,7 @@ def report_data(source: str | Path, result: Result, command: str, version: str) 
         after=_rgb8(result.picture.pixels[..., *part]),
         kernel=result.degradation.kernel.double().numpy(),
         kernel_source=_source_of(told),
-        note=grid if told is None else f"{told.note}. {grid}",
+        note=grid if told is None else f"{told.note[:1].upper()}{told.note[1:]}. {grid}",
         losses=result.losses,
         kept=result.kept,
         seconds=result.seconds,
