@@ -109,7 +109,7 @@ def test_a_model_with_a_head_tells_where_it_is_unsure(tmp_path, doubting_weights
 def test_words_say_what_the_record_says(client) -> None:
     last = finished(client, post(client, kernel="gauss:4.0", noise="5/255").json())
     assert last["words"][:3] == [
-        "Blur: 2.0 x 2.0 pixels (standard deviations) of the x2 picture, as given.",
+        "Blur: 2.0 x 2.0 pixels (standard deviations) of the x2 picture, given.",
         "Noise: 5.00 of 255 grey levels (standard deviation).",
         "JPEG: none.",
     ]
