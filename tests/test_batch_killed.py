@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,22 +13,9 @@ import pytest
 from albums import FAST, outputs, write
 from commands import run
 from PIL import Image
+from processes import begun, command, deadly
 
 from mzsr.apps.batch import HIDDEN, Records
-
-DEADLY = """
-import os, signal, sys
-from pathlib import Path
-from mzsr.apps.cli import main
-from mzsr.inference.upscale import Upscaler
-original = Upscaler.__call__
-def deadly(self, image, **options):
-    if Path(image).name == "b.jpg":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(self, image, **options)
-Upscaler.__call__ = deadly
-main()
-"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
@@ -37,17 +23,19 @@ def test_a_picture_that_ends_the_process_stops_the_others_only_once(
     album: Path, tiny_weights: Path, worked_on: list[str]
 ) -> None:
     """As one does for which the system has no memory left: it comes last from then on, and is named."""
-    command = ["upscale", "in", "-o", "out", "-r", "-n", str(tiny_weights), *FAST]
+    words = ["upscale", "in", "-o", "out", "-r", "-n", str(tiny_weights), *FAST]
     for done in (["a_x2.png"], ["a_x2.png", "one/two/c_x2.webp"]):
-        ended = subprocess.run([sys.executable, "-c", DEADLY, *command], capture_output=True, text=True, timeout=120)
-        assert ended.returncode == -signal.SIGKILL
+        process = begun(deadly, "b.jpg", *words, errors=album / "said")
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
         assert sorted(outputs(album / "out")) == done
-    assert "in/one/b.jpg: another run was at work on this, and was ended or goes on; it comes last now" in ended.stderr
-    run(*command)
+    said = (album / "said").read_text()
+    assert "in/one/b.jpg: another run was at work on this, and was ended or goes on; it comes last now" in said
+    run(*words)
     assert worked_on == ["d.png", "b.jpg"]
     assert list((album / "out" / HIDDEN / "begun").iterdir()) == []
     worked_on.clear()
-    assert "comes last" not in run(*command).stderr
+    assert "comes last" not in run(*words).stderr
 
 
 def test_the_mark_of_a_picture_that_is_done_goes(album: Path, tiny_weights: Path) -> None:
@@ -137,13 +125,13 @@ def test_killed_at_random_moments(album: Path, tiny_weights: Path) -> None:
     assert run(*words, "peace").exit_code == 1
     shuffled = random.Random(0)
     for kill in range(3):
-        process = subprocess.Popen([sys.executable, "-m", "mzsr", *words, "war"], stderr=subprocess.DEVNULL)
+        process = begun(command, *words, "war")
         # Kill after so many results that it is in the middle of the work, and a little later
-        while process.poll() is None and len(outputs(album / "war")) < 3 * (kill + 1):
+        while process.is_alive() and len(outputs(album / "war")) < 3 * (kill + 1):
             time.sleep(0.001)
         time.sleep(shuffled.uniform(0, 0.02))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         done = outputs(album / "war")
         assert done.items() <= outputs(album / "peace").items()
     last = run(*words, "war", "--json")

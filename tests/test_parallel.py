@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from training import go
+from processes import begun, command
+from training import go, train_with_another
 
 from mzsr.config import PretrainConfig, TrainConfig
 from mzsr.errors import InputError
@@ -75,73 +78,27 @@ def test_more_processes_than_accelerators(monkeypatch: pytest.MonkeyPatch) -> No
             pass
 
 
-# Two of these train together. Each gets a folder of its own to write to, but where it has to find a state. The second
-# one's clock runs out after the second iteration of the run that is stopped.
-PROCESS = """
-import json, os, sys
-from pathlib import Path
-import torch
-from mzsr.config import MetaConfig, PretrainConfig
-from mzsr.learning import loop
-from mzsr.learning.metatrain import MetaTraining
-from mzsr.learning.parallel import join
-from mzsr.learning.pretrain import Pretraining
-
-data, out, recipes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-rank = int(os.environ["RANK"])
-
-
-def run(name, out, **options):
-    stage, recipe = (MetaTraining, MetaConfig) if "steps" in recipes[name] else (Pretraining, PretrainConfig)
-    config = recipe.parse(recipes[name])
-    return loop.train(stage, config, [data], out, world, **options).step
-
-
-class Clock:
-    now, step = 0.0, 0
-
-    def monotonic(self):
-        self.now += 1e-6
-        return self.now
-
-    def tick(self, step, loss):
-        self.now += 1000 * (rank == 1 and step == 2)
-
-
-with join(torch.device("cpu")) as world:
-    steps = [run(name, out / f"{name} {rank}") for name in recipes]
-    loop.time = clock = Clock()
-    for name in ("pretrain", "meta"):
-        shared = out / f"{name} stopped"
-        steps.append(run(name, shared, time_limit=500, progress=clock.tick))
-        steps.append(run(name, shared, resume=True, time_limit=500))
-(out / f"steps {rank}").write_text(json.dumps(steps))
-"""
-
-
-def start_two(command: list[str]) -> list[subprocess.Popen[str]]:
+def start_two(target: Callable[..., None], *arguments: object, errors: Path) -> list[BaseProcess]:
+    """Begin two processes as torchrun does; errors are in "error 0" and "error 1" of that folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    return [
-        subprocess.Popen(command, env=ENVIRONMENT | place | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    return [begun(target, *arguments, errors=errors / f"error {rank}", **place, RANK=str(rank)) for rank in range(2)]
 
 
 @pytest.fixture(scope="module")
 def together(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return what two processes leave behind."""
     out = tmp_path_factory.mktemp("together")
-    recipes = json.dumps({name: config.model_dump(mode="json") for name, config in RECIPES.items()})
-    processes = start_two([sys.executable, "-c", PROCESS, str(folder), str(out), recipes])
+    processes = start_two(train_with_another, RECIPES, folder, out, errors=out)
     try:
-        errors = [process.communicate(timeout=300)[1] for process in processes]
+        for process in processes:
+            process.join(300)
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    errors = [(out / f"error {rank}").read_text() for rank in range(2)]
+    assert [process.exitcode for process in processes] == [0, 0], "\n".join(errors)
     return out
 
 
@@ -211,22 +168,22 @@ def test_torchrun(folder: Path, tmp_path: Path) -> None:
 def test_a_process_that_is_killed_ends_the_others_in_one_line(folder: Path, tmp_path: Path) -> None:
     """What was saved last stays whole, and one process less does not go on with it unasked."""
     changes = ["iterations=100000", "warmup=0", "precision=float32", "tasks=1", "law.scales={2: 1.0}", "save_every=1"]
-    command = [
-        sys.executable, "-m", "mzsr", "train", "pretrain", "--preset", "smoke", "--data", str(folder),
-        "--out", str(tmp_path / "run"), "--device", "cpu", *(word for change in changes for word in ("--set", change)),
+    words = [
+        "train", "pretrain", "--preset", "smoke", "--data", str(folder), "--out", str(tmp_path / "run"),
+        "--device", "cpu", *(word for change in changes for word in ("--set", change)),
     ]  # fmt: skip
-    first, second = processes = start_two(command)
+    first, second = processes = start_two(command, *words, errors=tmp_path)
     try:
         while not (tmp_path / "run" / "weights.json").exists():
-            assert first.poll() is None, first.stderr and first.stderr.read()
+            assert first.is_alive(), (tmp_path / "error 0").read_text()
             time.sleep(0.05)
         second.kill()
-        second.communicate()
-        said = first.communicate(timeout=120)[1]
+        first.join(120)
     finally:
         for process in processes:
             process.kill()
-    assert first.returncode == 1
+    said = (tmp_path / "error 0").read_text()
+    assert first.exitcode == 1
     assert "Traceback" not in said
     assert said.splitlines()[-1] == (
         "mzsr: another process of this run has ended; the last good state is kept, go on with the same command and "

@@ -14,7 +14,7 @@ from mzsr.learning import loop
 from mzsr.learning.loop import Outcome, train
 from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.objective import Objective
-from mzsr.learning.parallel import World
+from mzsr.learning.parallel import World, join
 from mzsr.learning.pretrain import Pretraining
 from mzsr.learning.state import load_state
 from mzsr.learning.weights import load_weights
@@ -30,15 +30,18 @@ def configured(stage: str = "pretrain", **changes: Any) -> TrainConfig:
     return type(preset).parse(preset.model_dump() | values | changes)
 
 
+def stage_of(config: TrainConfig) -> Callable[..., Objective]:
+    return Pretraining if isinstance(config, PretrainConfig) else MetaTraining
+
+
 def go(
     config: TrainConfig, folder: Path, out: Path, *, device: torch.device = CPU,
     objective: Callable[..., Objective] | None = None, log_every: int = 1, **options: Any,
 ) -> Outcome:  # fmt: skip
     """Run either stage, or another objective, with a line in the log for every iteration if not said otherwise."""
-    stage: Any = Pretraining if isinstance(config, PretrainConfig) else MetaTraining
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "LOG_EVERY", log_every)
-        return train(objective or stage, config, [folder], out, World(device), **options)
+        return train(objective or stage_of(config), config, [folder], out, World(device), **options)
 
 
 class Clock:
@@ -52,6 +55,26 @@ class Clock:
 
     def tick(self, step: int, loss: float) -> None:
         self.now += 1
+
+
+def train_with_another(recipes: dict[str, TrainConfig], folder: Path, out: Path) -> None:
+    """Be one of two processes that train by every recipe, and then by two of them with a stop.
+
+    Each has folders of its own to write to, but where it has to find a state. What stops them is the clock of the
+    second one, after the second iteration.
+    """
+    with join(CPU) as world:
+
+        def run(name: str, out: Path, **options: Any) -> int:
+            return train(stage_of(recipes[name]), recipes[name], [folder], out, world, **options).step
+
+        steps = [run(name, out / f"{name} {world.rank}") for name in recipes]
+        loop.time = clock = Clock()  # pyright: ignore[reportAttributeAccessIssue]
+        ticking: dict[str, Any] = {"progress": clock.tick} if world.rank == 1 else {}
+        for name in ("pretrain", "meta"):
+            steps.append(run(name, out / f"{name} stopped", time_limit=1.5, **ticking))
+            steps.append(run(name, out / f"{name} stopped", time_limit=1.5, resume=True))
+    (out / f"steps {world.rank}").write_text(json.dumps(steps))
 
 
 Run = tuple[dict[str, Tensor], list[dict[str, Any]], dict[str, Any]]
