@@ -16,6 +16,7 @@ from mzsr.errors import InputError
 from mzsr.imaging.metrics import psnr
 from mzsr.learning import devices
 from mzsr.learning.loop import learning_rate
+from mzsr.learning.metatrain import MetaTraining
 from mzsr.learning.networks import build
 from mzsr.learning.patches import draw_pair, step_generator
 from mzsr.learning.photographs import load_photographs
@@ -210,6 +211,17 @@ def test_validation_is_the_psnr_of_the_weights_beside_it(folder: Path, tmp_path:
     go(config, folder, tmp_path / "parts", time_limit=6, progress=clock.tick)
     go(config, folder, tmp_path / "parts", resume=True)
     assert [line for line in logged_in(tmp_path / "parts") if "validation" in line] == told
+
+
+def test_results_far_beyond_white_are_no_reason_to_stop(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an unsteady run has them, whose checkpoint must be written all the same."""
+    monkeypatch.setattr(Pretraining, "_result", lambda self, theta, pair: pair.hr + 5)
+    monkeypatch.setattr(MetaTraining, "_results", lambda self, theta, task: (task.query.hr, task.query.hr - 5))
+    for stage in STAGES:
+        assert go(configured(stage, hold_out=2, iterations=1), folder, tmp_path / stage).step == 1
+        assert 0 < logged_in(tmp_path / stage)[-1]["validation"] < 20
 
 
 def test_something_is_left_to_train_on(folder: Path, tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ class MetaTraining(Objective[MetaConfig]):
     def scores(self, theta: Params, index: int) -> Float[Tensor, " b"]:
         """Return the PSNR, after adaptation, of a task of held-out photographs."""
         task = self._draw(-1, index)
-        return psnr(self._results(theta, task)[1], task.query.hr, scale=task.query.degradation.scale)
+        result = self._results(theta, task)[1].clamp(0, 1)
+        return psnr(result, task.query.hr, scale=task.query.degradation.scale)
 
     def _results(self, theta: Params, task: Task) -> tuple[Images, Images]:
         """Return what becomes of D_te before adaptation and after it."""

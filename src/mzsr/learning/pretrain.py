@@ -161,7 +161,7 @@ class Pretraining(Objective[PretrainConfig]):
     def scores(self, theta: Params, index: int) -> Float[Tensor, " b"]:
         """Return the PSNR of a batch of held-out photographs."""
         pair = self._draw(-1, index)
-        return psnr(self._result(theta, pair), pair.hr, scale=pair.degradation.scale)
+        return psnr(self._result(theta, pair).clamp(0, 1), pair.hr, scale=pair.degradation.scale)
 
     @torch.no_grad()
     def _result(self, theta: Params, pair: Pair) -> Images:
